@@ -1,0 +1,29 @@
+/* Request-lifetime memory: a bump allocator over blocks with a hard cap, freed all at once. Blocks
+ * come from a per-thread cache. Not thread-safe: an arena is used by one thread at a time. */
+#pragma once
+#include "base/str.h"
+
+struct arena_block;
+
+struct arena {
+    struct arena_block *blocks; /* newest first */
+    char *at, *end;             /* free part of the newest block */
+    size_t used_bytes;          /* sum of the blocks' sizes */
+    size_t used_bytes_max;
+};
+
+/* No memory is taken before the first allocation. */
+void arena_init(struct arena *arena, size_t bytes_max);
+/* Gives all memory back; the arena can be used again. */
+void arena_reset(struct arena *arena);
+void arena_fini(struct arena *arena);
+/* 16-byte aligned, not cleared; NULL when the cap would be passed: answer 413 or 503. */
+void *arena_alloc(struct arena *arena, size_t n) MUST_CHECK;
+void *arena_calloc(struct arena *arena, size_t n) MUST_CHECK;
+#define ARENA_NEW(arena, type) ((type *)arena_calloc((arena), sizeof(type)))
+#define ARENA_NEW_ARRAY(arena, type, count) ((type *)arena_calloc((arena), sizeof(type) * (count)))
+/* Copies end with a NUL that is not counted; .p is NULL when the cap would be passed. */
+struct str arena_copy(struct arena *arena, struct str s) MUST_CHECK;
+struct str arena_printf(struct arena *arena, const char *fmt, ...) PRINTF_LIKE(2, 3) MUST_CHECK;
+/* Both texts joined. */
+struct str arena_concat(struct arena *arena, struct str a, struct str b) MUST_CHECK;

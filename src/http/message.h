@@ -1,0 +1,36 @@
+/* What HTTP/1 and HTTP/2, server and client share: methods, headers, targets. */
+#pragma once
+#include "base/arena.h"
+#include "base/err.h"
+
+struct http_header {
+    struct str name; /* as received; compare without case */
+    struct str value;
+};
+
+struct http_headers {
+    struct http_header *items;
+    size_t count, capacity;
+};
+
+/* First value of the name, or .p NULL. */
+struct str http_header_get(const struct http_headers *headers, struct str name);
+/* Appends; RC_LIMIT past LIMIT_HEADER_COUNT or the arena's cap. Texts are not copied. RC_INVALID for
+ * CR, LF or NUL in them. */
+enum rc http_header_add(struct http_headers *headers, struct arena *arena, struct str name,
+                        struct str value) MUST_CHECK;
+const char *http_status_text(int status);
+
+/* An absolute URL, cut up (no copies). */
+struct url {
+    struct str scheme; /* "http", "https", "unix" */
+    struct str host;   /* without brackets */
+    uint16_t port;     /* filled from the scheme where absent */
+    struct str path;   /* path and query, "/" at least */
+};
+enum rc url_parse(struct str s, struct url *out, struct err *err) MUST_CHECK;
+
+/* Query and form values: percent-decoded copy in the arena; .p NULL when absent. */
+struct str http_query_get(struct str query, struct str name, struct arena *arena);
+struct str http_percent_decode(struct str s, bool plus_is_space, struct arena *arena);
+struct str http_percent_encode(struct str s, struct arena *arena);
