@@ -1,0 +1,44 @@
+/* The configuration as an immutable snapshot: built on the control writer's thread after each change,
+ * published by pointer, re-read by each loop once a turn, freed when no loop and no call holds it. The
+ * hot path asks no database. */
+#pragma once
+#include "gateway/config.h"
+
+struct price_table; /* gateway/price.h */
+
+struct local_model {
+    struct str name, file;
+};
+
+struct project {
+    struct id id;
+    struct str name;
+    struct map routes;       /* name → struct route */
+    struct map providers;    /* name → struct provider */
+    struct map limits;       /* "tag:NAME=VALUE" | "user:NAME" | "project" → struct limits */
+    struct map local_models; /* name → struct local_model */
+    enum capture capture;    /* the project's default */
+    struct price_table *price_overrides; /* may be NULL */
+};
+
+struct snapshot {
+    uint64_t version;  /* grows by one with each publication */
+    struct arena arena; /* everything above lives here */
+    struct map keys;     /* 32 raw bytes of SHA-256(secret) → struct key; revoked and expired ones included */
+    struct map projects; /* 16 raw bytes of the id → struct project */
+    struct project **project_list;
+    size_t project_count;
+    struct map sessions; /* 32 raw bytes of SHA-256(cookie) → struct principal (console sessions) */
+    int references;
+};
+
+/* The loop's current snapshot: valid until the turn ends; hold it for longer with snapshot_ref. */
+struct snapshot *snapshot_current(void);
+/* Control thread: makes it current everywhere; takes the reference. */
+void snapshot_publish(struct snapshot *snapshot);
+struct snapshot *snapshot_ref(struct snapshot *snapshot); /* atomic */
+void snapshot_unref(struct snapshot *snapshot);
+struct snapshot *snapshot_new(size_t arena_bytes_max);
+struct project *snapshot_project(const struct snapshot *snapshot, struct id id);
+/* Key by secret ("cap_…"): NULL when unknown. Constant-time comparison of the digest. */
+struct key *snapshot_find_key(const struct snapshot *snapshot, struct str secret);
