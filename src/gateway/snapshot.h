@@ -2,6 +2,7 @@
  * published by pointer, re-read by each loop once a turn, freed when no loop and no call holds it. The
  * hot path asks no database. */
 #pragma once
+#include "base/arena.h"
 #include "gateway/config.h"
 
 struct price_table; /* gateway/price.h */
