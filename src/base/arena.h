@@ -17,6 +17,8 @@ void arena_init(struct arena *arena, size_t bytes_max);
 /* Gives all memory back; the arena can be used again. */
 void arena_reset(struct arena *arena);
 void arena_fini(struct arena *arena);
+/* Gives the calling thread's cached blocks back to the system, before the thread ends. */
+void arena_thread_exit(void);
 /* 16-byte aligned, not cleared; NULL when the cap would be passed: answer 413 or 503. */
 void *arena_alloc(struct arena *arena, size_t n) MUST_CHECK;
 void *arena_calloc(struct arena *arena, size_t n) MUST_CHECK;

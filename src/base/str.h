@@ -48,6 +48,6 @@ bool str_split(struct str *rest, char separator, struct str *part);
 enum rc str_to_u64(struct str s, uint64_t *out) MUST_CHECK;
 enum rc str_to_i64(struct str s, int64_t *out) MUST_CHECK;
 enum rc str_to_double(struct str s, double *out) MUST_CHECK;
-/* Shell-style pattern with `*` and `?` over the whole text; linear time. */
+/* Shell-style pattern with `*` and `?` over the whole text; at most |s| times |pattern| steps. */
 bool str_matches_glob(struct str s, struct str pattern);
 uint64_t str_hash(struct str s); /* XXH3 with the process's seed: never written to disk */
