@@ -108,3 +108,5 @@ bool api_handle(struct api_loop *api, struct http_request *request);
  * `key` is NULL when a session asked. */
 enum rc api_authenticate(const struct http_request *request, const struct snapshot *snapshot,
                          struct principal *out, struct key **key, struct err *err) MUST_CHECK;
+/* A cookie's value, or empty. */
+struct str api_request_cookie(const struct http_request *request, struct str name);

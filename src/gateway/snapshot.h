@@ -43,3 +43,5 @@ struct snapshot *snapshot_new(size_t arena_bytes_max);
 struct project *snapshot_project(const struct snapshot *snapshot, struct id id);
 /* Key by secret ("cap_…"): NULL when unknown. Constant-time comparison of the digest. */
 struct key *snapshot_find_key(const struct snapshot *snapshot, struct str secret);
+/* Console session by cookie: NULL when unknown or ended. */
+const struct principal *snapshot_find_session(const struct snapshot *snapshot, struct str cookie);

@@ -1,0 +1,68 @@
+/* Who asks: a key or a console session becomes a principal, from the snapshot alone. See api.h. */
+#include "api/api.h"
+#include "base/clock.h"
+#include "govern/session.h"
+
+/* The secret of the request's key: Authorization: Bearer, else Anthropic's x-api-key. */
+static struct str request_secret(const struct http_request *request)
+{
+    struct str authorization = http_header_get(&request->headers, STR("authorization"));
+    if (authorization.n > 7 && str_eq_nocase(str_slice(authorization, 0, 7), STR("bearer ")))
+        return str_trim(str_slice(authorization, 7, authorization.n));
+    return http_header_get(&request->headers, STR("x-api-key"));
+}
+
+struct str api_request_cookie(const struct http_request *request, struct str name)
+{
+    struct str rest = http_header_get(&request->headers, STR("cookie"));
+    struct str part;
+    while (str_split(&rest, ';', &part)) {
+        part = str_trim(part);
+        if (part.n > name.n && part.p[name.n] == '=' && str_starts(part, name))
+            return str_slice(part, name.n + 1, part.n);
+    }
+    return STR_EMPTY;
+}
+
+static bool method_is_safe(struct str method)
+{
+    return str_eq(method, STR("GET")) || str_eq(method, STR("HEAD")) || str_eq(method, STR("OPTIONS"));
+}
+
+static enum rc authenticate_key(const struct http_request *request, const struct snapshot *snapshot,
+                                struct str secret, struct principal *out, struct key **key,
+                                struct err *err)
+{
+    struct key *found = snapshot_find_key(snapshot, secret);
+    if (!found || found->revoked)
+        return err_set(err, ERR_UNAUTHENTICATED,
+                       "the key is not known here or was revoked; make one under Keys in the console");
+    if (found->expires_wall_ns && found->expires_wall_ns <= loop_wall_ns(request->loop))
+        return err_set(err, ERR_KEY_EXPIRED, "the key '%.*s' has expired; make a new one",
+                       STR_ARG(found->name));
+    *out = found->principal;
+    *key = found;
+    return RC_OK;
+}
+
+enum rc api_authenticate(const struct http_request *request, const struct snapshot *snapshot,
+                         struct principal *out, struct key **key, struct err *err)
+{
+    *key = NULL;
+    struct str secret = request_secret(request);
+    if (secret.n)
+        return authenticate_key(request, snapshot, secret, out, key, err);
+    struct str cookie = api_request_cookie(request, STR(SESSION_COOKIE_NAME));
+    if (!cookie.n)
+        return err_set(err, ERR_UNAUTHENTICATED,
+                       "no key: send it as 'Authorization: Bearer KEY' (or x-api-key), or sign in");
+    const struct principal *found = snapshot_find_session(snapshot, cookie);
+    if (!found)
+        return err_set(err, ERR_UNAUTHENTICATED, "the session has ended; sign in again");
+    struct str token = http_header_get(&request->headers, STR("x-csrf-token"));
+    if (!method_is_safe(request->method) && !session_csrf_matches(cookie, token))
+        return err_set(err, ERR_CSRF,
+                       "the header X-CSRF-Token must carry the 'csrf' value of GET /api/session");
+    *out = *found;
+    return RC_OK;
+}
