@@ -1,5 +1,5 @@
-/* The catalogue of models that can be pulled: each with its sources, size, licence and hash. The entries
- * stand in catalogue.c. */
+/* The catalogue of models that can be pulled: each with its sources, size, licence and hash. The
+ * entries stand in catalogue.c. */
 #pragma once
 #include "base/str.h"
 
@@ -10,8 +10,8 @@ enum catalogue_source_kind {
 
 struct catalogue_source {
     enum catalogue_source_kind kind;
-    struct str address; /* URL, or package==version */
-    struct str member;  /* PyPI: the file's name inside the wheel */
+    struct str address;        /* URL, or package==version */
+    struct str member;         /* PyPI: the file's name inside the wheel */
     struct str package_sha256; /* PyPI: of the wheel, hex */
 };
 

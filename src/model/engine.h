@@ -1,12 +1,12 @@
-/* The engine supervisor: one child process per local model that is in use, llama.cpp's `llama-server`
- * or a command that a provider names (vLLM, SGLang). An engine is started on first use, watched,
- * restarted with backoff and stopped when idle; what happens to it costs its own calls a clear error
- * and nothing else.
+/* The engine supervisor: one child process per local model that is in use, llama.cpp's
+ * `llama-server` or a command that a provider names (vLLM, SGLang). An engine is started on first
+ * use, watched, restarted with backoff and stopped when idle; what happens to it costs its own
+ * calls a clear error and nothing else.
  *
  * All engines belong to one loop, the supervisor's. Other loops talk to it by messages: acquire and
- * release may be called on any loop and answer there. A call leases the engine while it uses it; the
- * HTTP exchange itself is the caller's business (always streamed: a whole call to llama-server goes
- * on after its client has left). */
+ * release may be called on any loop and answer there. A call leases the engine while it uses it;
+ * the HTTP exchange itself is the caller's business (always streamed: a whole call to llama-server
+ * goes on after its client has left). */
 #pragma once
 #include "base/arena.h"
 #include "base/err.h"
@@ -30,13 +30,13 @@ struct engine_spec {
     struct str name;       /* of the model, as callers say it; key of the engine */
     struct str model_file; /* GGUF, served by llama-server; empty: `command` */
     struct str sha256;     /* hex, of the file; checked before a start when size or time changed */
-    struct str pooling;    /* of an embedding model ("mean", "cls", "last", …); empty: a chat model */
-    uint32_t context_tokens; /* of one slot */
-    uint32_t slots;          /* calls served at the same time */
-    uint32_t threads;        /* 0: as many as cores */
-    int64_t idle_stop_ns;    /* 0: never */
+    struct str pooling; /* of an embedding model ("mean", "cls", "last", …); empty: a chat model */
+    uint32_t context_tokens;    /* of one slot */
+    uint32_t slots;             /* calls served at the same time */
+    uint32_t threads;           /* 0: as many as cores */
+    int64_t idle_stop_ns;       /* 0: never */
     int64_t resident_bytes_max; /* 0: none; passed: the engine is killed and says why */
-    bool template_has_tools; /* the chat template can render tool definitions */
+    bool template_has_tools;    /* the chat template can render tool definitions */
     /* A supervised command instead of a model file. */
     const struct str *command;
     size_t command_count;
@@ -46,16 +46,16 @@ struct engine_spec {
 };
 
 struct engines_options {
-    struct loop *loop;         /* the supervisor's */
+    struct loop *loop;           /* the supervisor's */
     struct worker_pool *workers; /* file checks run there */
-    const char *directory;     /* of installed engines and sockets, data/engine; it exists */
-    const char *server_path;   /* the setting; NULL: PATH, then `directory` */
+    const char *directory;       /* of installed engines and sockets, data/engine; it exists */
+    const char *server_path;     /* the setting; NULL: PATH, then `directory` */
 };
 
 /* Where llama-server comes from. */
 struct engine_program {
-    char path[512];    /* "": there is none */
-    char origin[64];   /* "setting", "PATH", "Debian forky, packages", "built from source" */
+    char path[512];  /* "": there is none */
+    char origin[64]; /* "setting", "PATH", "Debian forky, packages", "built from source" */
     char version[64];
 };
 
@@ -64,8 +64,8 @@ struct engines *engines_new(const struct engines_options *options);
 void engines_stop(struct engines *engines, void (*stopped)(void *arg), void *arg);
 void engines_free(struct engines *engines); /* after `stopped` */
 
-/* Any thread. Adds an engine, or changes it: a running one goes on with the old spec until its calls
- * have ended, then starts anew. */
+/* Any thread. Adds an engine, or changes it: a running one goes on with the old spec until its
+ * calls have ended, then starts anew. */
 void engines_define(struct engines *engines, const struct engine_spec *spec);
 void engines_remove(struct engines *engines, struct str name);
 /* Any thread: without waiting for a call. The state tells what became of it. */
@@ -74,7 +74,8 @@ void engines_end(struct engines *engines, struct str name);
 /* Any thread: looks again for llama-server, after an installation. */
 void engines_find_program(struct engines *engines);
 
-/* ---- use: on any loop; `done` comes on the same loop, exactly once, never from inside the call ---- */
+/* ---- use: on any loop; `done` comes on the same loop, exactly once, never from inside the call
+ * ---- */
 
 /* An engine that is ready. Valid while the lease is held. */
 struct engine_endpoint {
@@ -86,9 +87,9 @@ struct engine_endpoint {
     bool template_has_tools;
 };
 
-/* Starts the engine if need be. On failure `lease` is NULL and err tells: ENGINE_MISSING (install one),
- * MODEL_NOT_FOUND, ENGINE_FAILED (with the engine's own last words), OVERLOADED (too many wait). The
- * caller's deadline is the caller's: cancel when it passes. */
+/* Starts the engine if need be. On failure `lease` is NULL and err tells: ENGINE_MISSING (install
+ * one), MODEL_NOT_FOUND, ENGINE_FAILED (with the engine's own last words), OVERLOADED (too many
+ * wait). The caller's deadline is the caller's: cancel when it passes. */
 struct engine_request *engine_acquire(struct engines *engines, struct str model,
                                       void (*done)(void *arg, struct engine_lease *lease,
                                                    const struct err *err),
@@ -107,7 +108,7 @@ struct engine_status {
     enum engine_state state;
     struct str error; /* why it failed last, or empty */
     struct str url;
-    int64_t resident_bytes; /* -1: not running */
+    int64_t resident_bytes;              /* -1: not running */
     int64_t ready_wall_ns, used_wall_ns; /* 0: not (yet) */
     uint32_t leases, restarts;
     pid_t pid; /* 0: not running */
@@ -119,5 +120,5 @@ bool engines_get(struct engines *engines, struct str name, struct arena *arena,
                  struct engine_status *out);
 void engines_program(struct engines *engines, struct engine_program *out);
 /* Called on the supervisor's loop after each change of a state (for the event stream). */
-void engines_on_change(struct engines *engines, void (*changed)(void *arg, const struct engine_status *),
-                       void *arg);
+void engines_on_change(struct engines *engines,
+                       void (*changed)(void *arg, const struct engine_status *), void *arg);
