@@ -31,9 +31,12 @@ struct stream_owner {
 
 void stream_set_owner(struct stream *stream, const struct stream_owner *calls, void *owner);
 
-/* RC_OK with *n > 0; RC_AGAIN; RC_END at the peer's orderly close; RC_IO. */
+/* RC_OK with *n > 0; RC_AGAIN; RC_END at the peer's orderly close; RC_IO. Fewer bytes than n_max say the
+ * same as RC_AGAIN would next time: there is no more now, and `ready` will tell when there is (so one
+ * call reads one request; TLS therefore fills the caller's memory from as many records as there are).
+ * Only after STREAM_CLOSED must one read on until RC_END or RC_IO. */
 enum rc stream_read(struct stream *stream, void *p, size_t n_max, size_t *n) MUST_CHECK;
-/* Writes a prefix: RC_OK with *n > 0 (perhaps less than given), RC_AGAIN, RC_IO. */
+/* Writes a prefix: RC_OK with *n > 0, RC_AGAIN, RC_IO. Less than given: as RC_AGAIN, `ready` tells. */
 enum rc stream_write(struct stream *stream, const struct iovec *parts, int count, size_t *n) MUST_CHECK;
 /* No more will be written: FIN or close_notify. */
 void stream_shutdown(struct stream *stream);
