@@ -388,8 +388,8 @@ static enum rc read_spend_by(struct api_call *call, enum spend_by *by, bool *per
 
 enum rc api_spend_list(struct api_call *call)
 {
-    enum spend_by by;
-    bool per_day;
+    enum spend_by by = SPEND_BY_PROJECT;
+    bool per_day = true;
     int64_t to_ns = clock_wall_ns(), from_ns = to_ns - 30 * NS_PER_DAY;
     if (read_spend_by(call, &by, &per_day) != RC_OK || read_time(call, "from", &from_ns) != RC_OK ||
         read_time(call, "to", &to_ns) != RC_OK)
