@@ -1,5 +1,5 @@
-/* Replays a fuzz target's corpus without libFuzzer: every file of the given folders (or files) is one
- * input, and so are its prefixes up to some length, which is where parsers break. */
+/* Replays a fuzz target's corpus without libFuzzer: every file of the given folders (or files) is
+ * one input, and so are its prefixes up to some length, which is where parsers break. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
