@@ -1,0 +1,70 @@
+/* Making and rearranging JSON trees. */
+#include "text/json_tree.h"
+#include <stdlib.h>
+
+yyjson_doc *json_freeze(yyjson_mut_val *value, struct arena *arena)
+{
+    yyjson_alc alc = json_arena_alc(arena);
+
+    return value ? yyjson_mut_val_imut_copy(value, &alc) : NULL;
+}
+
+struct member {
+    yyjson_val *key, *value;
+};
+
+static int member_compare(const void *a, const void *b)
+{
+    return str_cmp(json_text(((const struct member *)a)->key), json_text(((const struct member *)b)->key));
+}
+
+static yyjson_mut_val *object_sorted(yyjson_mut_doc *doc, yyjson_val *value)
+{
+    size_t count = yyjson_obj_size(value), i, n;
+    struct member *members = doc->alc.malloc(doc->alc.ctx, (count + 1) * sizeof *members);
+    yyjson_mut_val *object = yyjson_mut_obj(doc);
+    yyjson_val *k, *v;
+
+    if (!members || !object)
+        return NULL;
+    yyjson_obj_foreach(value, i, n, k, v) members[i] = (struct member){k, v};
+    qsort(members, count, sizeof *members, member_compare);
+    for (i = 0; i < count; i++)
+        if (!yyjson_mut_obj_add(object, json_new_text(doc, json_text(members[i].key)),
+                                json_sorted(doc, members[i].value)))
+            return NULL;
+    return object;
+}
+
+yyjson_mut_val *json_sorted(yyjson_mut_doc *doc, yyjson_val *value)
+{
+    size_t i, n;
+    yyjson_val *element;
+
+    if (yyjson_is_obj(value))
+        return object_sorted(doc, value);
+    if (!yyjson_is_arr(value))
+        return yyjson_val_mut_copy(doc, value);
+    yyjson_mut_val *array = yyjson_mut_arr(doc);
+    yyjson_arr_foreach(value, i, n, element)
+    {
+        if (!yyjson_mut_arr_append(array, json_sorted(doc, element)))
+            return NULL;
+    }
+    return array;
+}
+
+enum rc json_write_tree(const yyjson_mut_val *value, struct arena *arena, struct str *out, struct err *err)
+{
+    yyjson_alc alc = json_arena_alc(arena);
+
+    out->p = value ? yyjson_mut_val_write_opts(value, YYJSON_WRITE_NOFLAG, &alc, &out->n, NULL) : NULL;
+    return out->p ? RC_OK : err_set(err, ERR_TOO_LARGE, "The JSON document is too large.");
+}
+
+yyjson_mut_doc *json_tree_new(struct arena *arena)
+{
+    yyjson_alc alc = json_arena_alc(arena);
+
+    return yyjson_mut_doc_new(&alc);
+}
