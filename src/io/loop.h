@@ -50,6 +50,7 @@ void loop_on_turn(struct loop *loop, void (*turn)(struct loop *loop, void *arg),
 enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_HANGUP = 4 };
 struct watch {
     int fd;
+    void *impl; /* private to the loop */
     void (*ready)(struct watch *watch, unsigned events);
 };
 /* Level-triggered. */

@@ -1,0 +1,205 @@
+/* Streams over TCP and Unix sockets on the epoll loop.
+ *
+ * Readiness is remembered in flags, set by events and cleared by what a call told: EAGAIN, or a short
+ * transfer, which epoll(7) allows to be taken for it. So after a request was read in one piece the next
+ * stream_read answers RC_AGAIN without a system call. The exception is the end of the stream: once a
+ * hang-up was reported no further edge will come for it, so reading then goes on until it says so. */
+#include "io/epoll.h"
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+struct socket_stream {
+    struct stream base;
+    struct source source;
+    struct dead dead;
+    int fd;
+    struct endpoint_short {
+        sa_family_t family;
+        uint8_t bytes[16];
+    } peer;
+    char peer_text[INET6_ADDRSTRLEN]; /* made when asked for */
+};
+#define SOCKET(stream) CONTAINER_OF(stream, struct socket_stream, base)
+
+static void socket_ready(struct source *source, uint32_t events)
+{
+    struct socket_stream *socket = CONTAINER_OF(source, struct socket_stream, source);
+    struct stream *stream = &socket->base;
+    unsigned told = 0;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+        stream->hung_up = true;
+        stream->readable = true;
+        told |= STREAM_CLOSED | STREAM_READABLE;
+    }
+    if (events & EPOLLIN) {
+        stream->readable = true;
+        told |= STREAM_READABLE;
+    }
+    /* Each edge repeats what is ready: writable is news only after a write fell short. */
+    if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) && !stream->writable) {
+        stream->writable = true;
+        told |= STREAM_WRITABLE;
+    }
+    if (told)
+        stream_tell(stream, told);
+}
+
+static enum rc socket_read(struct stream *stream, void *p, size_t n_max, size_t *n)
+{
+    if (!stream->readable)
+        return RC_AGAIN;
+    ssize_t got;
+    do
+        got = recv(SOCKET(stream)->fd, p, n_max, 0);
+    while (got < 0 && errno == EINTR);
+    if (got > 0) {
+        *n = (size_t)got;
+        if ((size_t)got < n_max && !stream->hung_up)
+            stream->readable = false;
+        return RC_OK;
+    }
+    if (got == 0) {
+        stream->hung_up = true;
+        return RC_END;
+    }
+    if (errno != EAGAIN)
+        return RC_IO;
+    stream->readable = false;
+    return RC_AGAIN;
+}
+
+static enum rc socket_write(struct stream *stream, const struct iovec *parts, int count, size_t *n)
+{
+    if (!stream->writable)
+        return RC_AGAIN;
+    int fd = SOCKET(stream)->fd;
+    size_t offered = 0;
+    for (int i = 0; i < count; i++)
+        offered += parts[i].iov_len;
+    ssize_t sent;
+    do {
+        if (count == 1) {
+            sent = send(fd, parts->iov_base, parts->iov_len, MSG_NOSIGNAL);
+        } else {
+            struct msghdr message = {.msg_iov = (struct iovec *)parts, .msg_iovlen = (size_t)count};
+            sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+        }
+    } while (sent < 0 && errno == EINTR);
+    if (sent < 0) {
+        if (errno != EAGAIN)
+            return RC_IO;
+        stream->writable = false;
+        return RC_AGAIN;
+    }
+    *n = (size_t)sent;
+    stream->writable = (size_t)sent == offered;
+    return RC_OK;
+}
+
+static void socket_shutdown(struct stream *stream)
+{
+    shutdown(SOCKET(stream)->fd, SHUT_WR);
+}
+
+static void socket_free(struct dead *dead)
+{
+    struct socket_stream *socket = CONTAINER_OF(dead, struct socket_stream, dead);
+    slab_give(&socket->base.loop->streams, socket);
+}
+
+static void socket_close(struct stream *stream)
+{
+    struct socket_stream *socket = SOCKET(stream);
+    socket->source.ready = NULL;
+    close(socket->fd); /* also takes it out of epoll: the descriptor is never shared */
+    loop_bury(stream->loop, &socket->dead);
+}
+
+static struct str socket_peer_text(const struct stream *stream)
+{
+    struct socket_stream *socket = SOCKET((struct stream *)stream);
+    if (socket->peer_text[0] == '\0') {
+        struct endpoint peer = {.any.sa_family = socket->peer.family};
+        if (socket->peer.family == AF_INET)
+            memcpy(&peer.v4.sin_addr, socket->peer.bytes, sizeof(peer.v4.sin_addr));
+        else if (socket->peer.family == AF_INET6)
+            memcpy(&peer.v6.sin6_addr, socket->peer.bytes, sizeof(peer.v6.sin6_addr));
+        char text[ENDPOINT_TEXT_BYTES_MAX];
+        size_t n = endpoint_host_text(&peer, text);
+        ASSERT(n < sizeof(socket->peer_text));
+        memcpy(socket->peer_text, text, n + 1);
+    }
+    return str_from(socket->peer_text);
+}
+
+static const struct stream_ops socket_ops = {
+    .read = socket_read,
+    .write = socket_write,
+    .shutdown = socket_shutdown,
+    .close = socket_close,
+    .peer_text = socket_peer_text,
+};
+
+struct stream *socket_stream_new(struct loop *loop, int fd, const struct endpoint *peer)
+{
+    if (loop->streams.object_bytes == 0)
+        slab_init(&loop->streams, sizeof(struct socket_stream), 0);
+    struct socket_stream *socket = slab_take(&loop->streams);
+    if (socket == NULL) {
+        close(fd);
+        return NULL;
+    }
+    socket->base = (struct stream){.ops = &socket_ops, .loop = loop, .writable = true};
+    socket->source.ready = socket_ready;
+    list_init(&socket->dead.node);
+    socket->dead.free = socket_free;
+    socket->fd = fd;
+    socket->peer.family = peer->any.sa_family;
+    if (peer->any.sa_family == AF_INET)
+        memcpy(socket->peer.bytes, &peer->v4.sin_addr, sizeof(peer->v4.sin_addr));
+    else if (peer->any.sa_family == AF_INET6)
+        memcpy(socket->peer.bytes, &peer->v6.sin6_addr, sizeof(peer->v6.sin6_addr));
+    uint32_t events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    if (epoll_add(loop, fd, events, &socket->source) != RC_OK) {
+        close(fd);
+        slab_give(&loop->streams, socket);
+        return NULL;
+    }
+    return &socket->base;
+}
+
+struct stream *socket_dial(struct loop *loop, const struct endpoint *to, struct err *err)
+{
+    char text[ENDPOINT_TEXT_BYTES_MAX];
+    int fd = socket(to->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        endpoint_text(to, text);
+        err_set(err, ERR_OVERLOADED, "no socket to connect to %s: %s", text, strerror(errno));
+        return NULL;
+    }
+    if (to->any.sa_family != AF_UNIX)
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
+    if (connect(fd, &to->any, to->bytes) != 0 && errno != EINPROGRESS) {
+        endpoint_text(to, text);
+        err_set(err, ERR_UPSTREAM, "cannot connect to %s: %s", text, strerror(errno));
+        close(fd);
+        return NULL;
+    }
+    struct stream *stream = socket_stream_new(loop, fd, to);
+    if (stream == NULL)
+        err_set(err, ERR_OVERLOADED, "no memory for a connection");
+    else
+        stream->writable = false; /* becoming it is the news */
+    return stream;
+}
+
+enum rc socket_dial_result(struct stream *stream, struct err *err)
+{
+    int error = 0;
+    socklen_t bytes = sizeof(error);
+    if (getsockopt(SOCKET(stream)->fd, SOL_SOCKET, SO_ERROR, &error, &bytes) == 0 && error == 0)
+        return RC_OK;
+    struct str peer = socket_peer_text(stream);
+    return err_set(err, ERR_UPSTREAM, "cannot connect to %.*s: %s", STR_ARG(peer), strerror(error));
+}
