@@ -21,15 +21,18 @@ enum engine_state {
 #define ENGINE_STATE(name, text) ENGINE_##name,
 #include "model/engine_states.h"
 #undef ENGINE_STATE
+    ENGINE_STATE_COUNT
 };
 
 const char *engine_state_name(enum engine_state state);
 
 /* What to run for a model. Texts are copied. */
 struct engine_spec {
-    struct str name;       /* of the model, as callers say it; key of the engine */
+    struct str key;        /* names the engine; of a model: its file's path */
+    struct str name;       /* of the model, as callers say it */
     struct str model_file; /* GGUF, served by llama-server; empty: `command` */
-    struct str sha256;     /* hex, of the file; checked before a start when size or time changed */
+    struct str sha256;     /* hex, of the file when it had this size and time; empty: not checked */
+    int64_t file_bytes, file_mtime_ns;
     struct str pooling; /* of an embedding model ("mean", "cls", "last", …); empty: a chat model */
     uint32_t context_tokens;    /* of one slot */
     uint32_t slots;             /* calls served at the same time */
@@ -67,10 +70,10 @@ void engines_free(struct engines *engines); /* after `stopped` */
 /* Any thread. Adds an engine, or changes it: a running one goes on with the old spec until its
  * calls have ended, then starts anew. */
 void engines_define(struct engines *engines, const struct engine_spec *spec);
-void engines_remove(struct engines *engines, struct str name);
+void engines_remove(struct engines *engines, struct str key);
 /* Any thread: without waiting for a call. The state tells what became of it. */
-void engines_start(struct engines *engines, struct str name);
-void engines_end(struct engines *engines, struct str name);
+void engines_start(struct engines *engines, struct str key);
+void engines_end(struct engines *engines, struct str key);
 /* Any thread: looks again for llama-server, after an installation. */
 void engines_find_program(struct engines *engines);
 
@@ -90,7 +93,7 @@ struct engine_endpoint {
 /* Starts the engine if need be. On failure `lease` is NULL and err tells: ENGINE_MISSING (install
  * one), MODEL_NOT_FOUND, ENGINE_FAILED (with the engine's own last words), OVERLOADED (too many
  * wait). The caller's deadline is the caller's: cancel when it passes. */
-struct engine_request *engine_acquire(struct engines *engines, struct str model,
+struct engine_request *engine_acquire(struct engines *engines, struct str key,
                                       void (*done)(void *arg, struct engine_lease *lease,
                                                    const struct err *err),
                                       void *arg);
@@ -104,7 +107,7 @@ void engine_release(struct engine_lease *lease, bool broken);
 /* ---- watching: any thread ---- */
 
 struct engine_status {
-    struct str name;
+    struct str key, name;
     enum engine_state state;
     struct str error; /* why it failed last, or empty */
     struct str url;
@@ -116,7 +119,7 @@ struct engine_status {
 
 /* Copies of the last published states, in the arena, sorted by name. */
 size_t engines_list(struct engines *engines, struct arena *arena, const struct engine_status **out);
-bool engines_get(struct engines *engines, struct str name, struct arena *arena,
+bool engines_get(struct engines *engines, struct str key, struct arena *arena,
                  struct engine_status *out);
 void engines_program(struct engines *engines, struct engine_program *out);
 /* Called on the supervisor's loop after each change of a state (for the event stream). */
