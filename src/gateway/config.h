@@ -7,13 +7,14 @@
 #include "govern/key.h"
 #include <yyjson.h>
 
+struct expression;   /* text/expression.h */
 struct provider_row; /* gateway/provider_table.h: known differences of a compatible provider */
 
 enum origin { ORIGIN_DATABASE, ORIGIN_FILE };
 
 struct provider_key {
     struct str secret;
-    uint32_t slot; /* index into the shared cool-down table */
+    uint32_t slot; /* index into the shared cool-down table: slot_assign(SLOT_PROVIDER_KEY, …) */
 };
 
 struct provider {
@@ -36,8 +37,9 @@ struct target {
     struct str model;
     uint32_t weight;
     struct str when;   /* expression over headers, metadata, tags; empty: always */
+    struct expression *when_compiled; /* by route_decode; NULL: always */
     struct str params; /* JSON object merged over the request; empty: none */
-    uint32_t slot;     /* index into breaker and latency state */
+    uint32_t slot;     /* index into breaker and latency state: slot_assign(SLOT_TARGET, …) */
 };
 
 enum balance { BALANCE_WEIGHTED, BALANCE_ORDERED, BALANCE_LATENCY, BALANCE_STICKY };

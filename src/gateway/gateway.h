@@ -1,0 +1,32 @@
+/* The gateway as app/serve.c wires it: once for the process, once for each loop, and the doors. */
+#pragma once
+#include "gateway/call.h"
+#include "gateway/metrics.h"
+#include "http/client.h"
+
+struct trace_store;
+struct engines;
+
+struct gateway_options {
+    struct trace_store *trace; /* NULL: calls are not recorded (tests) */
+    struct engines *engines;   /* NULL: local models answer ERR_ENGINE_MISSING */
+    bool durability_sync;      /* hold back the last byte until the record is durable */
+    size_t cache_bytes_max;    /* of all cached answers together; 0: 64 MiB */
+    /* Called on the call's loop when a call has ended, for the event stream; may be NULL. */
+    void (*ended)(void *arg, const struct call_record *record);
+    void *arg;
+};
+
+enum rc gateway_init(const struct gateway_options *options, struct err *err) MUST_CHECK;
+void gateway_fini(void); /* after all loops' gateways are freed */
+
+struct gateway_loop *gateway_loop_new(struct loop *loop, struct http_client *client);
+/* Open calls are cancelled and recorded. */
+void gateway_loop_free(struct gateway_loop *gateway);
+size_t gateway_loop_calls(const struct gateway_loop *gateway); /* open now: for draining */
+
+/* ---- doors (api/door.c): /v1/… ---- */
+/* Bound of the request's body once its head is there; -1: not a door. */
+int64_t door_admit(struct gateway_loop *gateway, struct http_request *request);
+/* True when the path is a door's: it is answered, now or later. */
+bool door_handle(struct gateway_loop *gateway, struct http_request *request);

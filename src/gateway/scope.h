@@ -1,0 +1,25 @@
+/* On whose behalf, until when, and as part of what something asynchronous happens. Every such function
+ * takes one; it and what it points to must live until the function has told its end. */
+#pragma once
+#include "base/arena.h"
+#include "govern/key.h"
+#include "govern/principal.h"
+
+struct trace_context {
+    uint8_t trace_id[16], parent_id[8]; /* W3C; parent all zero: a root */
+};
+
+struct scope {
+    const struct principal *principal;
+    const struct key *key;      /* whose limits, globs and defaults hold; NULL: a console session or internal */
+    int64_t deadline_ns;        /* monotonic; 0: none but the route's own */
+    int64_t budget_pico;        /* at most this much may be spent; COST_UNKNOWN: no bound but the limits' */
+    struct trace_context trace; /* the span that this becomes a child of */
+    struct arena *arena;        /* freed by the caller, after the end was told */
+};
+
+/* traceparent of a request (W3C, version 00): RC_INVALID when it is not one, *out is then a new root. */
+enum rc trace_context_parse(struct str traceparent, struct trace_context *out);
+void trace_context_new(struct trace_context *out);
+#define TRACEPARENT_BYTES 56 /* with NUL */
+void trace_context_format(const uint8_t trace_id[16], const uint8_t span_id[8], char out[TRACEPARENT_BYTES]);
