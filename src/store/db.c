@@ -22,6 +22,7 @@
 struct db {
     char path[1024];
     int lock_fd;
+    const struct secret_box *secrets;
     struct db_txn *writer;
     pthread_t thread;
     bool thread_runs;
@@ -95,6 +96,7 @@ enum rc db_open(const struct db_options *options, struct db **out, struct err *e
     pthread_cond_init(&db->reader_free, NULL);
     db->last = &db->first;
     db->lock_fd = -1;
+    db->secrets = options->secrets;
     if ((size_t)snprintf(db->path, sizeof db->path, "%s", options->path) >= sizeof db->path)
         rc = err_set(err, ERR_INVALID, "The path of the control database is too long.");
     else if ((rc = lock_take(db, err)) == RC_OK)
@@ -400,6 +402,11 @@ int64_t db_txn_now_ns(const struct db_txn *txn)
 bool db_txn_writes(const struct db_txn *txn)
 {
     return txn->writes;
+}
+
+const struct secret_box *db_txn_secrets(const struct db_txn *txn)
+{
+    return txn->db->secrets;
 }
 
 enum rc db_backup(struct db *db, const char *path, struct err *err)

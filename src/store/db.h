@@ -12,10 +12,12 @@
 
 struct db;
 struct db_txn;
+struct secret_box;
 
 struct db_options {
     const char *path; /* of the file; its folder exists. Made when missing, readable by its owner only */
     int readers;      /* connections for reading; 0: 4 */
+    const struct secret_box *secrets; /* seals what is secret; outlives the database; NULL: none is stored */
 };
 
 /* Locks the file against other processes and brings its schema up to date; a backup
@@ -62,6 +64,7 @@ void db_on_change(struct db *db, void (*changed)(void *arg, struct db_txn *txn),
 /* The time of the transaction: one value for all that it writes. */
 int64_t db_txn_now_ns(const struct db_txn *txn);
 bool db_txn_writes(const struct db_txn *txn);
+const struct secret_box *db_txn_secrets(const struct db_txn *txn);
 
 /* A consistent copy, synced, put in place by a rename. Worker. */
 enum rc db_backup(struct db *db, const char *path, struct err *err) MUST_CHECK;

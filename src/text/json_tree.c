@@ -68,3 +68,71 @@ yyjson_mut_doc *json_tree_new(struct arena *arena)
 
     return yyjson_mut_doc_new(&alc);
 }
+
+/* ---- differences ---- */
+
+struct diffing {
+    yyjson_mut_doc *doc;
+    yyjson_mut_val *list;
+    struct arena *arena;
+};
+
+static void diff_add(struct diffing *diffing, struct str path, yyjson_val *before, yyjson_val *after)
+{
+    yyjson_mut_doc *doc = diffing->doc;
+    yyjson_mut_val *entry = yyjson_mut_arr_add_obj(doc, diffing->list);
+
+    json_set_text(doc, entry, "path", path);
+    yyjson_mut_obj_add_val(doc, entry, "before", before ? yyjson_val_mut_copy(doc, before) : yyjson_mut_null(doc));
+    yyjson_mut_obj_add_val(doc, entry, "after", after ? yyjson_val_mut_copy(doc, after) : yyjson_mut_null(doc));
+}
+
+static void diff_walk(struct diffing *diffing, struct str path, yyjson_val *before, yyjson_val *after);
+
+static void diff_objects(struct diffing *diffing, struct str path, yyjson_val *before, yyjson_val *after)
+{
+    size_t i, n;
+    yyjson_val *key, *value;
+
+    yyjson_obj_foreach(before, i, n, key, value)
+    {
+        struct str name = json_text(key);
+        struct str inner = arena_printf(diffing->arena, "%.*s%s%.*s", STR_ARG(path), path.n ? "." : "", STR_ARG(name));
+        diff_walk(diffing, inner, value, yyjson_obj_getn(after, name.p, name.n));
+    }
+    yyjson_obj_foreach(after, i, n, key, value)
+    {
+        struct str name = json_text(key);
+        if (yyjson_obj_getn(before, name.p, name.n))
+            continue;
+        diff_add(diffing, arena_printf(diffing->arena, "%.*s%s%.*s", STR_ARG(path), path.n ? "." : "", STR_ARG(name)),
+                 NULL, value);
+    }
+}
+
+static void diff_lists(struct diffing *diffing, struct str path, yyjson_val *before, yyjson_val *after)
+{
+    size_t count = MAX(yyjson_arr_size(before), yyjson_arr_size(after));
+
+    for (size_t i = 0; i < count; i++)
+        diff_walk(diffing, arena_printf(diffing->arena, "%.*s[%zu]", STR_ARG(path), i), yyjson_arr_get(before, i),
+                  yyjson_arr_get(after, i));
+}
+
+static void diff_walk(struct diffing *diffing, struct str path, yyjson_val *before, yyjson_val *after)
+{
+    if (yyjson_is_obj(before) && yyjson_is_obj(after))
+        diff_objects(diffing, path, before, after);
+    else if (yyjson_is_arr(before) && yyjson_is_arr(after))
+        diff_lists(diffing, path, before, after);
+    else if (!before || !after || !yyjson_equals(before, after))
+        diff_add(diffing, path, before, after);
+}
+
+yyjson_mut_val *json_diff(yyjson_mut_doc *doc, yyjson_val *before, yyjson_val *after)
+{
+    struct diffing diffing = {doc, yyjson_mut_arr(doc), doc->alc.ctx};
+
+    diff_walk(&diffing, STR(""), before, after);
+    return diffing.list;
+}

@@ -13,6 +13,10 @@ yyjson_mut_val *json_sorted(yyjson_mut_doc *doc, yyjson_val *value);
 /* An immutable copy. */
 yyjson_doc *json_freeze(yyjson_mut_val *value, struct arena *arena);
 
+/* What differs: a list of {"path", "before", "after"}, null where there is nothing; lists are compared by
+ * position. Values of at most LIMIT_JSON_DEPTH levels; `doc` comes from json_tree_new. */
+yyjson_mut_val *json_diff(yyjson_mut_doc *doc, yyjson_val *before, yyjson_val *after);
+
 /* Texts are borrowed: they must live as long as the document. .p NULL gives "". */
 static inline yyjson_mut_val *json_new_text(yyjson_mut_doc *doc, struct str s)
 {
