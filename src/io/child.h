@@ -26,6 +26,6 @@ struct child *child_start(struct loop *loop, const struct child_options *options
                           const struct child_owner *calls, void *owner, struct err *err);
 pid_t child_pid(const struct child *child);
 int64_t child_resident_bytes(const struct child *child); /* as last polled */
-int child_stdin(const struct child *child);
+int child_stdin(const struct child *child); /* non-blocking; -1 without stdin_pipe */
 /* TERM now, KILL after `grace_ns`; `ended` comes later. */
 void child_end(struct child *child, int64_t grace_ns);
