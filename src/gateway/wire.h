@@ -9,7 +9,9 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "gateway/config.h"
+#include "gateway/check.h"
 #include "http/message.h"
+#include "text/json_edit.h"
 #include "trace/usage.h"
 
 enum wire_format {
@@ -27,6 +29,7 @@ struct wire_request {
     enum wire_format format; /* the door's */
     struct str body;         /* as received */
     yyjson_doc *doc;         /* parsed body; allocated from the arena */
+    struct json_object members; /* where the body's members stand: what splicing needs */
     struct str model;
     bool stream;
     bool usage_asked;      /* stream_options.include_usage */
@@ -56,7 +59,7 @@ struct wire_upstream {
 };
 
 struct wire_call {
-    struct str path;    /* "/v1/messages": appended to the base URL */
+    struct str path;    /* "/v1/messages": appended to the base URL; empty (WIRE_OPAQUE): the door's own */
     struct str body[4]; /* parts, some of them pointing into the received body */
     size_t body_parts;
     struct http_headers headers; /* content-type, anthropic-version, authorization style of the row … */
@@ -67,6 +70,10 @@ struct wire_call {
 enum rc wire_write_request(const struct wire_request *request, const struct wire_upstream *upstream,
                            struct str secret, struct arena *arena, struct wire_call *out,
                            struct err *err) MUST_CHECK;
+/* Runs the route's checks on the request's texts. Where one masks, `request` is read anew from a changed body
+ * in the arena (all other bytes stay). ERR_CHECK_BLOCKED; findings are added to the report. */
+enum rc wire_check_request(struct wire_request *request, const struct check *checks, size_t check_count,
+                           struct arena *arena, struct check_report *report, struct err *err) MUST_CHECK;
 /* Which format to speak to a target so that the least is translated. */
 enum wire_format wire_choose_format(enum wire_format door, const struct provider_row *row);
 
@@ -84,6 +91,7 @@ struct wire_outcome {
     struct str finish_reason; /* OpenAI's words: stop, length, tool_calls, content_filter */
     struct str response_model, response_id;
     bool content_seen;
+    const struct check_report *checks; /* what output checks found; NULL: none ran */
 };
 
 struct wire_answer_options {

@@ -126,6 +126,29 @@ enum rc json_index(struct str source, struct arena *arena, struct json_object *o
     return skip_space(source, at + 1) == source.n ? RC_OK : RC_INVALID;
 }
 
+struct json_items json_items_begin(struct str source, size_t from)
+{
+    bool array = from < source.n && source.p[from] == '[';
+    return (struct json_items){source, array ? from + 1 : 0};
+}
+
+bool json_items_next(struct json_items *items, size_t *from, size_t *to)
+{
+    struct str s = items->source;
+    if (!items->at)
+        return false;
+    size_t at = skip_space(s, items->at);
+    items->at = 0;
+    if (at < s.n && s.p[at] == ',')
+        at = skip_space(s, at + 1);
+    if (at >= s.n || s.p[at] == ']')
+        return false;
+    *from = at;
+    *to = json_skip_value(s, at);
+    items->at = *to;
+    return *to != 0;
+}
+
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9')
@@ -205,6 +228,10 @@ enum rc json_edit_range(struct json_edit *edit, size_t from, size_t to, struct s
     size_t at = edit->count;
     while (at > 0 && edit->steps[at - 1].from > from)
         at--;
+    if (at > 0 && from < to && edit->steps[at - 1].from == from && edit->steps[at - 1].to == to) {
+        edit->steps[at - 1].with = with;
+        return RC_OK;
+    }
     if (at > 0 && edit->steps[at - 1].to > from)
         return RC_CONFLICT;
     if (at < edit->count && edit->steps[at].from < to)

@@ -37,6 +37,15 @@ static inline struct str json_member_value(const struct json_object *object,
 /* Offset after the value that starts at `from` (no leading space), or 0 when it is broken. */
 size_t json_skip_value(struct str source, size_t from);
 
+/* Steps through the items of the array that starts at `from` (its bracket). */
+struct json_items {
+    struct str source;
+    size_t at; /* 0: ended */
+};
+struct json_items json_items_begin(struct str source, size_t from);
+/* False at the end, and where the array is broken. */
+bool json_items_next(struct json_items *items, size_t *from, size_t *to);
+
 struct json_edit_step {
     size_t from, to; /* bytes [from, to) of the source … */
     struct str with; /* … are replaced by these */
@@ -52,7 +61,8 @@ struct json_edit {
 };
 
 void json_edit_init(struct json_edit *edit, const struct json_object *object, struct arena *arena);
-/* Replaces bytes [from, to) of the source. RC_CONFLICT: overlaps an earlier change; RC_LIMIT. */
+/* Replaces bytes [from, to) of the source; the same range again: the later text wins. RC_CONFLICT: overlaps
+ * an earlier change; RC_LIMIT. */
 enum rc json_edit_range(struct json_edit *edit, size_t from, size_t to, struct str with) MUST_CHECK;
 /* Gives the member this value (JSON text): replaced where it stands (every occurrence), else inserted. The
  * value must stay valid as long as the pieces. */
