@@ -56,7 +56,7 @@ enum rc api_authenticate(const struct http_request *request, const struct snapsh
     if (!cookie.n)
         return err_set(err, ERR_UNAUTHENTICATED,
                        "no key: send it as 'Authorization: Bearer KEY' (or x-api-key), or sign in");
-    const struct principal *found = snapshot_find_session(snapshot, cookie);
+    const struct principal *found = snapshot_find_session(snapshot, cookie, loop_wall_ns(request->loop));
     if (!found)
         return err_set(err, ERR_UNAUTHENTICATED, "the session has ended; sign in again");
     struct str token = http_header_get(&request->headers, STR("x-csrf-token"));

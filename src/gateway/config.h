@@ -2,6 +2,7 @@
  * snapshot's arena. The decoders here are the only readers of the JSON form that the API, the database and
  * (turned into JSON) the configuration file share. */
 #pragma once
+#include "base/arena.h"
 #include "base/err.h"
 #include "base/map.h"
 #include "govern/key.h"
@@ -78,12 +79,16 @@ struct route {
     uint64_t hash; /* of the definition: cache keys change with it */
 };
 
-/* `name` is checked too: 1–128 of [A-Za-z0-9._:-]; slashes in routes allowed but for reserved prefixes. */
-enum rc provider_decode(struct str name, yyjson_val *json, struct arena *arena, struct provider *out,
-                        struct err *err) MUST_CHECK;
+/* Texts are copied into `arena`; slots (slots.h) are those of the project. `name` is checked too: 1–128 of
+ * [A-Za-z0-9._:-]; slashes in routes allowed but for reserved prefixes. */
+enum rc provider_decode(struct id project, struct str name, yyjson_val *json, struct arena *arena,
+                        struct provider *out, struct err *err) MUST_CHECK;
 /* `providers`: map name → struct provider; an unknown one is an error naming targets[i].provider. */
-enum rc route_decode(struct str name, yyjson_val *json, const struct map *providers, struct arena *arena,
-                     struct route *out, struct err *err) MUST_CHECK;
+enum rc route_decode(struct id project, struct str name, yyjson_val *json, const struct map *providers,
+                     struct arena *arena, struct route *out, struct err *err) MUST_CHECK;
 /* limits: {requests_per_minute, tokens_per_minute, parallel}; budget: {day, month} in dollars (number or
  * decimal string) or {day_usd, month_usd}. Either may be NULL. */
 enum rc limits_decode(yyjson_val *limits, yyjson_val *budget, struct limits *out, struct err *err) MUST_CHECK;
+/* Member `capture` of an object: none, metadata, full; absent: CAPTURE_INHERIT. */
+struct place;
+enum rc capture_decode(const struct place *root, enum capture *out, struct err *err) MUST_CHECK;

@@ -4,6 +4,7 @@
 #pragma once
 #include "base/arena.h"
 #include "gateway/config.h"
+#include "io/loop.h"
 
 struct price_table; /* gateway/price.h */
 
@@ -28,20 +29,28 @@ struct snapshot {
     struct map keys;     /* 32 raw bytes of SHA-256(secret) → struct key; revoked and expired ones included */
     struct map projects; /* 16 raw bytes of the id → struct project */
     struct project **project_list;
-    size_t project_count;
+    size_t project_count, project_capacity;
     struct map sessions; /* 32 raw bytes of SHA-256(cookie) → struct principal (console sessions) */
     int references;
 };
 
-/* The loop's current snapshot: valid until the turn ends; hold it for longer with snapshot_ref. */
+/* This thread's current snapshot, or NULL before the first publication. On a loop that snapshot_attach has
+ * prepared it is the same for a whole turn and valid until the turn ends; on other threads until the next
+ * call. Hold it for longer with snapshot_ref. */
 struct snapshot *snapshot_current(void);
-/* Control thread: makes it current everywhere; takes the reference. */
+/* Loop's thread, once: from now on the snapshot is re-read at the start of each turn. */
+void snapshot_attach(struct loop *loop);
+/* Any thread, before it ends: gives up what snapshot_current holds. */
+void snapshot_detach(void);
+/* Control thread: makes it current everywhere, with the next version number; takes the reference. */
 void snapshot_publish(struct snapshot *snapshot);
 struct snapshot *snapshot_ref(struct snapshot *snapshot); /* atomic */
-void snapshot_unref(struct snapshot *snapshot);
-struct snapshot *snapshot_new(size_t arena_bytes_max);
+void snapshot_unref(struct snapshot *snapshot);           /* atomic; the last one frees */
+struct snapshot *snapshot_new(size_t arena_bytes_max);    /* with one reference */
+/* Building: adds an empty project; NULL: the arena is full. */
+struct project *snapshot_add_project(struct snapshot *snapshot, struct id id, struct str name);
 struct project *snapshot_project(const struct snapshot *snapshot, struct id id);
-/* Key by secret ("cap_…"): NULL when unknown. Constant-time comparison of the digest. */
+/* Key by secret ("cap_…"): NULL when unknown. The digest is looked up, so that timing tells nothing. */
 struct key *snapshot_find_key(const struct snapshot *snapshot, struct str secret);
-/* Console session by cookie: NULL when unknown or ended. */
-const struct principal *snapshot_find_session(const struct snapshot *snapshot, struct str cookie);
+/* Session by cookie: NULL when unknown or expired at `wall_ns`. */
+struct principal *snapshot_find_session(const struct snapshot *snapshot, struct str cookie, int64_t wall_ns);
