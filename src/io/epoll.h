@@ -41,4 +41,6 @@ void socket_listen_close(struct listener *listener);
 struct lookup *resolver_lookup(struct loop *loop, struct str host, uint16_t port, resolved_fn *done,
                                void *arg);
 void resolver_cancel(struct lookup *lookup);
+/* Asks this server, "127.0.0.1:5353", instead of the system's: for tests. */
+void resolver_set_server(struct loop *loop, struct str server);
 void resolver_free(struct resolver *resolver);

@@ -157,6 +157,7 @@ static void epoll_loop_unwatch(struct loop *loop, struct watch *watch)
 static void epoll_loop_free(struct loop *loop)
 {
     struct epoll_loop *epoll = EPOLL_LOOP(loop);
+    resolver_free(loop->resolver);
     loop_fini(loop);
     close(epoll->wake_fd);
     close(epoll->fd);
