@@ -29,10 +29,12 @@
 #define END_GRACE_NS          (2 * NS_PER_S)
 #define BACKOFF_FIRST_NS      (250 * NS_PER_MS)
 #define BACKOFF_MAX_NS        (60 * NS_PER_S)
-#define STEADY_NS             (30 * NS_PER_S) /* ready for so long: the next end is not counted as a start's \
-                                               */
-#define FAILURES_TO_REFUSE 2 /* so many failed starts in a row: calls get the error, not the wait  \
-                              */
+#define STEADY_NS                                                                                  \
+    (30 * NS_PER_S) /* ready for so long: the next end is not counted as a start's                 \
+                     */
+#define FAILURES_TO_REFUSE                                                                         \
+    2 /* so many failed starts in a row: calls get the error, not the wait                         \
+       */
 #define FAILED_RETRY_NS (5 * NS_PER_S)
 
 #define MOVE(from, to) [ENGINE_##from][ENGINE_##to] = true
