@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "govern/session.h"
 #include "io/worker.h"
 #include "store/db.h"
 #include "text/json.h"

@@ -16,7 +16,7 @@ void api_respond_problem(struct http_request *request, const struct err *err)
         yyjson_mut_obj_add_str(doc, error, "field", err->field);
     else
         yyjson_mut_obj_add_null(doc, error, "field");
-    struct str id = http_request_id(request);
+    struct str id = request->id;
     yyjson_mut_obj_add_strn(doc, error, "request_id", id.p, id.n);
     struct str body = STR_EMPTY;
     body.p = yyjson_mut_write_opts(doc, 0, &alc, &body.n, NULL);
