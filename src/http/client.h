@@ -34,7 +34,8 @@ struct http_exchange_timing { /* monotonic ns; 0: did not happen */
 struct http_exchange_owner {
     /* Final status and headers (1xx are skipped); valid during the call only. */
     void (*head)(void *owner, int status, const struct http_headers *headers);
-    /* Body bytes (content-encoding undone), as they come. STOP: nothing more until http_exchange_resume. */
+    /* Body bytes (content-encoding undone), as they come. STOP: no more of them until
+     * http_exchange_resume (`done` may come, when these were the last). */
     enum proceed (*data)(void *owner, struct str data);
     /* Exactly once, last: err NULL = complete. err->rc: RC_DOWN (could not connect), RC_TIMEOUT, RC_IO
      * (broke off), RC_INVALID (not HTTP), RC_LIMIT. The exchange is freed after it. */

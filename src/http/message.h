@@ -20,11 +20,16 @@ struct str http_header_get(const struct http_headers *headers, struct str name);
 enum rc http_header_add(struct http_headers *headers, struct arena *arena, struct str name,
                         struct str value) MUST_CHECK;
 const char *http_status_text(int status);
+bool http_is_token(struct str s);       /* RFC 9110, section 5.6.2: methods, header names */
+bool http_is_field_value(struct str s); /* no control characters but tab */
+/* Is the token an element of a comma-separated header value? Parameters (";q=1") are left aside. */
+bool http_list_has(struct str list, struct str token);
 
 /* An absolute URL, cut up (no copies). */
 struct url {
     struct str scheme; /* "http", "https", "unix" */
-    struct str host;   /* without brackets */
+    struct str user;   /* "name:password", percent-encoded, or empty: proxies only */
+    struct str host;   /* without brackets; the path of a Unix socket */
     uint16_t port;     /* filled from the scheme where absent */
     struct str path;   /* path and query, "/" at least */
 };

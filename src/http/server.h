@@ -23,14 +23,19 @@ struct http_request {
     struct http_headers headers;
     struct str body;     /* whole, once `handle` is called */
     struct str peer;     /* address text */
+    struct str id;       /* x-request-id: the client's where it is harmless, else a new one */
     bool tls;
     int64_t started_ns;  /* monotonic: first byte of the head read */
     int64_t received_ns; /* monotonic: body complete */
     void *user;          /* the handler's */
-    /* Set by the handler, all may be NULL. On the loop, never from inside an http_respond call. */
+    /* Set by the handler, all may be NULL. On the loop; `gone` and `writable` never from inside an
+     * http_respond call. */
     void (*gone)(struct http_request *request);     /* the client left; no answer can be sent any more:
-                                                       free what belongs to it, do not call respond */
+                                                       free what belongs to it, do not call respond.
+                                                       NULL: the answer is awaited and thrown away */
     void (*writable)(struct http_request *request); /* after STOP: go on */
+    void (*ended)(struct http_request *request);    /* exactly once, last, however it ended: the answer
+                                                       is with the kernel, or the client has left */
 };
 
 struct http_server_options {
@@ -40,10 +45,15 @@ struct http_server_options {
     /* Head and body complete: answer now or later. */
     void (*handle)(void *arg, struct http_request *request);
     void *arg;
-    int64_t head_timeout_ns, body_timeout_ns, idle_timeout_ns; /* stalls: 408 and close */
+    bool tls; /* what request->tls says */
+    int64_t head_timeout_ns; /* whole head, from its first byte: 408 and close; 0 here and below: none */
+    int64_t body_timeout_ns; /* between two reads of the body: 408 and close */
+    int64_t idle_timeout_ns; /* kept open without a request */
+    int64_t send_timeout_ns; /* the client takes nothing of what waits for it: dropped */
     size_t connections_max;
     size_t request_arena_bytes_max;
-    size_t stalled_bytes_max; /* answer bytes held for a client that does not read */
+    size_t stalled_bytes_max; /* answer bytes held for a client that does not read; 0 here and above:
+                                 the default of limits.h */
 };
 
 struct http_server *http_server_new(struct loop *loop, const struct http_server_options *options);
@@ -64,8 +74,9 @@ void http_respond(struct http_request *request, int status, struct str content_t
 void http_respond_header(struct http_request *request, struct str name, struct str value);
 /* Streamed: begin, write any number of times, end. chunked for HTTP/1.1. */
 void http_respond_begin(struct http_request *request, int status, struct str content_type);
-/* Copies what the socket does not take at once. STOP: wait for `writable`; a write after STOP is still
- * taken while stalled_bytes_max allows, else the client is dropped and `gone` comes (later). */
+/* One system call each: gather what belongs together. Copies what the socket does not take at once. STOP:
+ * wait for `writable`; a write after STOP is still taken while stalled_bytes_max allows, else the client
+ * is dropped and `gone` comes (later). */
 enum proceed http_respond_write(struct http_request *request, struct str data);
 void http_respond_end(struct http_request *request);
 /* Breaks off a streamed answer so that the client notices: no last chunk. */
