@@ -35,10 +35,7 @@ struct api_services {
     struct event_bus *events;
     const struct config *config;
     int64_t started_wall_ns;
-    /* Control writer's thread, after a change that the hot path must see: the snapshot is rebuilt and
-     * published before the answer is sent. */
-    enum rc (*publish)(struct api_services *services, struct db_txn *txn, struct err *err);
-    enum rc (*reload)(struct api_services *services, struct err *err); /* as SIGHUP */
+    enum rc (*reload)(struct api_services *services, struct err *err); /* as SIGHUP; worker */
 };
 
 enum api_kind {
@@ -69,7 +66,6 @@ struct api_call {
     struct str content_type;    /* set with raw_answer instead of JSON */
     struct str raw_answer;
     struct str set_cookie;      /* whole header value, or empty */
-    bool publish;               /* WRITE: rebuild the snapshot before answering */
     struct err err;             /* filled when the handler fails */
 };
 
