@@ -14,6 +14,7 @@
 #include "gateway/snapshot.h"
 #include "govern/principal.h"
 #include "http/server.h"
+#include "store/audit.h"
 #include <yyjson.h>
 
 struct db;
@@ -80,6 +81,8 @@ enum rc api_query_i64(struct api_call *call, const char *name, int64_t absent, i
 enum rc api_query_limit(struct api_call *call, size_t *out) MUST_CHECK;
 /* The body, or ERR_MISSING_FIELD when there is none. */
 enum rc api_need_body(struct api_call *call) MUST_CHECK;
+/* Who makes the change, for the audit log. */
+struct actor api_actor(const struct api_call *call);
 /* Begins {"items": […], "next_cursor": …}; returns the array. An empty cursor becomes null. */
 yyjson_mut_val *api_list_begin(struct api_call *call);
 void api_list_end(struct api_call *call, struct str next_cursor);

@@ -41,6 +41,18 @@ enum rc api_need_body(struct api_call *call)
     return err_set(&call->err, ERR_MISSING_FIELD, "this request needs a JSON object as its body");
 }
 
+struct actor api_actor(const struct api_call *call)
+{
+    const struct principal *principal = call->principal;
+    bool by_user = !id_is_zero(principal->user), by_key = !id_is_zero(principal->key);
+    return (struct actor){
+        .type = by_user ? "user" : by_key ? "key" : "session",
+        .id = by_user ? principal->user : by_key ? principal->key : principal->session,
+        .name = principal->name,
+        .client_ip = call->client_ip,
+    };
+}
+
 yyjson_mut_val *api_list_begin(struct api_call *call)
 {
     call->answer = yyjson_mut_obj(call->doc);
