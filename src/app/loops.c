@@ -6,7 +6,7 @@
 #include "base/clock.h"
 #include "base/limits.h"
 #include "base/log.h"
-#include "gateway/door.h"
+#include "gateway/gateway.h"
 #include "http/client.h"
 #include "http/server.h"
 #include "http/static.h"
@@ -60,7 +60,7 @@ static bool respond_probe(struct http_request *request)
 static void on_request(void *arg, struct http_request *request)
 {
     struct loop_thread *thread = arg;
-    if (gateway_handle(thread->gateway, request) || api_handle(thread->api, request) ||
+    if (door_handle(thread->gateway, request) || api_handle(thread->api, request) ||
         respond_probe(request) || metrics_handle(thread->all->services, request) ||
         static_handle(request))
         return;
@@ -71,8 +71,9 @@ static void on_request(void *arg, struct http_request *request)
 
 static int64_t on_admit(void *arg, struct http_request *request)
 {
-    UNUSED(arg);
-    return str_starts(request->path, STR("/api/")) ? LIMIT_API_BODY_BYTES : LIMIT_BODY_BYTES;
+    struct loop_thread *thread = arg;
+    int64_t bound = door_admit(thread->gateway, request);
+    return bound >= 0 ? bound : LIMIT_API_BODY_BYTES;
 }
 
 /* ---- making ---- */
@@ -108,7 +109,7 @@ static enum rc thread_init(struct loop_thread *thread, struct loops *all, int in
     thread->loop = loop_new(index);
     thread->accept = true;
     thread->client = http_client_new(thread->loop);
-    thread->gateway = gateway_loop_new(options->gateway, thread->loop, thread->client);
+    thread->gateway = gateway_loop_new(thread->loop, thread->client);
     thread->api = api_loop_new(thread->loop, options->services);
     thread->listeners = xcalloc(options->address_count, sizeof(struct listener *));
     const struct http_server_options server = {

@@ -6,7 +6,6 @@
 #include "io/tls.h"
 
 struct loops;
-struct gateway;
 
 struct loops_options {
     int count;
@@ -14,7 +13,6 @@ struct loops_options {
     size_t address_count;
     const int *inherited_fds; /* listening sockets of the process before, count × address_count; NULL: open */
     struct tls_context *tls;  /* NULL: plain */
-    struct gateway *gateway;
     struct api_services *services;
     void (*on_turn)(struct loop *loop, void *arg); /* each loop, each turn: the snapshot */
     void *arg;
