@@ -2,6 +2,7 @@
  * main thread again. What crosses threads is posted as tasks. */
 #include "app/loops.h"
 #include "api/problem.h"
+#include "app/console.h"
 #include "app/metrics.h"
 #include "base/clock.h"
 #include "base/limits.h"
@@ -9,7 +10,6 @@
 #include "gateway/gateway.h"
 #include "http/client.h"
 #include "http/server.h"
-#include "http/static.h"
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -62,7 +62,7 @@ static void on_request(void *arg, struct http_request *request)
     struct loop_thread *thread = arg;
     if (door_handle(thread->gateway, request) || api_handle(thread->api, request) ||
         respond_probe(request) || metrics_handle(thread->all->services, request) ||
-        static_handle(request))
+        console_handle(request))
         return;
     struct err err = {0};
     err_set(&err, ERR_NOT_FOUND, "there is nothing at %.*s", STR_ARG(request->path));
