@@ -132,12 +132,21 @@ static int setup(void **state)
     return 0;
 }
 
+static void stop_loop(struct task *task)
+{
+    UNUSED(task);
+    loop_stop(f->loop);
+}
+
 static int teardown(void **state)
 {
     char command[160];
     UNUSED(state);
     jobs_stop(f->jobs);
     db_close(f->db);
+    struct task last = {.run = stop_loop}; /* behind what the writer posted: its last replies */
+    loop_post(f->loop, &last);
+    loop_run(f->loop);
     jobs_free(f->jobs);
     event_bus_free(f->events);
     loop_free(f->loop);
