@@ -158,6 +158,7 @@ static void epoll_loop_free(struct loop *loop)
 {
     struct epoll_loop *epoll = EPOLL_LOOP(loop);
     resolver_free(loop->resolver);
+    tls_scratch_free(loop->tls);
     loop_fini(loop);
     close(epoll->wake_fd);
     close(epoll->fd);

@@ -42,6 +42,9 @@ struct tls_start {
 struct stream *tls_stream_new(struct stream *transport, const struct tls_start *start,
                               struct err *err);
 
+/* Frees what TLS streams of a loop share; NULL is fine. */
+void tls_scratch_free(struct tls_scratch *scratch);
+
 struct listener {
     struct loop *loop;
     struct tls_context *tls;
