@@ -52,6 +52,8 @@ void loop_fini(struct loop *loop)
     free_dead(loop);
     ASSERT(loop->deferred == NULL);
     ASSERT(atomic_load(&loop->posted) == NULL);
+    if (loop->streams.object_bytes)
+        slab_fini(&loop->streams);
 }
 
 void loop_free(struct loop *loop)
