@@ -85,7 +85,7 @@ export function make_call(at) {
     parent_id: null,
     project: 'default',
     started_at: new Date(at).toISOString(),
-    door: m.provider === 'anthropic' && rnd() < 0.5 ? 'anthropic' : 'openai',
+    door: 'openai_chat',
     operation: 'chat',
     model_requested: m.route ?? `${m.provider}/${m.model}`,
     route: m.route,
@@ -100,21 +100,21 @@ export function make_call(at) {
     tags: rnd() < 0.6 ? { app: key.name.split('-')[0], env: pick(['prod', 'prod', 'staging']) } : {},
     stream: rnd() < 0.7,
     timings_ms: { queue: rnd() * 0.3, connect, first_token, total: failed ? total * 0.3 : total },
-    usage: { input_tokens: tokens_in, cached_input_tokens: cached, cache_write_tokens: 0, output_tokens: tokens_out, reasoning_tokens: reasoning },
+    usage: { input_tokens: tokens_in - cached, cached_input_tokens: cached, cache_write_tokens: 0, output_tokens: tokens_out - reasoning, reasoning_tokens: reasoning, input_total: tokens_in, output_total: tokens_out, known: true, estimated: false },
     cost_usd: cost === null ? null : (cost / 1e6).toFixed(12).replace(/0+$/, '').replace(/\.$/, ''),
     cost_detail: m.price
       ? [
-          { bucket: 'input', tokens: tokens_in - cached, price_usd_per_mtok: String(m.price[0]), cost_usd: (((tokens_in - cached) * m.price[0]) / 1e6).toFixed(9) },
-          ...(cached ? [{ bucket: 'cached_input', tokens: cached, price_usd_per_mtok: String(m.price[0] / 10), cost_usd: ((cached * m.price[0]) / 1e7).toFixed(9) }] : []),
-          { bucket: 'output', tokens: tokens_out, price_usd_per_mtok: String(m.price[1]), cost_usd: ((tokens_out * m.price[1]) / 1e6).toFixed(9) },
+          { bucket: 'input_tokens', tokens: tokens_in - cached, price_usd_per_mtok: String(m.price[0]), cost_usd: (((tokens_in - cached) * m.price[0]) / 1e6).toFixed(9) },
+          ...(cached ? [{ bucket: 'cached_input_tokens', tokens: cached, price_usd_per_mtok: String(m.price[0] / 10), cost_usd: ((cached * m.price[0]) / 1e7).toFixed(9) }] : []),
+          { bucket: 'output_tokens', tokens: tokens_out, price_usd_per_mtok: String(m.price[1]), cost_usd: ((tokens_out * m.price[1]) / 1e6).toFixed(9) },
         ]
       : [],
     finish_reason: failed ? null : 'stop',
     attempts: [
       ...(retried
-        ? [{ provider: 'openai', model: 'gpt-5', started_ms: 0.2, duration_ms: 310, http_status: 429, error: { code: 'upstream_rate_limited', message: 'Rate limit reached' }, reason: 'rate' }]
+        ? [{ provider: 'openai', model: 'gpt-5', started_ms: 0.2, duration_ms: 310, http_status: 429, error: 'upstream_rate_limited', reason: 'rate' }]
         : []),
-      { provider: m.provider, model: m.model, started_ms: retried ? 560 : 0.2, duration_ms: failed ? total * 0.3 : total, http_status: error?.http ?? 200, error: error && { code: error.code, message: error.message }, reason: error ? 'error' : null },
+      { provider: m.provider, model: m.model, started_ms: retried ? 560 : 0.2, duration_ms: failed ? total * 0.3 : total, http_status: error?.http ?? 200, error: error && error.code, reason: error ? 'error' : null },
     ],
     cache: rnd() < 0.04 ? 'hit' : 'off',
     checks: [],

@@ -27,9 +27,9 @@ const later = (ms) => new Date(Date.now() + ms).toISOString();
 
 let signed_in = !args['signed-out'];
 let calls = args.empty ? [] : data.make_calls(20_000, 30);
-const reads = ['call', 'provider', 'route', 'model', 'key', 'limit', 'price', 'setting', 'server', 'config'];
+const reads = ['job', 'call', 'provider', 'route', 'model', 'key', 'limit', 'price', 'setting', 'server', 'config'];
 const permissions = {
-  owner: ['call.make', 'call.delete', 'member.read', 'audit.read', ...reads.map((x) => `${x}.read`), ...['provider', 'route', 'model', 'key', 'limit', 'member', 'price', 'setting', 'server', 'config'].map((x) => `${x}.write`)],
+  owner: ['call.make', 'call.delete', 'member.read', 'audit.read', ...reads.map((x) => `${x}.read`), ...['job', 'provider', 'route', 'model', 'key', 'limit', 'member', 'price', 'setting', 'server', 'config'].map((x) => `${x}.write`)],
   viewer: ['call.make', ...reads.map((x) => `${x}.read`)],
 };
 const key = (base, more) => ({ ...base, scopes: ['call'], models: ['*'], expires_at: null, limits: null, budget: null, tags: {}, capture: null, state: 'active', spent: { day_usd: '0', month_usd: '0', total_usd: '0' }, last_used_at: later(-60e3), created_at: '2026-09-14T08:00:00.000Z', origin: 'database', ...more });
@@ -93,8 +93,8 @@ function select(query) {
       at >= since && at <= until &&
       (!q('model') || glob(q('model'), call.model) || glob(q('model'), call.model_requested)) &&
       glob(q('provider'), call.provider) &&
-      (!q('key') || call.key.name === q('key') || call.key.id === q('key')) &&
-      (!q('status') || call.status === q('status') || String(call.http_status) === q('status')) &&
+      (!q('key') || call.key.id === q('key')) &&
+      (!q('status') || q('status').split(',').includes(call.status)) &&
       (!q('user') || call.user === q('user')) &&
       (!q('session') || call.session === q('session')) &&
       (!q('tag') || (tag_value ? call.tags[tag] === tag_value : tag in call.tags)) &&
@@ -117,15 +117,16 @@ function summary(list) {
     errors: list.filter((call) => call.status === 'error').length,
     input_tokens: sum((call) => call.usage.input_tokens),
     output_tokens: sum((call) => call.usage.output_tokens),
-    cost_usd: sum((call) => Number(call.cost_usd)).toFixed(9),
+    cost_usd: list.some((call) => call.cost_usd !== null) ? sum((call) => Number(call.cost_usd)).toFixed(9) : null,
     latency_ms: percentiles(list.map((call) => call.timings_ms.total)),
     first_token_ms: percentiles(list.map((call) => call.timings_ms.first_token).filter(Boolean)),
   };
 }
 function stats(query) {
   const list = select(query);
-  const from = query.get('from') ? Date.parse(query.get('from')) : Date.parse(list.at(-1)?.started_at ?? now());
-  const step = Number(query.get('step_s') ?? 3600) * 1000;
+  const from = Date.parse(query.get('from'));
+  const step = Number(query.get('step_s')) * 1000;
+  if (!from || !step || !query.get('to')) throw new Refused(400, 'bad_field', 'A series needs from, to and step_s.', 'from');
   const split = (get) => {
     const parts = new Map();
     for (const call of list) {
@@ -134,13 +135,13 @@ function stats(query) {
     }
     return [...parts];
   };
-  const by = { model: (c) => c.model, key: (c) => c.key.name, provider: (c) => c.provider, status: (c) => c.status }[query.get('group_by')];
+  const by = { model: (c) => c.model, key: (c) => c.key.id, provider: (c) => c.provider, status: (c) => c.status }[query.get('group_by')];
   return {
     totals: summary(list),
     series: split((call) => Math.floor((Date.parse(call.started_at) - from) / step))
       .sort((a, b) => a[0] - b[0])
       .map(([n, part]) => ({ at: new Date(from + n * step).toISOString(), ...summary(part) })),
-    groups: by ? split(by).map(([value, part]) => ({ value, ...summary(part) })) : [],
+    groups: by ? split(by).map(([name, part]) => ({ name, ...summary(part) })) : [],
   };
 }
 function list_calls(query) {
@@ -310,7 +311,11 @@ const handlers = {
   'DELETE /api/limits/:kind/:id': ({ kind, id }) => void (store.limits = store.limits.filter((one) => one.kind !== kind || one.value !== id)),
   'GET /api/calls': ({ query }) => list_calls(query),
   'GET /api/calls/stats': ({ query }) => stats(query),
-  'GET /api/calls/:id': ({ id }) => find(calls, 'id', id, 'call'),
+  'GET /api/calls/:id': ({ id }) => {
+    const call = find(calls, 'id', id, 'call');
+    const text = (side) => ({ ...side, body: typeof side.body === 'string' ? side.body : JSON.stringify(side.body) });
+    return { ...call, request: text(call.request), response: text(call.response) };
+  },
   'DELETE /api/calls/:id': ({ id }) => void (calls = calls.filter((one) => one.id !== id)),
   'GET /api/members': () => list(store.members),
   'PATCH /api/members/:id': ({ id, body }) => Object.assign(find(store.members, 'id', id, 'member'), body),

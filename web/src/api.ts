@@ -19,6 +19,7 @@ export interface Session {
 export interface Page<T> {
   items: T[];
   next_cursor: string | null;
+  incomplete?: boolean; // the search stopped after its share of work: the cursor goes on
 }
 
 export interface Provider {
@@ -200,7 +201,11 @@ export interface Usage {
   cache_write_tokens?: number | null;
   output_tokens?: number | null;
   reasoning_tokens?: number | null;
-  [bucket: string]: number | null | undefined;
+  input_total?: number; // the buckets are disjoint; these are their sums
+  output_total?: number;
+  known?: boolean;
+  estimated?: boolean;
+  [bucket: string]: number | boolean | null | undefined;
 }
 
 export interface CallSummary {
@@ -239,8 +244,8 @@ export interface Attempt {
 
 export interface Message {
   headers?: Record<string, string> | [string, string][] | null;
-  body?: unknown;
-  events?: unknown[] | null;
+  body?: unknown; // text as it came: JSON, or the events of a stream
+  cut?: boolean; // longer than what is kept
 }
 
 export interface Call extends CallSummary {
@@ -249,6 +254,7 @@ export interface Call extends CallSummary {
   parent_id?: string | null;
   project?: string | { id: string; name?: string };
   cost_detail?: { bucket: string; tokens: number; price_usd_per_mtok: string | null; cost_usd: string | null }[];
+  response_model?: string | null;
   attempts?: Attempt[];
   checks?: { name: string; action?: string; on?: string; matched?: boolean; detail?: string }[];
   capture?: Capture;
@@ -275,7 +281,7 @@ export interface StatsRow {
 export interface Stats {
   totals: StatsRow;
   series: (StatsRow & { at: string })[];
-  groups?: (StatsRow & { value?: string; name?: string; key?: string })[];
+  groups?: (StatsRow & { name: string })[];
 }
 
 export interface Member {

@@ -1,5 +1,5 @@
 // One pane of the playground: a model, its side of the conversation, and the call that runs.
-import { ApiError, api, csrf_token, read_error, send as send_request, type Call, type Usage } from '../api';
+import { ApiError, api, csrf_token, read_error, send as send_request, type Call } from '../api';
 import { as_error } from './resource.svelte';
 import { read_events } from './sse';
 
@@ -165,7 +165,7 @@ export class Pane {
   }
 }
 
-function set_usage(numbers: Numbers, usage: Usage & { prompt_tokens?: number; completion_tokens?: number }) {
+function set_usage(numbers: Numbers, usage: { prompt_tokens?: number; completion_tokens?: number; input_tokens?: number; output_tokens?: number }) {
   numbers.input_tokens = usage.prompt_tokens ?? usage.input_tokens ?? null;
   numbers.output_tokens = usage.completion_tokens ?? usage.output_tokens ?? null;
 }
@@ -188,8 +188,8 @@ async function ask_record(answer: ChatMessage, id: string) {
       const call = await api.get<Call>(`/api/calls/${id}`);
       const numbers = answer.numbers!;
       numbers.cost_usd = call.cost_usd ?? null;
-      numbers.input_tokens ??= call.usage?.input_tokens ?? null;
-      numbers.output_tokens ??= call.usage?.output_tokens ?? null;
+      numbers.input_tokens ??= call.usage?.input_total ?? call.usage?.input_tokens ?? null;
+      numbers.output_tokens ??= call.usage?.output_total ?? call.usage?.output_tokens ?? null;
       numbers.provider ??= call.provider ?? null;
       return;
     } catch (cause) {

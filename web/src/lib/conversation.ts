@@ -17,6 +17,101 @@ type Json = Record<string, unknown>;
 const is_object = (value: unknown): value is Json => typeof value === 'object' && value !== null && !Array.isArray(value);
 const as_text = (value: unknown) => (typeof value === 'string' ? value : JSON.stringify(value, null, 2));
 
+// A body as it was kept: text that is JSON, or the events of a stream, or neither.
+export function body_of(body: unknown): unknown {
+  if (typeof body !== 'string') return body;
+  const text = body.trimStart();
+  if (/^(event|data|id|retry):|^:/.test(text)) return assemble(text) ?? body;
+  if (!/^[[{"]/.test(text)) return body;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return body;
+  }
+}
+
+// A stream's events put together to the whole answer, in the format that they have.
+function assemble(text: string): unknown {
+  const events: Json[] = [];
+  for (const line of text.split(/\r\n|\r|\n/)) {
+    if (!line.startsWith('data:')) continue;
+    try {
+      const value = JSON.parse(line.slice(5));
+      if (is_object(value)) events.push(value);
+    } catch {
+      // [DONE], or where the copy was cut
+    }
+  }
+  if (events.some((event) => Array.isArray(event.choices))) return assemble_chat(events);
+  const done = events.find((event) => event.type === 'response.completed' || event.type === 'response.incomplete');
+  if (is_object(done?.response)) return done.response;
+  if (events.some((event) => event.type === 'message_start')) return assemble_messages(events);
+  return events.length ? events : null;
+}
+
+function assemble_chat(events: Json[]): Json {
+  const whole: Json = {};
+  const choices: { index: number; message: Json & { tool_calls?: Json[] }; finish_reason: unknown }[] = [];
+  for (const event of events) {
+    const { choices: parts, ...rest } = event;
+    for (const [name, value] of Object.entries(rest)) if (value !== null) whole[name] = value;
+    for (const part of Array.isArray(parts) ? (parts as Json[]) : []) {
+      const index = Number(part.index ?? 0);
+      const choice = (choices[index] ??= { index, message: { role: 'assistant', content: null }, finish_reason: null });
+      if (part.finish_reason) choice.finish_reason = part.finish_reason;
+      add_delta(choice.message, (part.delta ?? {}) as Json);
+    }
+  }
+  return { ...whole, object: 'chat.completion', choices: choices.filter(Boolean) };
+}
+
+function add_delta(message: Json & { tool_calls?: Json[] }, delta: Json) {
+  for (const [name, value] of Object.entries(delta)) {
+    if (name === 'tool_calls' && Array.isArray(value)) {
+      const calls = (message.tool_calls ??= []);
+      for (const part of value as Json[]) {
+        const index = Number(part.index ?? calls.length);
+        const call = (calls[index] ??= { id: part.id, type: 'function', function: { name: '', arguments: '' } }) as Json & { function: Json };
+        const more = (part.function ?? {}) as Json;
+        call.function.name = String(call.function.name) + (more.name ?? '');
+        call.function.arguments = String(call.function.arguments) + (more.arguments ?? '');
+      }
+    } else if (typeof value === 'string' && name !== 'role') message[name] = String(message[name] ?? '') + value;
+    else if (value !== null) message[name] = value;
+  }
+}
+
+function assemble_messages(events: Json[]): Json {
+  let message: Json = {};
+  const content: Json[] = [];
+  for (const event of events) {
+    const index = Number(event.index ?? 0);
+    if (event.type === 'message_start') message = { ...(event.message as Json) };
+    else if (event.type === 'content_block_start') content[index] = { ...(event.content_block as Json) };
+    else if (event.type === 'content_block_delta' && content[index]) {
+      const delta = event.delta as Json;
+      const block = content[index];
+      if (typeof delta.text === 'string') block.text = String(block.text ?? '') + delta.text;
+      else if (typeof delta.thinking === 'string') block.thinking = String(block.thinking ?? '') + delta.thinking;
+      else if (typeof delta.partial_json === 'string') block.partial = String(block.partial ?? '') + delta.partial_json;
+      else if (typeof delta.signature === 'string') block.signature = delta.signature;
+    } else if (event.type === 'message_delta') {
+      Object.assign(message, event.delta);
+      message.usage = { ...(message.usage as Json), ...(event.usage as Json) };
+    }
+  }
+  for (const block of content) {
+    if (!block || typeof block.partial !== 'string') continue;
+    try {
+      block.input = JSON.parse(block.partial);
+    } catch {
+      block.input = block.partial;
+    }
+    delete block.partial;
+  }
+  return { ...message, content: content.filter(Boolean) };
+}
+
 function image_of(part: Json): string | null {
   const { image_url, source } = part;
   if (typeof image_url === 'string') return image_url;

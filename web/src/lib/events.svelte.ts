@@ -52,6 +52,10 @@ function open() {
     timer = window.setTimeout(open, retry_ms);
     retry_ms = Math.min(retry_ms * 2, RETRY_MS_MAX);
   };
+  // The window of the server was too short for what this connection missed.
+  mine.addEventListener('missed', () => {
+    for (const kind of KINDS) deliver(kind, null);
+  });
   for (const kind of KINDS) {
     mine.addEventListener(kind, (event) => {
       let data: unknown = null;
