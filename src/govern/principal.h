@@ -2,6 +2,7 @@
 #pragma once
 #include "base/err.h"
 #include "base/id.h"
+#include "store/audit.h"
 
 enum permission {
 #define PERMISSION(name, text) PERMISSION_##name,
@@ -32,3 +33,5 @@ const char *permission_name(enum permission permission);
 /* ERR_FORBIDDEN with the missing permission in the message. */
 enum rc principal_require(const struct principal *principal, enum permission permission,
                           struct err *err) MUST_CHECK;
+/* As the audit log names it. */
+struct actor principal_actor(const struct principal *principal, struct str client_ip);

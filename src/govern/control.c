@@ -1,0 +1,312 @@
+/* Building snapshots. One pass over each kind of object, in the order in which they refer to each other;
+ * definitions are parsed in a scratch arena, and only what is decoded stays. */
+#include "govern/control.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "gateway/price.h"
+#include "govern/key.h"
+#include "store/account.h"
+#include "text/decode.h"
+#include "text/json.h"
+
+#define SCRATCH_BYTES_MAX (64ll * 1024 * 1024)
+
+struct building {
+    struct snapshot *snapshot;
+    const struct secret_box *box;
+    struct arena scratch;    /* of one object */
+    struct project *project; /* the last one met: objects come by project */
+    struct map keys_by_id;   /* 16 bytes → struct key: for sessions */
+};
+
+static enum rc full(struct err *err)
+{
+    return err_set(err, ERR_TOO_LARGE, "The configuration is larger than this server keeps in memory.");
+}
+
+static struct project *project_of(struct building *building, struct id id)
+{
+    if (!building->project || !id_eq(building->project->id, id))
+        building->project = snapshot_project(building->snapshot, id);
+    return building->project;
+}
+
+static void skip(const struct object *object, const struct err *err)
+{
+    log_event(LOG_WARN, "object_skipped", LOG_Z("kind", object_kind_name(object->kind)), LOG_STR("name", object->name),
+              LOG_Z("field", err->field), LOG_Z("reason", err->message));
+}
+
+static enum origin origin_of(const struct object *object)
+{
+    return object->from_file ? ORIGIN_FILE : ORIGIN_DATABASE;
+}
+
+/* ---- by kind: RC_OK, or what makes the object unusable ---- */
+
+static enum rc add_provider(struct building *b, struct project *project, const struct object *object,
+                            yyjson_val *json, struct err *err)
+{
+    struct provider *provider = ARENA_NEW(&b->snapshot->arena, struct provider);
+
+    if (!provider)
+        return full(err);
+    enum rc rc = provider_decode(project->id, object->name, json, &b->snapshot->arena, provider, err);
+    if (rc != RC_OK)
+        return rc;
+    provider->origin = origin_of(object);
+    map_put(&project->providers, provider->name, provider);
+    return RC_OK;
+}
+
+static enum rc add_route(struct building *b, struct project *project, const struct object *object,
+                         yyjson_val *json, struct err *err)
+{
+    struct route *route = ARENA_NEW(&b->snapshot->arena, struct route);
+
+    if (!route)
+        return full(err);
+    enum rc rc = route_decode(project->id, object->name, json, &project->providers, &b->snapshot->arena, route, err);
+    if (rc != RC_OK)
+        return rc;
+    route->origin = origin_of(object);
+    map_put(&project->routes, route->name, route);
+    return RC_OK;
+}
+
+static enum rc add_key(struct building *b, struct project *project, const struct object *object,
+                       yyjson_val *json, struct err *err)
+{
+    struct key *key = ARENA_NEW(&b->snapshot->arena, struct key);
+
+    UNUSED(project);
+    if (!key)
+        return full(err);
+    enum rc rc = key_decode(object, json, &b->snapshot->arena, key, err);
+    if (rc != RC_OK)
+        return rc;
+    map_put(&b->snapshot->keys, str_make(key->secret_sha256, sizeof key->secret_sha256), key);
+    map_put(&b->keys_by_id, str_make(key->id.bytes, sizeof key->id.bytes), key);
+    return RC_OK;
+}
+
+static enum rc add_limit(struct building *b, struct project *project, const struct object *object,
+                         yyjson_val *json, struct err *err)
+{
+    struct limits *limits = ARENA_NEW(&b->snapshot->arena, struct limits);
+    struct str name = arena_copy(&b->snapshot->arena, object->name);
+
+    if (!limits || !name.p)
+        return full(err);
+    enum rc rc = limits_decode(yyjson_obj_get(json, "limits"), yyjson_obj_get(json, "budget"), limits, err);
+    if (rc == RC_OK)
+        map_put(&project->limits, name, limits);
+    return rc;
+}
+
+static enum rc add_price(struct building *b, struct project *project, const struct object *object,
+                         yyjson_val *json, struct err *err)
+{
+    ssize_t slash = str_find_char(object->name, '/');
+
+    if (slash <= 0)
+        return err_set(err, ERR_BAD_FIELD, "A price's name is PROVIDER/MODEL.");
+    if (!project->price_overrides)
+        project->price_overrides = price_table_new(&b->snapshot->arena);
+    if (!project->price_overrides)
+        return full(err);
+    return price_table_add(project->price_overrides, &b->snapshot->arena,
+                           str_slice(object->name, 0, (size_t)slash),
+                           str_slice(object->name, (size_t)slash + 1, object->name.n), json, err);
+}
+
+static enum rc add_setting(struct building *b, struct project *project, const struct object *object,
+                           yyjson_val *json, struct err *err)
+{
+    struct place root;
+
+    UNUSED(b);
+    if (!str_eq(object->name, STR("project")))
+        return RC_OK;
+    decode_root(&root, json, "");
+    return capture_decode(&root, &project->capture, err);
+}
+
+static enum rc add_model(struct building *b, struct project *project, const struct object *object,
+                         yyjson_val *json, struct err *err)
+{
+    struct local_model *model = ARENA_NEW(&b->snapshot->arena, struct local_model);
+
+    if (!model)
+        return full(err);
+    model->name = arena_copy(&b->snapshot->arena, object->name);
+    model->file = arena_copy(&b->snapshot->arena, json_get_text(json, "file"));
+    if (!model->name.p || !model->file.p)
+        return full(err);
+    map_put(&project->local_models, model->name, model);
+    return RC_OK;
+}
+
+typedef enum rc add_function(struct building *b, struct project *project, const struct object *object,
+                             yyjson_val *json, struct err *err);
+
+/* In this order: routes refer to providers. Kinds without a function are not of the hot path. */
+static const struct {
+    enum object_kind kind;
+    add_function *add;
+} ADDERS[] = {
+    {OBJECT_SETTING, add_setting}, {OBJECT_PROVIDER, add_provider}, {OBJECT_ROUTE, add_route},
+    {OBJECT_MODEL, add_model},     {OBJECT_LIMIT, add_limit},       {OBJECT_PRICE, add_price},
+    {OBJECT_KEY, add_key},
+};
+
+struct adding {
+    struct building *building;
+    add_function *add;
+};
+
+static enum rc add_object(void *arg, const struct object *object, struct err *err)
+{
+    struct adding *adding = arg;
+    struct building *b = adding->building;
+    struct project *project = project_of(b, object->project);
+    struct err problem = {0};
+    yyjson_val *json;
+
+    ASSERT(project != NULL); /* the table refers to its project */
+    enum rc rc = object_reveal(b->box, object, &b->scratch, &json, &problem);
+    if (rc == RC_OK)
+        rc = adding->add(b, project, object, json, &problem);
+    arena_reset(&b->scratch);
+    if (problem.code == ERR_TOO_LARGE && b->snapshot->arena.used_bytes > SNAPSHOT_BYTES_MAX - (1 << 20))
+        return full(err);
+    if (rc != RC_OK)
+        skip(object, &problem);
+    return RC_OK;
+}
+
+/* ---- sessions ---- */
+
+static enum rc session_principal(struct building *b, const struct session_row *row, struct principal *out)
+{
+    enum role role;
+
+    if (!id_is_zero(row->key)) {
+        const struct key *key = map_get(&b->keys_by_id, str_make(row->key.bytes, sizeof row->key.bytes));
+        if (!key || key->revoked)
+            return RC_END;
+        *out = key->principal;
+        out->expires_wall_ns = key->expires_wall_ns ? MIN(key->expires_wall_ns, row->expires_ns) : row->expires_ns;
+    } else {
+        if (role_parse(row->role, &role) != RC_OK)
+            return RC_END;
+        *out = (struct principal){.project = row->project,
+                                  .role = role,
+                                  .permissions = role_permissions(role),
+                                  .user = row->user,
+                                  .expires_wall_ns = row->expires_ns};
+    }
+    out->session = row->id;
+    return RC_OK;
+}
+
+static enum rc add_session(void *arg, const struct session_row *row, struct err *err)
+{
+    struct building *b = arg;
+    struct principal found;
+
+    if (session_principal(b, row, &found) != RC_OK)
+        return RC_OK; /* its key was revoked, its user is no member any more */
+    struct principal *principal = ARENA_NEW(&b->snapshot->arena, struct principal);
+    struct str digest = arena_copy(&b->snapshot->arena, str_make(row->digest, sizeof row->digest));
+    if (!principal || !digest.p)
+        return full(err);
+    *principal = found;
+    principal->name = arena_copy(&b->snapshot->arena, row->name);
+    if (!principal->name.p)
+        return full(err);
+    map_put(&b->snapshot->sessions, digest, principal);
+    return RC_OK;
+}
+
+/* ---- all of it ---- */
+
+static enum rc add_projects(struct building *b, struct db_txn *txn, struct err *err)
+{
+    struct project_row *rows;
+    size_t count;
+    enum rc rc = project_rows(txn, &b->scratch, &rows, &count, err);
+
+    for (size_t i = 0; rc == RC_OK && i < count; i++)
+        if (!snapshot_add_project(b->snapshot, rows[i].id, rows[i].name))
+            rc = full(err);
+    return rc;
+}
+
+enum rc control_build_snapshot(struct db_txn *txn, struct snapshot **out, struct err *err)
+{
+    struct building b = {.snapshot = snapshot_new(SNAPSHOT_BYTES_MAX), .box = db_txn_secrets(txn)};
+
+    arena_init(&b.scratch, SCRATCH_BYTES_MAX);
+    map_init(&b.keys_by_id);
+    enum rc rc = add_projects(&b, txn, err);
+    arena_reset(&b.scratch);
+    for (size_t i = 0; rc == RC_OK && i < COUNT_OF(ADDERS); i++) {
+        struct adding adding = {&b, ADDERS[i].add};
+        rc = object_each(txn, (struct id){{0}}, ADDERS[i].kind, add_object, &adding, err);
+    }
+    if (rc == RC_OK)
+        rc = session_each(txn, add_session, &b, err);
+    map_fini(&b.keys_by_id);
+    arena_fini(&b.scratch);
+    if (rc != RC_OK) {
+        snapshot_unref(b.snapshot);
+        return rc;
+    }
+    *out = b.snapshot;
+    return RC_OK;
+}
+
+/* ---- publishing ---- */
+
+static enum rc build_and_publish(struct db_txn *txn, struct err *err)
+{
+    struct snapshot *snapshot;
+    int64_t began_ns = clock_monotonic_ns();
+    enum rc rc = control_build_snapshot(txn, &snapshot, err);
+
+    if (rc != RC_OK)
+        return rc;
+    int64_t bytes = (int64_t)snapshot->arena.used_bytes;
+    snapshot_publish(snapshot);
+    log_event(LOG_DEBUG, "snapshot_published", LOG_F64("build_ms", (double)(clock_monotonic_ns() - began_ns) / NS_PER_MS),
+              LOG_I64("bytes", bytes));
+    return RC_OK;
+}
+
+static void on_change(void *arg, struct db_txn *txn)
+{
+    struct err err = {0};
+
+    UNUSED(arg);
+    if (build_and_publish(txn, &err) != RC_OK)
+        log_event(LOG_ERROR, "snapshot_failed", LOG_Z("reason", err.message));
+}
+
+static enum rc publish_now(void *arg, struct db_txn *txn, struct err *err)
+{
+    UNUSED(arg);
+    return build_and_publish(txn, err);
+}
+
+enum rc control_start_publishing(struct db *db, struct err *err)
+{
+    db_on_change(db, on_change, NULL);
+    return control_publish(db, err);
+}
+
+/* On the writer's thread, so that an older state never follows a newer one. */
+enum rc control_publish(struct db *db, struct err *err)
+{
+    return db_write_wait(db, publish_now, NULL, err);
+}
