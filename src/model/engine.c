@@ -22,7 +22,7 @@
 
 #define HEALTH_STARTING_NS    (50 * NS_PER_MS) /* between two questions while it loads */
 #define HEALTH_READY_NS       (10 * NS_PER_S)
-#define HEALTH_TIMEOUT_NS     (5 * NS_PER_S)
+#define HEALTH_TIMEOUT_NS     (3 * NS_PER_S)
 #define HEALTH_FAILURES_MAX   3
 #define HEALTH_BODY_STATUS_OK 200
 #define START_LIMIT_NS        (600 * NS_PER_S) /* a large model from a slow disk */
@@ -419,14 +419,16 @@ static void ask_health(struct engine *engine)
         return;
     }
     struct str path = engine->spec.health_path.n ? engine->spec.health_path : STR("/health");
+    int64_t timeout_ns =
+        engine->spec.health_timeout_ns ? engine->spec.health_timeout_ns : HEALTH_TIMEOUT_NS;
     engine->health_status = 0;
     engine->health =
         http_exchange_start(origin,
                             &(struct http_exchange_request){.method = STR("GET"),
                                                             .path = path,
-                                                            .connect_timeout_ns = HEALTH_TIMEOUT_NS,
-                                                            .head_timeout_ns = HEALTH_TIMEOUT_NS,
-                                                            .idle_timeout_ns = HEALTH_TIMEOUT_NS,
+                                                            .connect_timeout_ns = timeout_ns,
+                                                            .head_timeout_ns = timeout_ns,
+                                                            .idle_timeout_ns = timeout_ns,
                                                             .retry_stale = true},
                             &HEALTH_CALLS, engine);
 }

@@ -38,6 +38,7 @@ struct engine_spec {
     uint32_t slots;             /* calls served at the same time */
     uint32_t threads;           /* 0: as many as cores */
     int64_t idle_stop_ns;       /* 0: never */
+    int64_t health_timeout_ns;  /* silent for so long, three times: it hangs; 0: 3 s */
     int64_t resident_bytes_max; /* 0: none; passed: the engine is killed and says why */
     bool template_has_tools;    /* the chat template can render tool definitions */
     /* A supervised command instead of a model file. */

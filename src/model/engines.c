@@ -260,6 +260,7 @@ static bool spec_equal(const struct engine_spec *a, const struct engine_spec *b)
            str_eq(a->model_file, b->model_file) && str_eq(a->sha256, b->sha256) &&
            str_eq(a->pooling, b->pooling) && a->context_tokens == b->context_tokens &&
            a->slots == b->slots && a->threads == b->threads && a->idle_stop_ns == b->idle_stop_ns &&
+           a->health_timeout_ns == b->health_timeout_ns &&
            a->resident_bytes_max == b->resident_bytes_max &&
            a->template_has_tools == b->template_has_tools && a->command_count == b->command_count &&
            strs_equal(a->command, b->command, a->command_count) &&
