@@ -1,7 +1,144 @@
 /* The table of commands: what `capstan help`, `--help` and the man pages say. */
 #include "app/command.h"
 
+#define JSON_OPTION "  --json              print JSON\n"
+
 const struct command COMMANDS[] = {
+    {
+        .name = "provider",
+        .summary = "add, change, test and list providers",
+        .usage = "  capstan provider [list | show NAME | test NAME | delete NAME] [--json]\n"
+                 "  capstan provider create NAME --format FORMAT [OPTIONS]\n"
+                 "  capstan provider set NAME [OPTIONS]\n",
+        .options = "  --format FORMAT     openai, anthropic, azure, mistral, … (docs/providers.md)\n"
+                   "  --base-url URL      where it listens\n"
+                   "  --api-key KEY       its key, or ${env:NAME}, or ${file:/path}\n"
+                   "  --header 'N: V'     a header of each request; may be repeated\n"
+                   "  --ca-file FILE      trust these certificates\n"
+                   "  --proxy URL         a proxy, or 'none'\n"
+                   "  --http2             offer HTTP/2\n"
+                   "  --file FILE         the definition as YAML or JSON ('-': standard input)\n" JSON_OPTION,
+        .examples = "  capstan provider create openai --format openai --base-url https://api.openai.com/v1 --api-key sk-…\n"
+                    "  capstan provider test openai\n",
+        .run = command_provider,
+    },
+    {
+        .name = "route",
+        .summary = "add, change and list routes",
+        .usage = "  capstan route [list | show NAME | delete NAME] [--json]\n"
+                 "  capstan route create NAME --target PROVIDER/MODEL[=WEIGHT]... [OPTIONS]\n"
+                 "  capstan route set NAME [OPTIONS]\n",
+        .options = "  --target P/M[=W]    a target and its weight; may be repeated, in order\n"
+                   "  --balance HOW       ordered, weighted, latency or sticky\n"
+                   "  --retry N           further tries at a target\n"
+                   "  --fallback CAUSE    rate, overload, context, content_filter, error, timeout, any\n"
+                   "  --timeout-connect, --timeout-first-token, --timeout-between, --timeout-total D\n"
+                   "                      deadlines, such as 500ms, 20s, 5m\n"
+                   "  --cache-ttl D       keep equal answers that long\n"
+                   "  --capture WHAT      full, metadata or none\n"
+                   "  --file FILE         the definition as YAML or JSON ('-': standard input)\n" JSON_OPTION,
+        .examples = "  capstan route create smart --target openai/gpt-5=3 --target anthropic/claude-sonnet-4-5 --retry 2\n"
+                    "  capstan route set smart --timeout-first-token 20s\n",
+        .run = command_route,
+    },
+    {
+        .name = "key",
+        .summary = "give out, change, list and revoke keys",
+        .usage = "  capstan key [list | show ID | revoke ID] [--json]\n"
+                 "  capstan key create NAME [OPTIONS]\n"
+                 "  capstan key set ID [OPTIONS]\n",
+        .options = "  --scope SCOPE       call, read, write or admin; may be repeated\n"
+                   "  --model GLOB        models it may call; may be repeated\n"
+                   "  --expires D         after that time, such as 30d\n"
+                   "  --requests-per-minute N, --tokens-per-minute N, --parallel N\n"
+                   "  --budget-day USD, --budget-month USD\n"
+                   "  --tag NAME=VALUE    on each of its calls; may be repeated\n"
+                   "  --user NAME         end user of its calls\n"
+                   "  --capture WHAT      full, metadata or none\n" JSON_OPTION,
+        .examples = "  capstan key create app --scope call --model 'smart' --budget-day 5.00 --requests-per-minute 600\n"
+                    "  capstan key revoke key_…\n",
+        .run = command_key,
+    },
+    {
+        .name = "member",
+        .summary = "invite people and set their roles",
+        .usage = "  capstan member [list | show ID | remove ID] [--json]\n"
+                 "  capstan member invite --role ROLE [--email ADDRESS]\n"
+                 "  capstan member set ID --role ROLE\n",
+        .options = "  --role ROLE         viewer, editor, admin or owner\n"
+                   "  --email ADDRESS     whom the link is for\n" JSON_OPTION,
+        .examples = "  capstan member invite --role editor --email ada@example.org\n",
+        .run = command_member,
+    },
+    {
+        .name = "call",
+        .summary = "list, show and follow calls",
+        .usage = "  capstan call [list] [FILTERS] [--limit N] [--json]\n"
+                 "  capstan call show ID [--json]\n"
+                 "  capstan call tail [--json]\n",
+        .options = "  --model, --provider, --route, --key, --user, --session NAME\n"
+                   "  --tag NAME=VALUE\n"
+                   "  --status ok,error,cancelled,refused,blocked\n"
+                   "  --from, --to TIME   such as 2026-11-23T10:00:00Z\n"
+                   "  --min-latency-ms, --max-latency-ms, --min-cost-usd N\n"
+                   "  --text TEXT         occurs in request, answer or error\n"
+                   "  --limit N           how many (50)\n" JSON_OPTION,
+        .examples = "  capstan call list --status error --from 2026-11-23\n"
+                    "  capstan call tail --json | jq .cost_usd\n",
+        .run = command_call,
+    },
+    {
+        .name = "model",
+        .summary = "pull, add, start and stop local models",
+        .usage = "  capstan model [list | catalogue] [--json]\n"
+                 "  capstan model pull NAME [--detach]\n"
+                 "  capstan model add FILE.gguf [--detach]\n"
+                 "  capstan model show | start | stop | remove NAME\n",
+        .options = "  --detach            do not wait for the job\n" JSON_OPTION,
+        .examples = "  capstan model pull smollm2-135m-instruct\n  capstan model add ./my-model.Q4_K_M.gguf\n",
+        .run = command_model,
+    },
+    {
+        .name = "engine",
+        .summary = "install the engine that runs local models, show its state",
+        .usage = "  capstan engine [status] [--json]\n  capstan engine install [--detach]\n",
+        .options = "  --detach            do not wait for the job\n" JSON_OPTION,
+        .examples = "  capstan engine install\n",
+        .run = command_engine,
+    },
+    {
+        .name = "export",
+        .summary = "write providers, routes, keys, limits … as YAML, without secrets",
+        .usage = "  capstan export [--output FILE]\n",
+        .options = "  --output FILE       instead of standard output\n",
+        .examples = "  capstan export --output capstan-objects.yaml && git add capstan-objects.yaml\n",
+        .run = command_export,
+    },
+    {
+        .name = "diff",
+        .summary = "show what 'apply' would change; status 1: something",
+        .usage = "  capstan diff FILE [--json]\n",
+        .options = JSON_OPTION,
+        .examples = "  capstan diff capstan-objects.yaml\n",
+        .run = command_diff,
+    },
+    {
+        .name = "apply",
+        .summary = "make the server's objects as the file says",
+        .usage = "  capstan apply FILE [--dry-run] [--prune] [--json]\n",
+        .options = "  --dry-run           only say what would change\n"
+                   "  --prune             delete objects that are not in the file\n" JSON_OPTION,
+        .examples = "  capstan apply --dry-run capstan-objects.yaml\n",
+        .run = command_apply,
+    },
+    {
+        .name = "backup",
+        .summary = "make a consistent copy of the data folder while the server runs",
+        .usage = "  capstan backup DIRECTORY [--json]\n",
+        .options = JSON_OPTION,
+        .examples = "  capstan backup /var/backups/capstan-$(date +%F)\n",
+        .run = command_backup,
+    },
     {
         .name = "version",
         .summary = "print the version",

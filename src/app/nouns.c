@@ -1,13 +1,12 @@
 /* See nouns.h. */
 #include "app/nouns.h"
-#include "base/clock.h"
-#include "text/json.h"
+#include "http/message.h"
 #include "text/yaml.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#define SPEC_BYTES_MAX (8 * 1024 * 1024)
+#define SPEC_ARENA_BYTES_MAX (256 * 1024 * 1024)
 
 const char *noun_path(const struct noun *noun, const char *name, const char *suffix)
 {
@@ -114,15 +113,21 @@ static bool read_all(const char *file, struct buf *out)
 yyjson_mut_doc *noun_read_file(const struct noun *noun, const char *file)
 {
     struct buf text;
+    struct arena arena;
     struct err err = {0};
-    yyjson_mut_doc *doc = NULL;
-    buf_init(&text, SPEC_BYTES_MAX);
+    yyjson_doc *doc;
+    yyjson_mut_doc *copy = NULL;
+    buf_init(&text, YAML_BYTES_MAX);
+    arena_init(&arena, SPEC_ARENA_BYTES_MAX);
     if (!read_all(file, &text))
         fprintf(stderr, "capstan %s: %s: %s\n", noun->command, file, strerror(errno));
-    else if (yaml_read_document(buf_str(&text), &doc, &err) != RC_OK)
+    else if (yaml_read(buf_str(&text), &arena, NULL, &doc, &err) != RC_OK)
         fprintf(stderr, "capstan %s: %s: %s\n", noun->command, file, err.message);
+    else
+        copy = yyjson_doc_mut_copy(doc, NULL);
+    arena_fini(&arena);
     buf_fini(&text);
-    return doc;
+    return copy;
 }
 
 yyjson_mut_doc *noun_new_object(yyjson_mut_val **root)

@@ -100,6 +100,12 @@ static const struct column call_columns[] = {
 static const struct noun call_noun = {"call", "/api/calls", call_columns, COUNT_OF(call_columns),
                                       "no calls match"};
 
+static const char *text_of(yyjson_val *object, const char *name)
+{
+    const char *text = yyjson_get_str(yyjson_obj_get(object, name));
+    return text ? text : "-";
+}
+
 static bool print_tail_line(void *arg, struct str event, struct str data)
 {
     bool json = *(bool *)arg;
@@ -110,11 +116,9 @@ static bool print_tail_line(void *arg, struct str event, struct str data)
     } else {
         yyjson_doc *doc = yyjson_read(data.p, data.n, 0);
         yyjson_val *o = yyjson_doc_get_root(doc);
-        const char *cost = yyjson_get_str(yyjson_obj_get(o, "cost_usd"));
-        printf("%s  %s  %-9s  %-30s  %8.1f ms  $%s\n", yyjson_get_str(yyjson_obj_get(o, "started_at")),
-               yyjson_get_str(yyjson_obj_get(o, "id")), yyjson_get_str(yyjson_obj_get(o, "status")),
-               yyjson_get_str(yyjson_obj_get(o, "model_requested")),
-               yyjson_get_num(yyjson_obj_get(yyjson_obj_get(o, "timings_ms"), "total")), cost ? cost : "-");
+        printf("%s  %s  %-9s  %-30s  %8.1f ms  $%s\n", text_of(o, "started_at"), text_of(o, "id"),
+               text_of(o, "status"), text_of(o, "model_requested"),
+               yyjson_get_num(yyjson_obj_get(yyjson_obj_get(o, "timings_ms"), "total")), text_of(o, "cost_usd"));
         yyjson_doc_free(doc);
     }
     fflush(stdout);
@@ -185,11 +189,10 @@ static size_t print_plan(yyjson_val *plan)
     yyjson_val *change;
     yyjson_arr_foreach(yyjson_obj_get(plan, "changes"), i, count, change)
     {
-        const char *action = yyjson_get_str(yyjson_obj_get(change, "action"));
-        const char *detail = yyjson_get_str(yyjson_obj_get(change, "detail"));
-        char sign = !action ? '?' : *action == 'c' ? '+' : *action == 'd' ? '-' : '~';
-        printf("%c %s %s%s%s\n", sign, yyjson_get_str(yyjson_obj_get(change, "kind")),
-               yyjson_get_str(yyjson_obj_get(change, "name")), detail ? ": " : "", detail ? detail : "");
+        const char *action = text_of(change, "action"), *detail = yyjson_get_str(yyjson_obj_get(change, "detail"));
+        char sign = *action == 'c' ? '+' : *action == 'd' ? '-' : '~';
+        printf("%c %s %s%s%s\n", sign, text_of(change, "kind"), text_of(change, "name"), detail ? ": " : "",
+               detail ? detail : "");
     }
     return count;
 }
