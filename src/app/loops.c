@@ -1,6 +1,7 @@
 /* See loops.h. The life of a loop: made on the main thread, then run on its own, drained, freed on the
  * main thread again. What crosses threads is posted as tasks. */
 #include "app/loops.h"
+#include "api/door.h"
 #include "api/problem.h"
 #include "app/console.h"
 #include "app/metrics.h"

@@ -3,7 +3,6 @@
 #pragma once
 #include "base/arena.h"
 #include "base/hash.h"
-#include "trace/usage.h"
 
 #define CACHE_ENTRY_BYTES_MAX (1024 * 1024)
 
@@ -14,7 +13,6 @@ struct cache_key {
 /* An answer as the client got it. Immutable; counted. */
 struct cache_entry {
     struct str content_type, body, provider, model, finish_reason;
-    struct usage usage; /* of the call that filled it */
     int64_t stored_ns, expires_ns; /* monotonic */
 };
 

@@ -17,7 +17,7 @@ struct call;
 
 /* What is known when an answer begins. Texts live as long as the scope. */
 struct call_head {
-    int status;              /* 200; or the upstream's when its error passes unchanged */
+    int status;              /* 200; or the target's, when its error passes unchanged: `done` then tells no error */
     struct str content_type;
     int64_t body_bytes;      /* the whole body comes in one piece of that size; -1: a stream */
     const struct call_record *record; /* provider, model, attempts, cache; cost when body_bytes >= 0 */
@@ -31,7 +31,8 @@ struct call_sink {
     /* Bytes of the answer in the door's format, valid during the call (in one piece: as long as the scope).
      * STOP: nothing more until gateway_call_resume. */
     enum proceed (*data)(void *arg, struct str bytes);
-    /* Once, last; the call is freed afterwards. err NULL: the answer is complete. Otherwise nothing was sent
+    /* Once, last: the scope may be freed in it. Of the record, bodies, checks and response ids are gone by then.
+     * err NULL: the answer is complete. Otherwise nothing was sent
      * yet (no head: answer with the error), or the answer broke off (an error event was sent as data). */
     void (*done)(void *arg, const struct call_record *record, const struct err *err);
 };
@@ -40,8 +41,9 @@ struct call_request {
     enum call_door door;
     enum call_operation operation;
     enum wire_format format;
-    /* The path below the base URL for what is passed through unread: "/audio/speech". */
-    struct str path;
+    struct str path;        /* WIRE_OPAQUE: the path below the base URL, "/audio/speech" */
+    struct str path_suffix; /* after the format's own path: "/count_tokens" */
+    struct str request_id;  /* goes to the target as x-request-id */
     struct str content_type; /* as received; multipart bodies are passed through */
     struct str body;
     const struct http_headers *headers; /* of the client, for pass_headers, identification, rules; may be NULL */
@@ -61,5 +63,6 @@ void gateway_call_resume(struct call *call);
 void gateway_call_cancel(struct call *call);
 /* Known from the start: for x-capstan-call-id and traceparent of early errors. */
 const struct call_record *gateway_call_record(const struct call *call);
-/* Rate-limit headers of a call that was let in, in the door's style; adds them to `headers`. */
-void gateway_call_limit_headers(const struct call *call, struct http_headers *headers, struct arena *arena);
+struct limit_state; /* gateway/limit.h */
+/* The tightest of the call's limits, for the rate-limit headers; all zero when none concerns it. */
+void gateway_call_limits(const struct call *call, struct limit_state *out);

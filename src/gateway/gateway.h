@@ -24,9 +24,3 @@ struct gateway_loop *gateway_loop_new(struct loop *loop, struct http_client *cli
 /* Open calls are cancelled and recorded. */
 void gateway_loop_free(struct gateway_loop *gateway);
 size_t gateway_loop_calls(const struct gateway_loop *gateway); /* open now: for draining */
-
-/* ---- doors (api/door.c): /v1/… ---- */
-/* Bound of the request's body once its head is there; -1: not a door. */
-int64_t door_admit(struct gateway_loop *gateway, struct http_request *request);
-/* True when the path is a door's: it is answered, now or later. */
-bool door_handle(struct gateway_loop *gateway, struct http_request *request);

@@ -73,6 +73,14 @@ static int64_t month_number(int64_t wall_ns)
     return (tm.tm_year + 1900) * 12 + tm.tm_mon;
 }
 
+int32_t limit_month_first_day(int64_t wall_ns)
+{
+    time_t seconds = (time_t)(wall_ns / NS_PER_S);
+    struct tm tm;
+    gmtime_r(&seconds, &tm);
+    return (int32_t)(wall_ns / NS_PER_DAY) - (tm.tm_mday - 1);
+}
+
 /* Nanoseconds until the next day or month begins. */
 static int64_t period_left_ns(int64_t wall_ns, bool month)
 {

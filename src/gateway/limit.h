@@ -76,5 +76,7 @@ struct meter_reading {
 };
 void limit_read(struct id project, enum limit_kind kind, struct str value, int64_t now_ns,
                 int64_t wall_ns, struct meter_reading *out);
+/* Days since 1970 of the first day of that time's month, UTC. */
+int32_t limit_month_first_day(int64_t wall_ns);
 /* Once a second from one loop: starts new days and months. */
 void limit_tick(int64_t wall_ns);

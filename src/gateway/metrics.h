@@ -14,7 +14,7 @@
     METRIC(refused_rate, "capstan_refused_rate_total", "Calls refused by a rate limit")            \
     METRIC(refused_budget, "capstan_refused_budget_total", "Calls refused by a budget")            \
     METRIC(breaker_skips, "capstan_breaker_skips_total", "Targets passed over because their breaker was open") \
-    METRIC(stream_events_bytes, "capstan_answer_bytes_total", "Bytes of answers sent to clients")  \
+    METRIC(answer_bytes, "capstan_answer_bytes_total", "Bytes of answers sent to clients")  \
     METRIC(input_tokens, "capstan_input_tokens_total", "Tokens read by models")                    \
     METRIC(output_tokens, "capstan_output_tokens_total", "Tokens written by models")               \
     METRIC(cost_pico, "capstan_cost_picodollars_total", "Cost of calls with a known price, 1e-12 USD") \

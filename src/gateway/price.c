@@ -412,3 +412,27 @@ void price_row_at(size_t index, int64_t wall_ns, struct price_row *out)
             out->tiered |= price_rates[set->rate_at + j].start > 0;
     }
 }
+
+size_t price_format_usd(int64_t pico, char out[PRICE_USD_BYTES])
+{
+    char digits[24];
+    uint64_t rest = pico < 0 ? -(uint64_t)pico : (uint64_t)pico;
+    int fraction = 12;
+    while (fraction > 0 && rest % 10 == 0) {
+        rest /= 10;
+        fraction--;
+    }
+    /* Backwards: the fraction's digits, the point, at least one digit before it, the sign. */
+    char *end = digits + sizeof(digits), *p = end;
+    for (int i = 0; i < fraction; i++, rest /= 10)
+        *--p = (char)('0' + rest % 10);
+    if (fraction > 0)
+        *--p = '.';
+    do
+        *--p = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    if (pico < 0)
+        *--p = '-';
+    memcpy(out, p, (size_t)(end - p));
+    return (size_t)(end - p);
+}

@@ -58,3 +58,7 @@ struct price_row {
 };
 size_t price_row_count(void);
 void price_row_at(size_t index, int64_t wall_ns, struct price_row *out);
+
+#define PRICE_USD_BYTES 32
+/* Exact dollars of an amount, without trailing zeros: "0.0000125"; returns the length. */
+size_t price_format_usd(int64_t pico, char out[PRICE_USD_BYTES]);

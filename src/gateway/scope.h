@@ -18,8 +18,7 @@ struct scope {
     struct arena *arena;        /* freed by the caller, after the end was told */
 };
 
-/* traceparent of a request (W3C, version 00): RC_INVALID when it is not one, *out is then a new root. */
-enum rc trace_context_parse(struct str traceparent, struct trace_context *out);
-void trace_context_new(struct trace_context *out);
+/* From a request's traceparent (W3C); a new root when it is none. */
+void trace_context_read(struct str traceparent, struct trace_context *out);
 #define TRACEPARENT_BYTES 56 /* with NUL */
 void trace_context_format(const uint8_t trace_id[16], const uint8_t span_id[8], char out[TRACEPARENT_BYTES]);

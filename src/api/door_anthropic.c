@@ -1,0 +1,48 @@
+/* The Anthropic door: its paths and rate-limit headers.
+ * https://docs.anthropic.com/en/api/messages, https://docs.anthropic.com/en/api/rate-limits */
+#include "api/door.h"
+#include "base/clock.h"
+#include "gateway/limit.h"
+
+static const struct door_path paths[] = {
+    {STR_INIT("/v1/messages"), WIRE_ANTHROPIC, OPERATION_CHAT, DOOR_ANTHROPIC_MESSAGES, {NULL, 0}},
+    {STR_INIT("/v1/messages/count_tokens"), WIRE_ANTHROPIC, OPERATION_COUNT_TOKENS, DOOR_ANTHROPIC_MESSAGES,
+     STR_INIT("/count_tokens")},
+};
+
+static void put_number(struct http_request *request, struct str name, int64_t value)
+{
+    struct str text = arena_printf(request->arena, "%lld", (long long)value);
+    if (text.p)
+        http_respond_header(request, name, text);
+}
+
+/* Here a reset is a time, not a duration. */
+static void put_reset(struct http_request *request, struct str name, int64_t after_ns)
+{
+    char text[CLOCK_ISO_BYTES_MAX];
+    size_t n = clock_format_iso(loop_wall_ns(request->loop) + after_ns, 0, text);
+    struct str copy = arena_copy(request->arena, str_make(text, n));
+    if (copy.p)
+        http_respond_header(request, name, copy);
+}
+
+static void limit_headers(const struct limit_state *state, struct http_request *request)
+{
+    if (state->requests_limit) {
+        put_number(request, STR("anthropic-ratelimit-requests-limit"), state->requests_limit);
+        put_number(request, STR("anthropic-ratelimit-requests-remaining"), state->requests_left);
+        put_reset(request, STR("anthropic-ratelimit-requests-reset"), state->requests_reset_ns);
+    }
+    if (state->tokens_limit) {
+        put_number(request, STR("anthropic-ratelimit-tokens-limit"), state->tokens_limit);
+        put_number(request, STR("anthropic-ratelimit-tokens-remaining"), state->tokens_left);
+        put_reset(request, STR("anthropic-ratelimit-tokens-reset"), state->tokens_reset_ns);
+    }
+}
+
+const struct door door_anthropic = {
+    .paths = paths,
+    .path_count = COUNT_OF(paths),
+    .limit_headers = limit_headers,
+};

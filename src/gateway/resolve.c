@@ -1,0 +1,113 @@
+/* Names of models: see resolve.h. */
+#include "gateway/resolve.h"
+#include "base/limits.h"
+#include "gateway/provider_table.h"
+#include "gateway/slots.h" /* SLOT_NONE */
+#include <stdlib.h>
+
+static const struct {
+    struct str prefix;
+    const char *missing;
+} reserved[] = {
+    {STR_INIT("prompt/"), "prompts are not part of this version; name a route or provider/model"},
+    {STR_INIT("pipeline/"), "pipelines are not part of this version; name a route or provider/model"},
+    {STR_INIT("knowledge/"), "knowledge collections are not part of this version; name a route or provider/model"},
+};
+
+/* A route with one target, as if it had been configured with all defaults. */
+static enum rc make_route(struct str name, struct provider *provider, struct str model, uint32_t slot,
+                          struct arena *arena, struct resolved *out, struct err *err)
+{
+    struct route *route = ARENA_NEW(arena, struct route);
+    struct target *target = ARENA_NEW(arena, struct target);
+    if (!route || !target)
+        return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
+    *target = (struct target){.provider = provider, .model = model, .weight = 1, .slot = slot};
+    *route = (struct route){.name = name, .targets = target, .target_count = 1, .retry = -1,
+                            .fallback = FALLBACK_ANY};
+    *out = (struct resolved){.route = route};
+    return RC_OK;
+}
+
+/* The provider that stands for the engines of this machine: any with `format: engine`, else a made-up one. */
+static struct provider *engine_provider(const struct project *project, struct arena *arena)
+{
+    MAP_FOR_EACH(slot, &project->providers)
+    {
+        struct provider *provider = slot->value;
+        if (provider->row && str_eq(provider->row->name, STR("engine")) && !provider->command)
+            return provider;
+    }
+    struct provider *provider = ARENA_NEW(arena, struct provider);
+    if (provider)
+        *provider = (struct provider){.name = STR("local"), .row = provider_row_find(STR("engine"))};
+    return provider;
+}
+
+static enum rc not_found(struct err *err, struct str model)
+{
+    return err_set_field(err, ERR_MODEL_NOT_FOUND, "model",
+                         "there is no route, provider/model or local model named '%.*s'; GET /v1/models lists what this key may call",
+                         (int)MIN(model.n, (size_t)LIMIT_NAME_BYTES), model.p ? model.p : "");
+}
+
+enum rc resolve_model(const struct project *project, const struct key *key, struct str model,
+                      struct arena *arena, struct resolved *out, struct err *err)
+{
+    if (model.n == 0)
+        return err_set_field(err, ERR_MISSING_FIELD, "model", "name the model to call");
+    if (key && !key_allows_model(key, model))
+        return err_set_field(err, ERR_MODEL_NOT_ALLOWED, "model",
+                             "this key may not call '%.*s'; an administrator can add it to the key's models",
+                             (int)MIN(model.n, (size_t)LIMIT_NAME_BYTES), model.p);
+    const struct route *route = map_get(&project->routes, model);
+    if (route) {
+        *out = (struct resolved){.route = route, .is_route = true};
+        return RC_OK;
+    }
+    for (size_t i = 0; i < COUNT_OF(reserved); i++)
+        if (str_starts(model, reserved[i].prefix))
+            return err_set_field(err, ERR_NOT_IMPLEMENTED, "model", "%s", reserved[i].missing);
+    ssize_t slash = str_find_char(model, '/');
+    if (slash > 0) {
+        struct provider *provider = map_get(&project->providers, str_slice(model, 0, (size_t)slash));
+        struct str rest = str_slice(model, (size_t)slash + 1, model.n);
+        if (provider && rest.n)
+            /* Any caller can make up names, so these share the provider's breaker. */
+            return make_route(model, provider, rest, provider->slot, arena, out, err);
+    }
+    if (map_get(&project->local_models, model)) {
+        struct provider *provider = engine_provider(project, arena);
+        if (!provider)
+            return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
+        return make_route(model, provider, model, SLOT_NONE, arena, out, err);
+    }
+    return not_found(err, model);
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+enum rc resolve_list(const struct project *project, const struct key *key, struct arena *arena,
+                     struct str **names, size_t *count)
+{
+    size_t most = project->routes.count + project->local_models.count, n = 0;
+    struct str *list = ARENA_NEW_ARRAY(arena, struct str, most + 1);
+    if (!list)
+        return RC_LIMIT;
+    const struct map *maps[] = {&project->routes, &project->local_models};
+    for (size_t m = 0; m < COUNT_OF(maps); m++)
+        MAP_FOR_EACH(slot, maps[m])
+            if (!key || key_allows_model(key, slot->key))
+                list[n++] = slot->key;
+    qsort(list, n, sizeof(*list), compare_names);
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (kept == 0 || !str_eq(list[kept - 1], list[i]))
+            list[kept++] = list[i];
+    *names = list;
+    *count = kept;
+    return RC_OK;
+}
