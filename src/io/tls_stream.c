@@ -5,10 +5,12 @@
  * control goes back to the owner is kept aside in memory of the stream. Writing collects records in a
  * shared buffer and sends them in one call; what the transport did not take is kept aside likewise, so a
  * write that was accepted never has to be repeated. An idle stream therefore holds no buffers at all.
+ * A stream that is closed while bytes are kept aside lingers, unknown to its owner, until they are out.
  *
  * "Enter" and "leave" bracket each use of the SSL: between them the shared buffers are this stream's.
  * The owner is never called in between. */
 #include "base/buf.h"
+#include "base/clock.h"
 #include "io/tls_private.h"
 #include <arpa/inet.h>
 #include <openssl/err.h>
@@ -18,6 +20,7 @@
 #define RECORD_BYTES_MAX  16384
 #define WRITE_RECORDS_MAX 2
 #define OUT_BYTES_MAX     (256 * 1024) /* a server's certificates may be long */
+#define LINGER_NS         (30 * NS_PER_S)
 
 struct tls_scratch {
     size_t in_at, in_n;
@@ -25,6 +28,7 @@ struct tls_scratch {
     char plain[RECORD_BYTES_MAX]; /* parts of a write, joined */
     struct buf out;
     BIO_METHOD *method;
+    struct list lingering; /* closed streams that still have bytes to send */
 };
 
 /* Bytes kept aside; usually none. */
@@ -45,6 +49,8 @@ struct tls_stream {
     struct task kick; /* a deferred word to the owner */
     bool kick_posted, closed, failed;
     bool end_wanted; /* shut the transport down once all is out */
+    struct list lingering;
+    struct timer linger;
     struct dead dead;
 };
 #define TLS(stream) CONTAINER_OF(stream, struct tls_stream, base)
@@ -109,6 +115,7 @@ static struct tls_scratch *scratch_get(struct loop *loop)
     if (loop->tls == NULL) {
         loop->tls = xcalloc(1, sizeof(*loop->tls));
         buf_init(&loop->tls->out, OUT_BYTES_MAX);
+        list_init(&loop->tls->lingering);
         loop->tls->method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "stream");
         ASSERT(loop->tls->method != NULL);
         BIO_meth_set_read(loop->tls->method, bio_read);
@@ -117,15 +124,6 @@ static struct tls_scratch *scratch_get(struct loop *loop)
         BIO_meth_set_create(loop->tls->method, bio_create);
     }
     return loop->tls;
-}
-
-void tls_scratch_free(struct tls_scratch *scratch)
-{
-    if (scratch == NULL)
-        return;
-    BIO_meth_free(scratch->method);
-    buf_fini(&scratch->out);
-    free(scratch);
 }
 
 static void keep(struct kept *kept, const char *p, size_t n)
@@ -220,6 +218,34 @@ static void tls_post_kick(struct tls_stream *tls)
     loop_defer(tls->base.loop, &tls->kick);
 }
 
+/* ---- the end ---- */
+
+static void transport_drop(struct tls_stream *tls)
+{
+    timer_stop(&tls->linger);
+    list_remove(&tls->lingering);
+    kept_free(&tls->out);
+    stream_close(tls->transport);
+    if (!tls->kick_posted) /* else its task buries it */
+        loop_bury(tls->base.loop, &tls->dead);
+}
+
+static void linger_timeout(struct timer *timer)
+{
+    transport_drop(CONTAINER_OF(timer, struct tls_stream, linger));
+}
+
+void tls_scratch_free(struct tls_scratch *scratch)
+{
+    if (scratch == NULL)
+        return;
+    while (!list_empty(&scratch->lingering))
+        transport_drop(LIST_FIRST(&scratch->lingering, struct tls_stream, lingering));
+    BIO_meth_free(scratch->method);
+    buf_fini(&scratch->out);
+    free(scratch);
+}
+
 /* ---- handshake ---- */
 
 static void describe_failure(struct tls_stream *tls, int ssl_error, struct err *err)
@@ -269,8 +295,10 @@ static void tls_kick(struct task *task)
 {
     struct tls_stream *tls = CONTAINER_OF(task, struct tls_stream, kick);
     tls->kick_posted = false;
-    if (tls->closed)
+    if (tls->closed && list_detached(&tls->lingering))
         loop_bury(tls->base.loop, &tls->dead);
+    else if (tls->closed)
+        return;
     else if (tls->done)
         handshake_step(tls);
     else
@@ -283,6 +311,11 @@ static void transport_ready(void *owner, struct stream *transport, unsigned even
     struct stream *stream = &tls->base;
     stream->hung_up = transport->hung_up;
     bool flushed = flush_kept(tls);
+    if (tls->closed) {
+        if (flushed || tls->failed)
+            transport_drop(tls);
+        return;
+    }
     if (tls->done) {
         handshake_step(tls);
         return;
@@ -406,11 +439,13 @@ static void tls_close(struct stream *stream)
     tls->closed = true;
     SSL_free(tls->ssl);
     kept_free(&tls->in);
-    kept_free(&tls->out);
-    stream_close(tls->transport);
     tls_unref(tls->context);
-    if (!tls->kick_posted) /* else its task buries it */
-        loop_bury(stream->loop, &tls->dead);
+    if (tls->out.n && !tls->failed) {
+        list_push_back(&scratch_of(tls)->lingering, &tls->lingering);
+        timer_start(stream->loop, &tls->linger, LINGER_NS);
+    } else {
+        transport_drop(tls);
+    }
 }
 
 static struct str tls_peer_text(const struct stream *stream)
@@ -504,6 +539,8 @@ struct stream *tls_stream_new(struct stream *transport, const struct tls_start *
         tls->done = start->done;
         tls->arg = start->arg;
         tls->dead.free = tls_free;
+        list_init(&tls->lingering);
+        timer_init(&tls->linger, linger_timeout);
         BIO_set_data(bio, tls);
         SSL_set_app_data(ssl, tls);
         if (start->server)
