@@ -103,7 +103,7 @@ static void handle(void *arg, struct http_request *request)
         timer_start(rig->loop, &visit->timer, 2 * NS_PER_MS);
     } else if (str_eq(path, STR("/later-not-told"))) {
         request->gone = NULL;
-        timer_start(rig->loop, &visit->timer, 20 * NS_PER_MS);
+        timer_start(rig->loop, &visit->timer, 100 * NS_PER_MS);
     } else if (str_eq(path, STR("/stream"))) {
         http_respond_begin(request, 200, STR("text/event-stream"));
         timer_init(&visit->timer, stream_part);
