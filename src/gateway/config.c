@@ -664,3 +664,19 @@ enum rc limits_decode(yyjson_val *limits, yyjson_val *budget, struct limits *out
         rc = decode_budget(&money, "month", &out->budget_month_pico, err);
     return rc;
 }
+
+enum rc provider_add_local(struct id project, struct map *providers, struct arena *arena, struct err *err)
+{
+    static const char definition[] = "{\"format\":\"engine\"}";
+    struct provider *provider = ARENA_NEW(arena, struct provider);
+    yyjson_doc *doc;
+    enum rc rc = json_read(str_from(definition), arena, &doc, err);
+
+    if (rc == RC_OK && !provider)
+        rc = err_set(err, ERR_TOO_LARGE, "The configuration is too large.");
+    if (rc == RC_OK)
+        rc = provider_decode(project, STR("local"), yyjson_doc_get_root(doc), arena, provider, err);
+    if (rc == RC_OK)
+        map_put(providers, provider->name, provider);
+    return rc;
+}

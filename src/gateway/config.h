@@ -83,6 +83,10 @@ struct route {
  * [A-Za-z0-9._:-]; slashes in routes allowed but for reserved prefixes. */
 enum rc provider_decode(struct id project, struct str name, yyjson_val *json, struct arena *arena,
                         struct provider *out, struct err *err) MUST_CHECK;
+/* Every project has the provider `local`, the models of this machine, unless it defines one of that name. Puts it
+ * into the map (name → struct provider). */
+enum rc provider_add_local(struct id project, struct map *providers, struct arena *arena,
+                           struct err *err) MUST_CHECK;
 /* `providers`: map name → struct provider; an unknown one is an error naming targets[i].provider. */
 enum rc route_decode(struct id project, struct str name, yyjson_val *json, const struct map *providers,
                      struct arena *arena, struct route *out, struct err *err) MUST_CHECK;

@@ -237,9 +237,10 @@ static enum rc add_projects(struct building *b, struct db_txn *txn, struct err *
     size_t count;
     enum rc rc = project_rows(txn, &b->scratch, &rows, &count, err);
 
-    for (size_t i = 0; rc == RC_OK && i < count; i++)
-        if (!snapshot_add_project(b->snapshot, rows[i].id, rows[i].name))
-            rc = full(err);
+    for (size_t i = 0; rc == RC_OK && i < count; i++) {
+        struct project *project = snapshot_add_project(b->snapshot, rows[i].id, rows[i].name);
+        rc = project ? provider_add_local(project->id, &project->providers, &b->snapshot->arena, err) : full(err);
+    }
     return rc;
 }
 

@@ -1,0 +1,47 @@
+/* capstan.yaml: the server's settings, and objects (providers, routes, keys …) that Git owns. The whole file is
+ * checked before anything of it takes effect. docs/configuration.md describes every member. */
+#pragma once
+#include "govern/manifest.h"
+#include "io/stream.h"
+#include "trace/trace.h"
+
+#define CONFIG_ADDRESSES_MAX 16
+#define CONFIG_PORT_DEFAULT  4100
+
+struct config_project {
+    struct str name;
+    struct manifest manifest;
+};
+
+struct config {
+    struct arena arena; /* everything below */
+    struct str path;    /* of the file; empty: there is none */
+    struct str data;    /* the data folder */
+    struct address addresses[CONFIG_ADDRESSES_MAX];
+    size_t address_count;
+    struct str public_url; /* how others reach it, for links; empty: as asked */
+    struct str tls_cert, tls_key; /* PEM files; empty: plain */
+    int loops;             /* threads; 0: one per core */
+    int workers;           /* 0: twice the cores */
+    enum trace_durability durability;
+    int64_t retention_ns, retention_bytes; /* default of all projects; 0: none */
+    size_t cache_bytes_max;
+    struct str engine_server; /* path of llama-server; empty: PATH, then what was installed */
+    int64_t drain_ns;         /* how long answers may go on after SIGTERM */
+    struct config_project *projects;
+    size_t project_count;
+};
+
+/* What the command line and the environment say; empty: what the file says, else the default. */
+struct config_overrides {
+    struct str data, listen;
+};
+
+/* Reads and checks the file; `path` empty: ./capstan.yaml if there is one, else the defaults. The message of an
+ * error is "capstan.yaml:12: routes.smart.targets[0].provider: …". */
+enum rc config_load(struct str path, const struct config_overrides *overrides, struct config **out,
+                    struct err *err) MUST_CHECK;
+void config_free(struct config *config);
+/* Writes the file's objects to the database, as its own, and deletes those that it no longer has. */
+enum rc config_sync(struct db_txn *txn, const struct config *config, struct arena *arena,
+                    struct err *err) MUST_CHECK;
