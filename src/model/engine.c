@@ -20,7 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define HEALTH_STARTING_NS    (50 * NS_PER_MS) /* between two questions while it loads */
+#define HEALTH_STARTING_NS    (50 * NS_PER_MS)  /* between two questions while it loads */
+#define HEALTH_AGAIN_NS       (500 * NS_PER_MS) /* after a silence */
 #define HEALTH_READY_NS       (10 * NS_PER_S)
 #define HEALTH_TIMEOUT_NS     (3 * NS_PER_S)
 #define HEALTH_FAILURES_MAX   3
@@ -377,6 +378,15 @@ static void health_failed(struct engine *engine)
     child_end(engine->child, 0);
 }
 
+/* The next look at its health, or the moment when it has been idle for long enough. */
+static void arm_ready_timer(struct engine *engine, int64_t delay_ns)
+{
+    struct loop *loop = engine->owner->loop;
+    if (engine->spec.idle_stop_ns > 0 && engine->leases == 0)
+        delay_ns = MIN(delay_ns, engine->used_ns + engine->spec.idle_stop_ns - loop_now_ns(loop));
+    timer_start(loop, &engine->timer, MAX(delay_ns, NS_PER_MS));
+}
+
 static void health_done(void *owner, const struct err *err,
                         const struct http_exchange_timing *timing)
 {
@@ -396,8 +406,7 @@ static void health_done(void *owner, const struct err *err,
     if (engine->state == ENGINE_STARTING)
         timer_start(engine->owner->loop, &engine->timer, HEALTH_STARTING_NS);
     else if (engine->state == ENGINE_READY)
-        timer_start(engine->owner->loop, &engine->timer,
-                    ok ? HEALTH_READY_NS : HEALTH_STARTING_NS * 10);
+        arm_ready_timer(engine, ok ? HEALTH_READY_NS : HEALTH_AGAIN_NS);
 }
 
 static const struct http_exchange_owner HEALTH_CALLS = {
@@ -584,6 +593,8 @@ void engine_return(struct engine *engine, uint32_t generation, bool broken)
     engine->used_wall_ns = loop_wall_ns(engine->owner->loop);
     if (broken && generation == engine->generation && engine->state == ENGINE_READY)
         ask_health(engine);
+    else if (engine->state == ENGINE_READY && engine->leases == 0 && !engine->health)
+        arm_ready_timer(engine, HEALTH_READY_NS);
     engine_publish(engine);
     if (engine->next_arena && engine->leases == 0 && engine->state == ENGINE_READY)
         engine_stop(engine, "changed");
