@@ -313,8 +313,12 @@ static void attempt_begin(struct call *call, const struct target *target, struct
         attempt_failed(call, FAILURE_ERROR);
         return;
     }
-    struct str name = target->provider->command ? target->provider->name : target->model;
-    attempt->engine_request = engine_acquire(gateway_options.engines, name, engine_ready, call);
+    const struct provider *provider = target->provider;
+    char key[ENGINE_KEY_TEXT_BYTES_MAX];
+    size_t key_n = engine_key_format(call->project->id, provider->command != NULL,
+                                     provider->command ? provider->name : target->model, key);
+    attempt->engine_request =
+        engine_acquire(gateway_options.engines, str_make(key, key_n), engine_ready, call);
     call_arm(call);
 }
 

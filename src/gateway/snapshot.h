@@ -8,9 +8,7 @@
 
 struct price_table; /* gateway/price.h */
 
-struct local_model {
-    struct str name, file;
-};
+struct model; /* model/model.h */
 
 struct project {
     struct id id;
@@ -18,7 +16,7 @@ struct project {
     struct map routes;       /* name → struct route */
     struct map providers;    /* name → struct provider */
     struct map limits;       /* "tag:NAME=VALUE" | "user:NAME" | "project" → struct limits */
-    struct map local_models; /* name → struct local_model */
+    struct map local_models; /* name → struct model */
     enum capture capture;    /* the project's default */
     struct price_table *price_overrides; /* may be NULL */
 };

@@ -1,5 +1,6 @@
 /* Building snapshots. One pass over each kind of object, in the order in which they refer to each other;
  * definitions are parsed in a scratch arena, and only what is decoded stays. */
+#include "model/model.h"
 #include "govern/control.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -135,14 +136,14 @@ static enum rc add_setting(struct building *b, struct project *project, const st
 static enum rc add_model(struct building *b, struct project *project, const struct object *object,
                          yyjson_val *json, struct err *err)
 {
-    struct local_model *model = ARENA_NEW(&b->snapshot->arena, struct local_model);
+    struct model *model = ARENA_NEW(&b->snapshot->arena, struct model);
 
     if (!model)
         return full(err);
-    model->name = arena_copy(&b->snapshot->arena, object->name);
-    model->file = arena_copy(&b->snapshot->arena, json_get_text(json, "file"));
-    if (!model->name.p || !model->file.p)
-        return full(err);
+    struct str name = arena_copy(&b->snapshot->arena, object->name);
+    enum rc rc = name.p ? model_decode(name, json, &b->snapshot->arena, model, err) : full(err);
+    if (rc != RC_OK)
+        return rc;
     map_put(&project->local_models, model->name, model);
     return RC_OK;
 }

@@ -10,6 +10,7 @@
 #pragma once
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/id.h"
 #include "io/loop.h"
 #include "io/worker.h"
 
@@ -28,7 +29,7 @@ const char *engine_state_name(enum engine_state state);
 
 /* What to run for a model. Texts are copied. */
 struct engine_spec {
-    struct str key;        /* names the engine; of a model: its file's path */
+    struct str key;        /* names the engine: engine_key_format */
     struct str name;       /* of the model, as callers say it */
     struct str model_file; /* GGUF, served by llama-server; empty: `command` */
     struct str sha256;     /* hex, of the file when it had this size and time; empty: not checked */
@@ -48,6 +49,12 @@ struct engine_spec {
     struct str health_path; /* answers 200 when ready; empty: /health */
     struct str api_key;     /* what the command expects; empty: none */
 };
+
+/* "prj_…/model/NAME", or "prj_…/command/NAME" for a provider's command: names an engine over all
+ * projects. Returns the length. */
+#define ENGINE_KEY_TEXT_BYTES_MAX 256
+size_t engine_key_format(struct id project, bool is_command, struct str name,
+                         char out[ENGINE_KEY_TEXT_BYTES_MAX]);
 
 struct engines_options {
     struct loop *loop;           /* the supervisor's */
@@ -115,7 +122,8 @@ struct engine_status {
     int64_t resident_bytes;              /* -1: not running */
     int64_t ready_wall_ns, used_wall_ns; /* 0: not (yet) */
     uint32_t leases, restarts;
-    pid_t pid; /* 0: not running */
+    pid_t pid;     /* 0: not running */
+    bool is_llama; /* else a supervised command */
 };
 
 /* Copies of the last published states, in the arena, sorted by name. */

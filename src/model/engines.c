@@ -43,6 +43,16 @@ const char *engine_state_name(enum engine_state state)
     return names[state];
 }
 
+size_t engine_key_format(struct id project, bool is_command, struct str name,
+                         char out[ENGINE_KEY_TEXT_BYTES_MAX])
+{
+    char id[ID_TEXT_BYTES_MAX];
+    id_format(project, "prj", id);
+    int n = snprintf(out, ENGINE_KEY_TEXT_BYTES_MAX, "%s/%s/%.*s", id,
+                     is_command ? "command" : "model", STR_ARG(name));
+    return (size_t)MIN(n, ENGINE_KEY_TEXT_BYTES_MAX - 1);
+}
+
 static struct engine *engine_find(struct engines *engines, struct str key)
 {
     LIST_FOR_EACH (engine, &engines->list, struct engine, node)
@@ -68,6 +78,7 @@ static void describe(const struct engine *engine, struct engine_status *out)
         .leases = seen->leases,
         .restarts = seen->restarts,
         .pid = seen->pid,
+        .is_llama = engine->spec.command_count == 0,
     };
 }
 
@@ -341,9 +352,19 @@ static struct engines_message *message_new(struct engines *engines, enum message
     return message;
 }
 
+/* At once when on the supervisor's loop, so that what is defined there can be acquired in the same
+ * turn. */
+static void deliver(struct engines_message *message)
+{
+    if (loop_current() == message->engines->loop)
+        message_arrived(&message->task);
+    else
+        loop_post(message->engines->loop, &message->task);
+}
+
 static void send(struct engines *engines, enum message_kind kind, struct str key)
 {
-    loop_post(engines->loop, &message_new(engines, kind, key)->task);
+    deliver(message_new(engines, kind, key));
 }
 
 void engines_define(struct engines *engines, const struct engine_spec *spec)
@@ -365,7 +386,7 @@ void engines_define(struct engines *engines, const struct engine_spec *spec)
         copy->command = command;
     }
     message->arena = arena;
-    loop_post(engines->loop, &message->task);
+    deliver(message);
 }
 
 void engines_remove(struct engines *engines, struct str key) { send(engines, MESSAGE_REMOVE, key); }

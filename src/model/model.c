@@ -218,14 +218,17 @@ struct str model_path(const struct model *model, struct str directory, struct ar
     return arena_printf(arena, "%.*s/%.*s", STR_ARG(directory), STR_ARG(model->file));
 }
 
-enum rc model_engine_spec(const struct model *model, struct str directory, struct arena *arena,
-                          struct engine_spec *out)
+enum rc model_engine_spec(const struct model *model, struct id project, struct str directory,
+                          struct arena *arena, struct engine_spec *out)
 {
+    char key[ENGINE_KEY_TEXT_BYTES_MAX];
+    size_t key_n = engine_key_format(project, false, model->name, key);
     struct str path = model_path(model, directory, arena);
-    if (!path.p)
+    struct str key_copy = arena_copy(arena, str_make(key, key_n));
+    if (!path.p || !key_copy.p)
         return RC_LIMIT;
     *out = (struct engine_spec){
-        .key = path,
+        .key = key_copy,
         .name = model->name,
         .model_file = path,
         .sha256 = model->sha256,

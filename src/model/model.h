@@ -47,8 +47,8 @@ enum rc model_check_name(struct str name, struct err *err) MUST_CHECK;
 enum rc model_read_file(const char *path, const struct catalogue_entry *entry, struct arena *arena,
                         struct model *out, struct err *err) MUST_CHECK;
 
-/* `directory`: the model folder, before relative paths. The file's path is the engine's key. Texts
- * live in the arena. RC_LIMIT: past its cap. */
-enum rc model_engine_spec(const struct model *model, struct str directory, struct arena *arena,
-                          struct engine_spec *out) MUST_CHECK;
+/* `directory`: the model folder, before relative paths. Texts live in the arena. RC_LIMIT: past its
+ * cap. */
+enum rc model_engine_spec(const struct model *model, struct id project, struct str directory,
+                          struct arena *arena, struct engine_spec *out) MUST_CHECK;
 struct str model_path(const struct model *model, struct str directory, struct arena *arena);
