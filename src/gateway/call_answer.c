@@ -227,6 +227,7 @@ static void exchange_head(void *owner, int status, const struct http_headers *he
         return;
     }
     if (attempt->answer) {
+        call->flows = call->wire.stream;
         call->content_type = call->wire.stream ? STR("text/event-stream") : STR("application/json");
         if (call->request.format != WIRE_OPAQUE)
             return;

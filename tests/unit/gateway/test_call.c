@@ -41,14 +41,14 @@ static void test_whole_answer(void **state)
 static void test_provider_slash_model(void **state)
 {
     struct stand *stand = stand_new(answers, 1);
-    stand_post(stand, "/v1/chat/completions", "{\"model\":\"openai/gpt-4o-mini\",\"messages\":[]}");
+    stand_post(stand, "/v1/chat/completions", "{\"model\":\"openai/gpt-4o-mini\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
     assert_int_equal(stand->status, 200);
     assert_true(contains(stand->upstream_body, "\"model\":\"gpt-4o-mini\""));
-    stand_post(stand, "/v1/chat/completions", "{\"model\":\"nobody/x\",\"messages\":[]}");
+    stand_post(stand, "/v1/chat/completions", "{\"model\":\"nobody/x\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
     assert_int_equal(stand->status, 404);
     assert_true(contains(stand->body, "model_not_found"));
     assert_int_equal(stand->record.status, CALL_REFUSED);
-    stand_post(stand, "/v1/chat/completions", "{\"model\":\"prompt/x\",\"messages\":[]}");
+    stand_post(stand, "/v1/chat/completions", "{\"model\":\"prompt/x\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
     assert_int_equal(stand->status, 501);
     stand_free(stand);
 }
@@ -271,7 +271,7 @@ static void test_client_that_leaves_cancels_the_upstream(void **state)
     assert_int_equal(stand->upstream_gone, 1);
     assert_true(clock_monotonic_ns() - left_ns < 100 * 1000000);
     assert_int_equal(stand->record.status, CALL_CANCELLED);
-    assert_int_equal(stand->record.http_status, 499);
+    assert_int_equal(stand->record.http_status, 200); /* that much it got */
     stand_free(stand);
 }
 
@@ -339,7 +339,7 @@ static void test_limits_refuse_in_the_doors_format(void **state)
 static void test_budget(void **state)
 {
     struct stand *stand = stand_new(answers, 1);
-    stand->key->limits.budget_day_pico = 50000000;
+    stand->key->limits.budget_day_pico = 100000000;
     const char *body = "{\"model\":\"smart\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
     stand_post(stand, "/v1/chat/completions", body);
     assert_int_equal(stand->status, 200);

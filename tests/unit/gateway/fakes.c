@@ -1,3 +1,4 @@
+/* Stand-ins for what other parts of the tree define, weak: the real ones win as soon as they are there. */
 #include "trace/trace.h"
 #include "text/expression.h"
 #include "gateway/wire.h"
