@@ -21,6 +21,7 @@ struct db;
 struct db_txn;
 struct trace_store;
 struct engines;
+struct models;
 struct jobs;
 struct worker_pool;
 struct event_bus;
@@ -31,6 +32,7 @@ struct api_services {
     struct db *db;
     struct trace_store *trace;
     struct engines *engines;
+    struct models *models;
     struct jobs *jobs;
     struct worker_pool *workers;
     struct event_bus *events;
