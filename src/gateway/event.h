@@ -72,8 +72,8 @@ enum response_shape { SHAPE_TEXT, SHAPE_JSON_OBJECT, SHAPE_JSON_SCHEMA };
 
 /* Values that only pass through are JSON text; empty: not given. */
 struct event_request {
-    struct message *messages;
-    struct tool *tools;
+    struct message *messages, *last_message;
+    struct tool *tools, *last_tool;
     size_t tool_count;
     enum tool_choice tool_choice;
     struct str tool_choice_name;
@@ -107,6 +107,7 @@ struct message *event_add_message(struct event_request *request, struct arena *a
                                   enum event_role role);
 struct part *event_add_part(struct part **list, struct arena *arena, enum part_kind kind);
 struct tool *event_add_tool(struct event_request *request, struct arena *arena);
+const struct tool *event_find_tool(const struct event_request *request, struct str name);
 /* All text parts joined (by a line feed between parts). .p NULL: the arena's cap; n 0: none. */
 struct str event_join_text(const struct part *parts, struct arena *arena);
 /* The budget of reasoning tokens that goes with an effort, and back. */
@@ -151,6 +152,8 @@ struct event {
 /* OpenAI's words: stop, length, tool_calls, content_filter. */
 struct str event_finish_name(enum finish finish);
 
+#define PART_KINDS_ALL ((1u << PART_KIND_COUNT) - 1)
+
 /* What an answer adds up to. Texts grow outside of the arena, up to LIMIT_RESPONSE_BYTES together. */
 struct answer_part {
     enum part_kind kind;
@@ -173,6 +176,7 @@ struct answer_choice {
 
 struct event_answer {
     struct arena *arena;
+    unsigned text_kinds; /* bits 1 << enum part_kind whose texts are kept; a stream's door may need none */
     struct str response_id, model;
     struct answer_choice *choices;
     size_t choice_count, choice_capacity;
@@ -181,7 +185,7 @@ struct event_answer {
     bool started, done;
 };
 
-void event_answer_init(struct event_answer *answer, struct arena *arena);
+void event_answer_init(struct event_answer *answer, struct arena *arena, unsigned text_kinds);
 void event_answer_fini(struct event_answer *answer);
 /* Adds one event. RC_LIMIT: too long; RC_INVALID: out of order (a delta of a part that never began). */
 enum rc event_answer_add(struct event_answer *answer, const struct event *event) MUST_CHECK;

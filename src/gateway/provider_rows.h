@@ -14,25 +14,25 @@ PROVIDER("groq", "Groq", "https://api.groq.com/openai/v1", "", CHAT, BEARER,
          NO_DEVELOPER | NO_LOGPROBS | NO_N | NO_MESSAGE_NAME, "reasoning",
          "https://console.groq.com/docs/openai")
 PROVIDER("together", "Together AI", "https://api.together.xyz/v1", "", CHAT, BEARER,
-         OLD_MAX_TOKENS | NO_DEVELOPER, "reasoning",
+         OLD_MAX_TOKENS | NO_DEVELOPER | TAKES_TOP_K, "reasoning",
          "https://docs.together.ai/reference/chat-completions-1")
 PROVIDER("fireworks", "Fireworks AI", "https://api.fireworks.ai/inference/v1", "", CHAT, BEARER,
-         OLD_MAX_TOKENS | NO_DEVELOPER, "reasoning_content",
+         OLD_MAX_TOKENS | NO_DEVELOPER | TAKES_TOP_K, "reasoning_content",
          "https://docs.fireworks.ai/api-reference/post-chatcompletions")
 PROVIDER("deepseek", "DeepSeek", "https://api.deepseek.com/v1", "", CHAT, BEARER,
          OLD_MAX_TOKENS | NO_DEVELOPER | NO_N | NO_JSON_SCHEMA, "reasoning_content",
          "https://api-docs.deepseek.com/api/create-chat-completion")
 PROVIDER("xai", "xAI", "https://api.x.ai/v1", "", CHAT | RESPONSES, BEARER, REASONING_APART,
          "reasoning_content", "https://docs.x.ai/docs/api-reference")
-PROVIDER("openrouter", "OpenRouter", "https://openrouter.ai/api/v1", "", CHAT, BEARER, NO_DEVELOPER,
+PROVIDER("openrouter", "OpenRouter", "https://openrouter.ai/api/v1", "", CHAT, BEARER, NO_DEVELOPER | TAKES_TOP_K,
          "reasoning", "https://openrouter.ai/docs/api-reference/overview")
-PROVIDER("vllm", "vLLM", "http://127.0.0.1:8000/v1", "", CHAT, BEARER, NO_DEVELOPER, "reasoning",
+PROVIDER("vllm", "vLLM", "http://127.0.0.1:8000/v1", "", CHAT, BEARER, NO_DEVELOPER | TAKES_TOP_K, "reasoning",
          "https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html")
 PROVIDER("sglang", "SGLang", "http://127.0.0.1:30000/v1", "", CHAT, BEARER,
-         OLD_MAX_TOKENS | NO_DEVELOPER, "reasoning_content",
+         OLD_MAX_TOKENS | NO_DEVELOPER | TAKES_TOP_K, "reasoning_content",
          "https://docs.sglang.ai/basic_usage/openai_api_completions.html")
 PROVIDER("llamacpp", "llama.cpp server", "http://127.0.0.1:8080/v1", "", CHAT | ANTHROPIC, BEARER,
-         OLD_MAX_TOKENS | NO_DEVELOPER | LEAVES_RUNNING | USAGE_ONE_CHOICE, "reasoning_content",
+         OLD_MAX_TOKENS | NO_DEVELOPER | TAKES_TOP_K | LEAVES_RUNNING | USAGE_ONE_CHOICE, "reasoning_content",
          "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md")
 PROVIDER("ollama", "Ollama", "http://127.0.0.1:11434/v1", "", CHAT, NONE,
          OLD_MAX_TOKENS | NO_DEVELOPER | NO_N | NO_TOOL_CHOICE, "reasoning",
@@ -40,6 +40,6 @@ PROVIDER("ollama", "Ollama", "http://127.0.0.1:11434/v1", "", CHAT, NONE,
 PROVIDER("anthropic", "Anthropic", "https://api.anthropic.com", "/v1", ANTHROPIC, X_API_KEY, 0, "",
          "https://docs.claude.com/en/api/messages")
 PROVIDER("engine", "local engine (llama-server, supervised)", "", "/v1", CHAT, BEARER,
-         OLD_MAX_TOKENS | NO_DEVELOPER | LEAVES_RUNNING | USAGE_ONE_CHOICE | TEMPLATE_TOOLS,
+         OLD_MAX_TOKENS | NO_DEVELOPER | TAKES_TOP_K | LEAVES_RUNNING | USAGE_ONE_CHOICE | TEMPLATE_TOOLS,
          "reasoning_content",
          "https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md")

@@ -3,6 +3,7 @@
  *
  * A member given twice is refused where we read it ourselves (`model`, `stream`): two readers that take
  * different ones must not be played against each other. */
+#include "gateway/provider/format.h"
 #include "gateway/wire_internal.h"
 
 #define TOKENS_PER_IMAGE_ESTIMATE 800
@@ -173,17 +174,6 @@ static enum rc out_of_memory(struct err *err)
     return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may use");
 }
 
-static struct str quote(struct str s, struct arena *arena)
-{
-    struct buf buf;
-    buf_init(&buf, s.n * 6 + 8);
-    struct json_writer w = json_writer_to(&buf);
-    json_string(&w, s);
-    struct str text = w.rc ? STR_EMPTY : arena_copy(arena, buf_str(&buf));
-    buf_fini(&buf);
-    return text;
-}
-
 /* include_usage is asked of every stream: the record and the budget need it. Other options stay. */
 static enum rc edit_stream_options(struct json_edit *edit, const struct wire_request *request,
                                    const struct wire_upstream *upstream)
@@ -261,7 +251,7 @@ static enum rc edit_message(struct json_edit *edit, struct str body, size_t from
         return RC_OK;
     struct json_edit inner;
     json_edit_init(&inner, &message, edit->arena);
-    if (json_edit_remove(&inner, STR("name")) || inner.count == JSON_EDITS_MAX)
+    if (json_edit_remove(&inner, STR("name")))
         return RC_LIMIT;
     for (size_t i = 0; i < message.count; i++) {
         if (!inner.removed[i])
@@ -326,7 +316,7 @@ static enum rc splice(const struct wire_request *request, const struct wire_upst
     json_edit_init(&edit, &request->members, arena);
     enum rc rc = RC_OK;
     if (!str_eq(request->model, upstream->model)) {
-        struct str model = quote(upstream->model, arena);
+        struct str model = format_quote(upstream->model, arena);
         rc = model.p ? json_edit_set(&edit, STR("model"), model) : RC_LIMIT;
     }
     if (!rc && upstream->stream && !request->stream)

@@ -213,18 +213,30 @@ size_t json_member_count(const struct json_object *object, struct str name)
 
 void json_edit_init(struct json_edit *edit, const struct json_object *object, struct arena *arena)
 {
-    edit->object = object;
-    edit->arena = arena;
-    edit->count = 0;
-    edit->inserted = STR_EMPTY;
-    edit->removed = NULL;
+    *edit = (struct json_edit){.object = object, .arena = arena};
+}
+
+static enum rc make_room(struct json_edit *edit)
+{
+    if (edit->count < edit->capacity)
+        return RC_OK;
+    size_t wanted = edit->capacity ? edit->capacity * 2 : 8;
+    struct json_edit_step *steps = ARENA_NEW_ARRAY(edit->arena, struct json_edit_step, wanted);
+    if (!steps || edit->count >= JSON_EDITS_MAX)
+        return RC_LIMIT;
+    if (edit->count)
+        memcpy(steps, edit->steps, edit->count * sizeof(*steps));
+    edit->steps = steps;
+    edit->capacity = wanted;
+    return RC_OK;
 }
 
 enum rc json_edit_range(struct json_edit *edit, size_t from, size_t to, struct str with)
 {
     ASSERT(from <= to && to <= edit->object->source.n);
-    if (edit->count == JSON_EDITS_MAX)
-        return RC_LIMIT;
+    enum rc rc = make_room(edit);
+    if (rc)
+        return rc;
     size_t at = edit->count;
     while (at > 0 && edit->steps[at - 1].from > from)
         at--;

@@ -5,7 +5,7 @@
 #pragma once
 #include "base/arena.h"
 
-#define JSON_EDITS_MAX 64
+#define JSON_EDITS_MAX 4096
 
 struct json_member {
     struct str name;            /* as written between the quotes, escapes included */
@@ -54,8 +54,8 @@ struct json_edit_step {
 struct json_edit {
     const struct json_object *object;
     struct arena *arena;
-    struct json_edit_step steps[JSON_EDITS_MAX]; /* sorted, disjoint */
-    size_t count;
+    struct json_edit_step *steps; /* sorted, disjoint */
+    size_t count, capacity;
     struct str inserted; /* new members, joined by commas; they go to the front */
     bool *removed;       /* by member; NULL: none */
 };
