@@ -569,7 +569,6 @@ static void log_take_back(struct log *log)
     }
     log->sync_failed = false;
     log->written_seq = atomic_load(&log->synced_seq);
-    atomic_store(&log->unsynced_bytes, 0);
     struct batch *first = LIST_FIRST(&again, struct batch, node);
     LIST_FOR_EACH (lf, &log->files, struct log_file, node)
         lf->dirty = false;
@@ -609,7 +608,10 @@ enum rc log_write(struct log *log)
     log->pending = (struct batch){0};
     pthread_mutex_lock(&log->mutex);
     list_push_back(&log->unsynced, &written->node);
-    atomic_fetch_add(&log->unsynced_bytes, (int64_t)written->n);
+    int64_t bytes = 0;
+    LIST_FOR_EACH (batch, &log->unsynced, struct batch, node)
+        bytes += (int64_t)batch->n;
+    atomic_store(&log->unsynced_bytes, bytes);
     pthread_mutex_unlock(&log->mutex);
     if (log->offset >= log->options.file_bytes_max)
         log_rotate(log);

@@ -86,8 +86,9 @@ enum rc log_read(struct log *log, uint64_t location, struct log_record *record,
                  void **block) MUST_CHECK;
 uint64_t log_next_seq(const struct log *log);
 uint64_t log_synced_seq(const struct log *log);
-int64_t log_unsynced_bytes(const struct log *log); /* written, not yet durable: held in memory */
-int64_t log_bytes(const struct log *log);          /* on disk */
+/* Written and not yet durable, also while they wait to be written again: held in memory. */
+int64_t log_unsynced_bytes(const struct log *log);
+int64_t log_bytes(const struct log *log); /* on disk */
 
 /* ---- for tools and fuzzing: the reader alone, over a file's bytes ---- */
 struct log_header {

@@ -12,7 +12,7 @@
 
 #define PATH_BYTES_MAX     4096
 #define WRITE_BUFFER_BYTES (1024 * 1024)
-#define MANIFEST_BYTES_MAX (64ll * 1024 * 1024)
+#define MANIFEST_BYTES_MAX (1024ll * 1024 * 1024)
 
 static const char segment_magic[8] = {'C', 'A', 'P', 'S', 'E', 'G', '\r', '\n'};
 static const char footer_magic[8] = {'C', 'A', 'P', 'E', 'N', 'D', '\r', '\n'};

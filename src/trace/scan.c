@@ -1,0 +1,268 @@
+/* Inner loops: see scan.h. Each is a plain loop over arrays of one type, so that the compiler
+ * vectorises it; SCAN_CLONES compiles it for several generations of CPUs and the loader picks. */
+#pragma GCC optimize("O3")
+#include "trace/scan.h"
+
+#if defined(__x86_64__) && defined(__has_attribute)
+#if __has_attribute(target_clones) && !defined(__SANITIZE_ADDRESS__) &&                            \
+    !defined(__SANITIZE_THREAD__)
+#define SCAN_CLONES __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
+#endif
+#endif
+#ifndef SCAN_CLONES
+#define SCAN_CLONES
+#endif
+
+#define RANGE_LOOP(name, type, wide)                                                               \
+    SCAN_CLONES static void name(uint8_t *restrict mask, const type *restrict code, uint32_t n,    \
+                                 wide lo, wide span)                                               \
+    {                                                                                              \
+        for (uint32_t i = 0; i < n; i++)                                                           \
+            mask[i] &= (uint8_t)((wide)(code[i] - lo) <= span);                                    \
+    }
+RANGE_LOOP(range_1, uint8_t, uint8_t)
+RANGE_LOOP(range_2, uint16_t, uint16_t)
+RANGE_LOOP(range_4, uint32_t, uint32_t)
+RANGE_LOOP(range_8, uint64_t, uint64_t)
+
+void scan_range(uint8_t *mask, const struct column_view *view, uint32_t n, int64_t lo, int64_t hi)
+{
+    ASSERT(lo <= hi);
+    uint64_t span = (uint64_t)hi - (uint64_t)lo;
+    switch (view->width) {
+    case 1: range_1(mask, view->data, n, (uint8_t)lo, (uint8_t)span); break;
+    case 2: range_2(mask, view->data, n, (uint16_t)lo, (uint16_t)span); break;
+    case 4: range_4(mask, view->data, n, (uint32_t)lo, (uint32_t)span); break;
+    case 8: range_8(mask, view->data, n, (uint64_t)lo, span); break;
+    default: /* every code is 0 */
+        if (lo > 0 || hi < 0)
+            memset(mask, 0, n);
+    }
+}
+
+void scan_table(uint8_t *mask, const struct column_view *view, uint32_t n, const uint8_t *table)
+{
+    const uint8_t *code_1 = view->data;
+    const uint16_t *code_2 = view->data;
+    const uint32_t *code_4 = view->data;
+    switch (view->width) {
+    case 1:
+        for (uint32_t i = 0; i < n; i++)
+            mask[i] &= table[code_1[i]];
+        break;
+    case 2:
+        for (uint32_t i = 0; i < n; i++)
+            mask[i] &= table[code_2[i]];
+        break;
+    case 4:
+        for (uint32_t i = 0; i < n; i++)
+            mask[i] &= table[code_4[i]];
+        break;
+    default:
+        if (!table[0])
+            memset(mask, 0, n);
+    }
+}
+
+#define EQUAL_LOOP(name, type)                                                                     \
+    SCAN_CLONES static void name(uint8_t *restrict out, const type *restrict code, uint32_t n,     \
+                                 type wanted)                                                      \
+    {                                                                                              \
+        for (uint32_t i = 0; i < n; i++)                                                           \
+            out[i] |= (uint8_t)(code[i] == wanted);                                                \
+    }
+EQUAL_LOOP(equal_1, uint8_t)
+EQUAL_LOOP(equal_2, uint16_t)
+EQUAL_LOOP(equal_4, uint32_t)
+
+static void or_equal(uint8_t *out, const struct column_view *view, uint32_t n, int64_t wanted)
+{
+    if (wanted < 0)
+        return;
+    switch (view->width) {
+    case 1: equal_1(out, view->data, n, (uint8_t)wanted); break;
+    case 2: equal_2(out, view->data, n, (uint16_t)wanted); break;
+    case 4: equal_4(out, view->data, n, (uint32_t)wanted); break;
+    default:
+        if (wanted == 0)
+            memset(out, 1, n);
+    }
+}
+
+SCAN_CLONES static void and_bytes(uint8_t *restrict mask, const uint8_t *restrict other, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        mask[i] &= other[i];
+}
+
+void scan_either(uint8_t *mask, const struct column_view *a, int64_t code_a,
+                 const struct column_view *b, int64_t code_b, uint32_t n)
+{
+    uint8_t either[GRANULE_ROWS];
+    memset(either, 0, n);
+    or_equal(either, a, n, code_a);
+    or_equal(either, b, n, code_b);
+    and_bytes(mask, either, n);
+}
+
+void scan_deleted(uint8_t *mask, const atomic_uint_least64_t *bits, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i += 64) {
+        uint64_t word = atomic_load_explicit(&bits[i / 64], memory_order_relaxed);
+        for (; word; word &= word - 1) {
+            uint32_t row = i + (uint32_t)__builtin_ctzll(word);
+            if (row < n)
+                mask[row] = 0;
+        }
+    }
+}
+
+SCAN_CLONES uint32_t scan_count(const uint8_t *mask, uint32_t n)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n; i++)
+        count += mask[i];
+    return count;
+}
+
+uint32_t scan_select(const uint8_t *mask, uint32_t n, uint16_t *out)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        out[count] = (uint16_t)i;
+        count += mask[i];
+    }
+    return count;
+}
+
+/* Partial sums of 4096 rows fit the narrower type: 4096 × 2^16 < 2^32. */
+#define SUM_ROWS 4096u
+
+#define SUM_LOOP(name, type, partial)                                                              \
+    SCAN_CLONES static uint64_t name(const uint8_t *restrict mask, const type *restrict code,      \
+                                     uint32_t n)                                                   \
+    {                                                                                              \
+        uint64_t sum = 0;                                                                          \
+        for (uint32_t from = 0; from < n; from += SUM_ROWS) {                                      \
+            partial part = 0;                                                                      \
+            uint32_t to = from + SUM_ROWS < n ? from + SUM_ROWS : n;                               \
+            for (uint32_t i = from; i < to; i++)                                                   \
+                part += (partial)code[i] & (partial) - (partial)mask[i];                           \
+            sum += part;                                                                           \
+        }                                                                                          \
+        return sum;                                                                                \
+    }
+SUM_LOOP(sum_1, uint8_t, uint32_t)
+SUM_LOOP(sum_2, uint16_t, uint32_t)
+SUM_LOOP(sum_4, uint32_t, uint64_t)
+SUM_LOOP(sum_8, uint64_t, uint64_t)
+
+int64_t scan_sum(const uint8_t *mask, const struct column_view *view, uint32_t n, uint32_t count)
+{
+    uint64_t sum = 0;
+    switch (view->width) {
+    case 1: sum = sum_1(mask, view->data, n); break;
+    case 2: sum = sum_2(mask, view->data, n); break;
+    case 4: sum = sum_4(mask, view->data, n); break;
+    case 8: sum = sum_8(mask, view->data, n); break;
+    default: break;
+    }
+    return (int64_t)((uint64_t)view->base * count + view->scale * sum);
+}
+
+SCAN_CLONES void scan_mask_group(uint8_t *restrict out, const uint8_t *restrict mask,
+                                 const uint16_t *restrict groups, uint32_t n, uint16_t wanted)
+{
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = mask[i] & (uint8_t)(groups[i] == wanted);
+}
+
+/* ---- histograms ---- */
+
+/* A float's exponent and first five bits of the mantissa number the buckets: 1.0f is bucket 1. */
+#define BUCKET_SHIFT 18
+#define BUCKET_ONE   (0x3f800000u >> BUCKET_SHIFT)
+
+static inline uint16_t bucket_of(uint32_t us)
+{
+    union {
+        float f;
+        uint32_t u;
+    } bits = {.f = (float)(int32_t)us};
+    uint32_t bucket = (bits.u >> BUCKET_SHIFT) - BUCKET_ONE + 1;
+    return (uint16_t)(us == 0 ? 1 : bucket);
+}
+
+#define BUCKET_LOOP(name, type)                                                                    \
+    SCAN_CLONES static void name(uint16_t *restrict bucket, const type *restrict code, uint32_t n, \
+                                 int64_t base, uint64_t scale)                                     \
+    {                                                                                              \
+        uint32_t base_32 = (uint32_t)base, scale_32 = (uint32_t)scale;                             \
+        for (uint32_t i = 0; i < n; i++) {                                                         \
+            uint32_t us = base_32 + scale_32 * (uint32_t)code[i];                                  \
+            uint16_t b = bucket_of(us & 0x7fffffffu);                                              \
+            bucket[i] = us == UINT32_MAX ? 0 : b;                                                  \
+        }                                                                                          \
+    }
+BUCKET_LOOP(buckets_1, uint8_t)
+BUCKET_LOOP(buckets_2, uint16_t)
+BUCKET_LOOP(buckets_4, uint32_t)
+
+static void buckets_8(uint16_t *bucket, const int64_t *code, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        bucket[i] = code[i] < 0 ? 0 : bucket_of((uint32_t)MIN(code[i], INT32_MAX));
+}
+
+void scan_buckets(uint16_t *bucket, const struct column_view *view, uint32_t n)
+{
+    bool fits = view->max <= INT32_MAX && view->min >= -1;
+    if (view->width == 8) {
+        buckets_8(bucket, view->data, n);
+    } else if (view->width == 0 || !fits) {
+        for (uint32_t i = 0; i < n; i++) {
+            int64_t us = view_value(view, i);
+            bucket[i] = us < 0 ? 0 : bucket_of((uint32_t)MIN(us, INT32_MAX));
+        }
+    } else if (view->width == 1) {
+        buckets_1(bucket, view->data, n, view->base, view->scale);
+    } else if (view->width == 2) {
+        buckets_2(bucket, view->data, n, view->base, view->scale);
+    } else {
+        buckets_4(bucket, view->data, n, view->base, view->scale);
+    }
+}
+
+void scan_histogram(uint32_t counts[HISTOGRAM_BUCKETS], const uint8_t *mask, const uint16_t *bucket,
+                    uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        counts[bucket[i]] += mask[i];
+}
+
+/* The middle of a bucket, in µs. */
+static int64_t bucket_middle(uint32_t bucket)
+{
+    union {
+        uint32_t u;
+        float f;
+    } low = {.u = (bucket - 1 + BUCKET_ONE) << BUCKET_SHIFT},
+      high = {.u = (bucket + BUCKET_ONE) << BUCKET_SHIFT};
+    return (int64_t)((low.f + high.f) / 2);
+}
+
+int64_t histogram_quantile(const uint32_t counts[HISTOGRAM_BUCKETS], double q)
+{
+    uint64_t total = 0, seen = 0;
+    for (uint32_t b = 1; b < HISTOGRAM_BUCKETS; b++)
+        total += counts[b];
+    if (total == 0)
+        return -1;
+    uint64_t wanted = (uint64_t)(q * (double)(total - 1)) + 1;
+    for (uint32_t b = 1; b < HISTOGRAM_BUCKETS; b++) {
+        seen += counts[b];
+        if (seen >= wanted)
+            return bucket_middle(b);
+    }
+    UNREACHABLE();
+}
