@@ -14,7 +14,7 @@
 #define TAIL_BYTES_DEFAULT      (64ll * 1024 * 1024)
 #define COMMIT_INTERVAL_DEFAULT (20 * NS_PER_MS)
 #define RING_CAPACITY           (64 * 1024)
-#define BARRIER_NS_MAX          (200 * NS_PER_MS)
+#define BARRIER_NS_MAX (2 * NS_PER_S)
 #define CLOSE_STEPS_MAX         100000
 /* A shorter tail is read back from the log faster than a part for it is written and merged later.
  */

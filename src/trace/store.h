@@ -24,7 +24,7 @@
 
 #define TRACE_MAGIC      0x74726163u
 #define TRACE_LOG_KIND   LOG_KIND('C', 'A', 'L', 'L')
-#define FROZEN_TAILS_MAX 4  /* more, and the writer waits for the keeper */
+#define FROZEN_TAILS_MAX 8  /* more, and the writer waits for the keeper */
 #define VIEW_TAILS_MAX   64 /* at opening, the log may hold more of them when limits were changed */
 #define BATCH_ITEMS_MAX  4096
 #define BATCH_BYTES_MAX  (4u * 1024 * 1024)

@@ -580,7 +580,7 @@ static void runs_with_threads(void **state)
     char root[] = "/tmp/capstan-trace-XXXXXX", directory[64], command[96];
     assert_non_null(mkdtemp(root));
     snprintf(directory, sizeof(directory), "%s/trace", root);
-    struct trace_options options = {.directory = directory, .tail_rows_max = 2000};
+    struct trace_options options = {.directory = directory, .tail_rows_max = 6000};
     struct trace_store *store;
     struct err err = {0};
     assert_int_equal(trace_open(&options, &store, &err), RC_OK);
