@@ -19,13 +19,14 @@
 
 struct api_route {
     struct str method, pattern;
-    int permission; /* enum permission, or PERMISSION_PUBLIC */
+    int permission; /* enum permission, PERMISSION_PUBLIC or PERMISSION_ANY */
     enum api_kind kind;
     api_handler *handler; /* kinds READ, WRITE, WORK */
     void (*loop_handler)(struct api_call *call, struct http_request *request); /* kind LOOP */
 };
 
-#define PERMISSION_PUBLIC -1
+#define PERMISSION_PUBLIC -1 /* nobody need be known */
+#define PERMISSION_ANY    -2 /* whoever is known */
 #define HANDLER_READ(f)   .handler = f
 #define HANDLER_WRITE(f)  .handler = f
 #define HANDLER_WORK(f)   .handler = f
@@ -328,7 +329,7 @@ static enum rc authorise(const struct api_route *route, const struct http_reques
         return RC_OK;
     struct key *key;
     enum rc rc = api_authenticate(request, snapshot_current(), principal, &key, err);
-    if (rc == RC_OK)
+    if (rc == RC_OK && route->permission != PERMISSION_ANY)
         rc = principal_require(principal, (enum permission)route->permission, err);
     return rc;
 }

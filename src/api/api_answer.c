@@ -43,14 +43,7 @@ enum rc api_need_body(struct api_call *call)
 
 struct actor api_actor(const struct api_call *call)
 {
-    const struct principal *principal = call->principal;
-    bool by_user = !id_is_zero(principal->user), by_key = !id_is_zero(principal->key);
-    return (struct actor){
-        .type = by_user ? "user" : by_key ? "key" : "session",
-        .id = by_user ? principal->user : by_key ? principal->key : principal->session,
-        .name = principal->name,
-        .client_ip = call->client_ip,
-    };
+    return principal_actor(call->principal, call->client_ip);
 }
 
 yyjson_mut_val *api_list_begin(struct api_call *call)

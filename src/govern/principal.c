@@ -68,11 +68,11 @@ enum rc principal_require(const struct principal *principal, enum permission per
 
 struct actor principal_actor(const struct principal *principal, struct str client_ip)
 {
-    bool by_key = !id_is_zero(principal->key), by_user = !id_is_zero(principal->user);
+    bool by_user = !id_is_zero(principal->user), by_key = !id_is_zero(principal->key);
 
     return (struct actor){
-        .type = by_key ? "key" : by_user ? "user" : "session",
-        .id = by_key ? principal->key : by_user ? principal->user : principal->session,
+        .type = by_user ? "user" : by_key ? "key" : "session",
+        .id = by_user ? principal->user : by_key ? principal->key : principal->session,
         .name = principal->name,
         .client_ip = client_ip,
     };
