@@ -227,8 +227,7 @@ enum rc api_targets_list(struct api_call *call)
         }
         MAP_FOR_EACH(slot, &project->local_models)
         {
-            const struct local_model *model = slot->value;
-            put_target(call, items, model->name, "local", STR_EMPTY);
+            put_target(call, items, slot->key, "local", STR_EMPTY);
         }
         put_provider_models(call, items, project);
     }
