@@ -57,9 +57,7 @@ static void put_retry_after(struct http_request *request, const struct err *err)
 {
     if (err->retry_after_ms <= 0)
         return;
-    struct str seconds = arena_printf(request->arena, "%lld", (long long)(err->retry_after_ms + 999) / 1000);
-    if (seconds.p)
-        http_respond_header(request, STR("retry-after"), seconds);
+    door_put_number(request, STR("retry-after"), (err->retry_after_ms + 999) / 1000, STR(""));
 }
 
 void door_respond_error(struct http_request *request, enum wire_format format, const struct err *err)
@@ -74,6 +72,20 @@ static void put_header(struct http_request *request, struct str name, struct str
 {
     if (value.n)
         http_respond_header(request, name, value);
+}
+
+void door_put_number(struct http_request *request, struct str name, int64_t value, struct str unit)
+{
+    char text[24 + 8], *at = text + sizeof(text);
+    ASSERT(value >= 0 && unit.n <= 8);
+    at -= unit.n;
+    memcpy(at, unit.p, unit.n);
+    do
+        *--at = (char)('0' + value % 10);
+    while (value /= 10);
+    struct str copy = arena_copy(request->arena, str_make(at, (size_t)(text + sizeof(text) - at)));
+    if (copy.p)
+        http_respond_header(request, name, copy);
 }
 
 /* What the answer says about its call: one allocation for all that must be written out. */

@@ -34,3 +34,5 @@ extern const struct door door_openai, door_anthropic;
 enum rc door_authenticate(struct http_request *request, struct principal *principal, struct key **key,
                           struct err *err) MUST_CHECK;
 void door_respond_error(struct http_request *request, enum wire_format format, const struct err *err);
+/* "NUMBER" and a unit as a header of the answer. */
+void door_put_number(struct http_request *request, struct str name, int64_t value, struct str unit);

@@ -10,13 +10,6 @@ static const struct door_path paths[] = {
      STR_INIT("/count_tokens")},
 };
 
-static void put_number(struct http_request *request, struct str name, int64_t value)
-{
-    struct str text = arena_printf(request->arena, "%lld", (long long)value);
-    if (text.p)
-        http_respond_header(request, name, text);
-}
-
 /* Here a reset is a time, not a duration. */
 static void put_reset(struct http_request *request, struct str name, int64_t after_ns)
 {
@@ -30,13 +23,13 @@ static void put_reset(struct http_request *request, struct str name, int64_t aft
 static void limit_headers(const struct limit_state *state, struct http_request *request)
 {
     if (state->requests_limit) {
-        put_number(request, STR("anthropic-ratelimit-requests-limit"), state->requests_limit);
-        put_number(request, STR("anthropic-ratelimit-requests-remaining"), state->requests_left);
+        door_put_number(request, STR("anthropic-ratelimit-requests-limit"), state->requests_limit, STR(""));
+        door_put_number(request, STR("anthropic-ratelimit-requests-remaining"), state->requests_left, STR(""));
         put_reset(request, STR("anthropic-ratelimit-requests-reset"), state->requests_reset_ns);
     }
     if (state->tokens_limit) {
-        put_number(request, STR("anthropic-ratelimit-tokens-limit"), state->tokens_limit);
-        put_number(request, STR("anthropic-ratelimit-tokens-remaining"), state->tokens_left);
+        door_put_number(request, STR("anthropic-ratelimit-tokens-limit"), state->tokens_limit, STR(""));
+        door_put_number(request, STR("anthropic-ratelimit-tokens-remaining"), state->tokens_left, STR(""));
         put_reset(request, STR("anthropic-ratelimit-tokens-reset"), state->tokens_reset_ns);
     }
 }

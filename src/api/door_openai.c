@@ -119,24 +119,17 @@ static bool handle_other(const struct door *door, struct gateway_loop *gateway, 
 
 /* ---- rate limits ---- */
 
-static void put_number(struct http_request *request, struct str name, int64_t value, const char *unit)
-{
-    struct str text = arena_printf(request->arena, "%lld%s", (long long)value, unit);
-    if (text.p)
-        http_respond_header(request, name, text);
-}
-
 static void limit_headers(const struct limit_state *state, struct http_request *request)
 {
     if (state->requests_limit) {
-        put_number(request, STR("x-ratelimit-limit-requests"), state->requests_limit, "");
-        put_number(request, STR("x-ratelimit-remaining-requests"), state->requests_left, "");
-        put_number(request, STR("x-ratelimit-reset-requests"), state->requests_reset_ns / NS_PER_S, "s");
+        door_put_number(request, STR("x-ratelimit-limit-requests"), state->requests_limit, STR(""));
+        door_put_number(request, STR("x-ratelimit-remaining-requests"), state->requests_left, STR(""));
+        door_put_number(request, STR("x-ratelimit-reset-requests"), state->requests_reset_ns / NS_PER_S, STR("s"));
     }
     if (state->tokens_limit) {
-        put_number(request, STR("x-ratelimit-limit-tokens"), state->tokens_limit, "");
-        put_number(request, STR("x-ratelimit-remaining-tokens"), state->tokens_left, "");
-        put_number(request, STR("x-ratelimit-reset-tokens"), state->tokens_reset_ns / NS_PER_S, "s");
+        door_put_number(request, STR("x-ratelimit-limit-tokens"), state->tokens_limit, STR(""));
+        door_put_number(request, STR("x-ratelimit-remaining-tokens"), state->tokens_left, STR(""));
+        door_put_number(request, STR("x-ratelimit-reset-tokens"), state->tokens_reset_ns / NS_PER_S, STR("s"));
     }
 }
 

@@ -24,6 +24,17 @@ void call_move(struct call *call, enum call_state state)
     call->state = state;
 }
 
+void call_keep_err(struct call *call, const struct err *err)
+{
+    static struct err no_memory = {ERR_OVERLOADED, RC_LIMIT, "there is no memory left for this request", "", 0};
+    if (err == call->err)
+        return;
+    struct err *copy = arena_alloc(call->scope->arena, sizeof(*copy));
+    if (copy)
+        *copy = *err;
+    call->err = copy ? copy : &no_memory;
+}
+
 /* ---- deadlines ---- */
 
 static void nearest(int64_t *due_ns, int64_t other_ns)
@@ -64,6 +75,7 @@ static void call_timer_fired(struct timer *timer)
 {
     struct call *call = CONTAINER_OF(timer, struct call, timer);
     CHECK_MAGIC(call, CALL_MAGIC);
+    struct err err;
     int64_t now_ns = loop_now_ns(call->gateway->loop);
     if (call->state == CALL_COMMITTING)
         return; /* the record will come or fail by itself */
@@ -71,15 +83,13 @@ static void call_timer_fired(struct timer *timer)
         attempt_report(call, call->state == CALL_ASKING);
         call_timed_out(call, "the call took longer than it may in all");
     } else if (passed(call->first_token_due_ns, now_ns)) {
-        call->first_token_due_ns = 0;
-        err_set(&call->attempt.err, ERR_TIMEOUT, "the target sent no content in time");
-        attempt_failed(call, FAILURE_TIMEOUT);
+        err_set(&err, ERR_TIMEOUT, "the target sent no content in time");
+        attempt_failed(call, FAILURE_TIMEOUT, &err);
     } else if (passed(call->between_due_ns, now_ns) && call->attempt.complete) {
         call_finish(call, NULL);
     } else if (passed(call->between_due_ns, now_ns) && !call->stopped && !call->head_sent) {
-        call->between_due_ns = 0;
-        err_set(&call->attempt.err, ERR_TIMEOUT, "the target's stream stalled");
-        attempt_failed(call, FAILURE_TIMEOUT);
+        err_set(&err, ERR_TIMEOUT, "the target's stream stalled");
+        attempt_failed(call, FAILURE_TIMEOUT, &err);
     } else if (passed(call->between_due_ns, now_ns) && !call->stopped) {
         attempt_report(call, true);
         call_timed_out(call, "the target's stream stalled");
@@ -264,17 +274,16 @@ static enum rc admit(struct call *call, struct err *err)
 /* The answer turned out wrong after some of it had been sent. */
 static void call_break_off(struct call *call)
 {
-    struct err err = call->attempt.err;
-    attempt_report(call, err.code != ERR_CHECK_BLOCKED);
-    answer_break(call, &err);
-    call_finish(call, &err);
+    attempt_report(call, call->err->code != ERR_CHECK_BLOCKED);
+    answer_break(call, call->err);
+    call_finish(call, call->err);
 }
 
 void call_step(struct call *call)
 {
     CHECK_MAGIC(call, CALL_MAGIC);
-    if (call->state == CALL_NEW && call->err.code != ERR_NONE)
-        call_finish(call, &call->err);
+    if (call->state == CALL_NEW && call->err)
+        call_finish(call, call->err);
     else if (call->state == CALL_NEW && call->cached)
         answer_replay(call);
     else if (call->state == CALL_NEW)
@@ -284,7 +293,7 @@ void call_step(struct call *call)
     else if (call->attempt.over && call->head_sent)
         call_break_off(call);
     else if (call->attempt.over)
-        attempt_failed(call, call->attempt.failure);
+        attempt_failed(call, call->attempt.failure, call->err);
 }
 
 struct call *gateway_call_start(struct gateway_loop *gateway, const struct scope *scope,
@@ -309,12 +318,11 @@ struct call *gateway_call_start(struct gateway_loop *gateway, const struct scope
     gateway->call_count++;
     gateway->metrics->calls_now++;
     record_begin_call(call);
-    if (admit(call, &call->err) == RC_OK)
-        call->err.code = ERR_NONE;
-    else if (call->err.code == ERR_RATE_LIMIT)
-        gateway->metrics->refused_rate++;
-    else if (call->err.code == ERR_BUDGET)
-        gateway->metrics->refused_budget++;
+    if (admit(call, &gateway->err) != RC_OK) {
+        call_keep_err(call, &gateway->err);
+        gateway->metrics->refused_rate += gateway->err.code == ERR_RATE_LIMIT;
+        gateway->metrics->refused_budget += gateway->err.code == ERR_BUDGET;
+    }
     call_post(call);
     return call;
 }
@@ -351,8 +359,7 @@ static void call_fini(struct call *call)
 
 static void call_tell(struct call *call)
 {
-    bool complete = call->err.code == ERR_NONE || call->passed_status;
-    const struct err *err = complete ? NULL : &call->err;
+    const struct err *err = call->passed_status ? NULL : call->err;
     call_move(call, CALL_ENDED);
     if (gateway_options.ended && !id_is_zero(call->record.project))
         gateway_options.ended(gateway_options.arg, &call->record);
@@ -376,11 +383,11 @@ static void commit_done(struct task *task)
 
 static enum call_status status_of(const struct call *call)
 {
-    switch (call->err.code) {
+    switch (call->err ? call->err->code : ERR_NONE) {
     case ERR_NONE: return CALL_OK;
     case ERR_CANCELLED: return CALL_CANCELLED;
     case ERR_CHECK_BLOCKED: return CALL_BLOCKED;
-    default: return call->attempts_in_all == 0 && call->err.code != ERR_NO_TARGET ? CALL_REFUSED : CALL_ERROR;
+    default: return call->attempts_in_all == 0 && call->err->code != ERR_NO_TARGET ? CALL_REFUSED : CALL_ERROR;
     }
 }
 
@@ -424,8 +431,8 @@ static void fill_cache(struct call *call)
 static void conclude(struct call *call)
 {
     timer_stop(&call->timer);
-    bool answered = call->err.code == ERR_NONE;
-    attempt_close(call, answered ? NULL : &call->err);
+    bool answered = !call->err;
+    attempt_close(call, call->err);
     if (answered)
         attempt_report(call, false);
     call->record.status = status_of(call);
@@ -439,10 +446,10 @@ static void conclude(struct call *call)
 void call_finish(struct call *call, const struct err *err)
 {
     ASSERT(call->state != CALL_COMMITTING && call->state != CALL_ENDED);
-    if (err && err != &call->err)
-        call->err = *err;
-    else if (!err)
-        call->err.code = ERR_NONE;
+    if (err)
+        call_keep_err(call, err);
+    else
+        call->err = NULL; /* an attempt before may have failed */
     conclude(call);
     bool recorded = gateway_options.trace && !id_is_zero(call->record.project);
     if (recorded && gateway_options.durability_sync) {
@@ -467,7 +474,9 @@ void gateway_call_cancel(struct call *call)
     if (call->state == CALL_COMMITTING) {
         call->commit->call = NULL;
     } else {
-        err_set(&call->err, ERR_CANCELLED, "the client left before the answer was complete");
+        struct err err;
+        err_set(&err, ERR_CANCELLED, "the client left before the answer was complete");
+        call_keep_err(call, &err);
         conclude(call);
         if (gateway_options.trace && !id_is_zero(call->record.project))
             trace_submit(gateway_options.trace, &call->record, NULL);

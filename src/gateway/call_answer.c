@@ -98,7 +98,7 @@ void answer_send_whole(struct call *call)
 
 void answer_send_last(struct call *call)
 {
-    bool complete = call->err.code == ERR_NONE || call->passed_status;
+    bool complete = !call->err || call->passed_status;
     if (complete && !call->head_sent)
         answer_send_whole(call);
     else if (buf_len(&call->last))
@@ -162,26 +162,28 @@ static enum failure failure_of(const struct err *err)
 }
 
 /* The answer is no good. From inside the exchange's callbacks: the rest happens in call_step. */
-static void fail_later(struct call *call, enum failure failure)
+static void fail_later(struct call *call, const struct err *err)
 {
+    call_keep_err(call, err);
     call->attempt.over = true;
-    call->attempt.failure = failure;
+    call->attempt.failure = failure_of(err);
     call_post(call);
 }
 
 static void judge(struct call *call, enum wire_verdict verdict)
 {
     struct attempt *attempt = &call->attempt;
+    struct err *err = &call->gateway->err; /* filled by whoever said WIRE_FAILED */
     if (attempt->overflow && verdict != WIRE_FAILED) {
         verdict = WIRE_FAILED;
-        err_set(&attempt->err, ERR_UPSTREAM_PROTOCOL, "the target's answer is larger than %lld bytes",
+        err_set(err, ERR_UPSTREAM_PROTOCOL, "the target's answer is larger than %lld bytes",
                 (long long)LIMIT_RESPONSE_BYTES);
     }
     if (verdict == WIRE_FAILED) {
         if (call->head_sent)
             pass_on(call);
         buf_clear(&call->gateway->gathered);
-        fail_later(call, failure_of(&attempt->err));
+        fail_later(call, err);
         return;
     }
     if (verdict == WIRE_DONE) {
@@ -258,7 +260,7 @@ static enum proceed exchange_data(void *owner, struct str data)
         answer_write(call, data);
         judge(call, WIRE_FLOW);
     } else {
-        judge(call, wire_answer_data(attempt->answer, data, &attempt->err));
+        judge(call, wire_answer_data(attempt->answer, data, &call->gateway->err));
     }
     if (call->between_due_ns && !attempt->over)
         call_arm(call);
@@ -269,11 +271,12 @@ static enum proceed exchange_data(void *owner, struct str data)
 static void read_error(struct call *call)
 {
     struct attempt *attempt = &call->attempt;
+    struct err err = {0};
     struct str body = buf_str(&attempt->error_body);
-    wire_read_error(attempt->upstream.format, attempt->status, body, &attempt->err);
-    if (attempt->err.code == ERR_NONE)
-        err_set(&attempt->err, ERR_UPSTREAM, "the target answered with status %d", attempt->status);
-    enum failure failure = failure_of(&attempt->err);
+    wire_read_error(attempt->upstream.format, attempt->status, body, &err);
+    if (err.code == ERR_NONE)
+        err_set(&err, ERR_UPSTREAM, "the target answered with status %d", attempt->status);
+    enum failure failure = failure_of(&err);
     if (attempt->status == 401 || attempt->status == 403)
         failure = FAILURE_CREDENTIAL;
     else if (attempt->status == 429)
@@ -288,11 +291,11 @@ static void read_error(struct call *call)
                                           (failure == FAILURE_CREDENTIAL && own_credential));
     if (failure == FAILURE_CREDENTIAL && !own_credential) {
         char message[ERR_MESSAGE_BYTES_MAX];
-        memcpy(message, attempt->err.message, sizeof(message));
-        err_set(&attempt->err, ERR_UPSTREAM, "provider '%.*s' refused the key that is configured for it (status %d): %.300s",
+        memcpy(message, err.message, sizeof(message));
+        err_set(&err, ERR_UPSTREAM, "provider '%.*s' refused the key that is configured for it (status %d): %.300s",
                 STR_ARG(attempt->target->provider->name), attempt->status, message);
     }
-    attempt_failed(call, failure);
+    attempt_failed(call, failure, &err);
 }
 
 static void record_timing(struct call *call, const struct http_exchange_timing *timing)
@@ -305,20 +308,19 @@ static void record_timing(struct call *call, const struct http_exchange_timing *
         call->upstream_ns += MAX(timing->done_ns, timing->head_ns) - timing->queued_ns;
 }
 
-static void exchange_broke(struct call *call, const struct err *err)
+static void exchange_broke(struct call *call, const struct err *cause)
 {
-    struct attempt *attempt = &call->attempt;
-    attempt->err = *err;
-    if (attempt->err.code == ERR_NONE)
-        err_set(&attempt->err, ERR_UPSTREAM, "the connection to the target broke off");
-    enum failure failure = err->rc == RC_TIMEOUT ? FAILURE_TIMEOUT : FAILURE_ERROR;
+    struct err err = *cause;
+    if (err.code == ERR_NONE)
+        err_set(&err, ERR_UPSTREAM, "the connection to the target broke off");
+    enum failure failure = cause->rc == RC_TIMEOUT ? FAILURE_TIMEOUT : FAILURE_ERROR;
     if (!call->head_sent) {
-        attempt_failed(call, failure);
+        attempt_failed(call, failure, &err);
         return;
     }
     attempt_report(call, true);
-    answer_break(call, &attempt->err);
-    call_finish(call, &attempt->err);
+    answer_break(call, &err);
+    call_finish(call, &err);
 }
 
 static void exchange_done(void *owner, const struct err *err, const struct http_exchange_timing *timing)
@@ -340,9 +342,9 @@ static void exchange_done(void *owner, const struct err *err, const struct http_
     }
     if (!attempt->complete) {
         enum wire_verdict verdict =
-            attempt->answer ? wire_answer_end(attempt->answer, &attempt->err) : WIRE_DONE;
+            attempt->answer ? wire_answer_end(attempt->answer, &call->gateway->err) : WIRE_DONE;
         if (verdict != WIRE_FAILED && verdict != WIRE_DONE) {
-            err_set(&attempt->err, ERR_UPSTREAM_PROTOCOL, "the target's answer ended before it was complete");
+            err_set(&call->gateway->err, ERR_UPSTREAM_PROTOCOL, "the target's answer ended before it was complete");
             verdict = WIRE_FAILED;
         }
         judge(call, verdict);

@@ -43,7 +43,7 @@ void attempt_close(struct call *call, const struct err *err)
     if (!err)
         return;
     line->error = err->code;
-    line->reason = arena_copy(call->scope->arena, str_from(err->message));
+    line->reason = str_from(err->message); /* the call's own copy, in the arena */
 }
 
 void attempt_report(struct call *call, bool failed)
@@ -243,22 +243,24 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
         secret = call->request.credential;
 
     struct wire_call wire = {0};
+    struct err *err = &call->gateway->err;
+    err->code = ERR_NONE;
     enum rc rc = call->wire.doc ? wire_write_request(&call->wire, upstream, secret, call->scope->arena,
-                                                     &wire, &attempt->err)
-                                : request_write_multipart(call, secret, &wire, &attempt->err);
+                                                     &wire, err)
+                                : request_write_multipart(call, secret, &wire, err);
     if (rc == RC_OK && call->request.path_suffix.n)
-        rc = add_suffix(call, &wire, &attempt->err);
+        rc = add_suffix(call, &wire, err);
     if (rc == RC_OK)
-        rc = answer_prepare(call, &attempt->err);
+        rc = answer_prepare(call, err);
     enum failure failure =
-        attempt->err.code == ERR_UNSUPPORTED ? FAILURE_UNSUPPORTED : FAILURE_REQUEST;
+        err->code == ERR_UNSUPPORTED ? FAILURE_UNSUPPORTED : FAILURE_REQUEST;
     if (rc == RC_OK) {
-        rc = send(call, base_url, &wire, &attempt->err);
+        rc = send(call, base_url, &wire, err);
         failure = FAILURE_ERROR;
     }
     call_move(call, CALL_ASKING);
     if (rc != RC_OK) {
-        attempt_failed(call, failure);
+        attempt_failed(call, failure, err);
         return;
     }
     int64_t now_ns = loop_now_ns(call->gateway->loop);
@@ -277,8 +279,7 @@ static void engine_ready(void *arg, struct engine_lease *lease, const struct err
     call->attempt.engine_request = NULL;
     call->attempt.lease = lease;
     if (!lease) {
-        call->attempt.err = *err;
-        attempt_failed(call, err->code == ERR_MODEL_NOT_FOUND ? FAILURE_REQUEST : FAILURE_ERROR);
+        attempt_failed(call, err->code == ERR_MODEL_NOT_FOUND ? FAILURE_REQUEST : FAILURE_ERROR, err);
         return;
     }
     const struct engine_endpoint *endpoint = engine_lease_endpoint(lease);
@@ -309,8 +310,9 @@ static void attempt_begin(struct call *call, const struct target *target, struct
     }
     call_move(call, CALL_ENGINE);
     if (!gateway_options.engines) {
-        err_set(&attempt->err, ERR_ENGINE_MISSING, "local models are not available in this process");
-        attempt_failed(call, FAILURE_ERROR);
+        struct err err;
+        err_set(&err, ERR_ENGINE_MISSING, "local models are not available in this process");
+        attempt_failed(call, FAILURE_ERROR, &err);
         return;
     }
     const struct provider *provider = target->provider;
@@ -326,17 +328,18 @@ static void attempt_begin(struct call *call, const struct target *target, struct
 
 /* Begins a fresh attempt at the target. False: its breaker is open or all its keys cool down; `err` then says when
  * to come again. */
-static bool attempt_admit(struct call *call, const struct target *target, struct str *secret)
+static bool attempt_admit(struct call *call, const struct target *target, struct str *secret,
+                          struct err *err)
 {
     struct attempt *attempt = &call->attempt;
     int64_t now_ns = loop_now_ns(call->gateway->loop), until_ns = 0;
     int key = balance_pick_key(target->provider, &call->gateway->key_turn, now_ns, &until_ns);
     if (key < 0) {
-        err_set(&attempt->err, ERR_RATE_LIMIT, "every key of provider '%.*s' is cooling down after refusals",
+        err_set(err, ERR_RATE_LIMIT, "every key of provider '%.*s' is cooling down after refusals",
                 STR_ARG(target->provider->name));
     } else if (!breaker_admit(target->slot, now_ns)) {
         until_ns = breaker_retry_at_ns(target->slot, now_ns);
-        err_set(&attempt->err, ERR_NO_TARGET, "provider '%.*s' failed too often and is not asked for a while",
+        err_set(err, ERR_NO_TARGET, "provider '%.*s' failed too often and is not asked for a while",
                 STR_ARG(target->provider->name));
         call->gateway->metrics->breaker_skips++;
     } else {
@@ -350,7 +353,7 @@ static bool attempt_admit(struct call *call, const struct target *target, struct
         attempt->provider_key_slot = has_keys ? target->provider->keys[key].slot : 0;
         return true;
     }
-    attempt->err.retry_after_ms = (until_ns - now_ns) / NS_PER_MS + 1;
+    err->retry_after_ms = (until_ns - now_ns) / NS_PER_MS + 1;
     return false;
 }
 
@@ -358,6 +361,7 @@ void attempt_next(struct call *call)
 {
     const struct route *route = call->resolved.route;
     struct str secret = STR_EMPTY;
+    struct err err;
     if (call->total_due_ns == 0) {
         int64_t total_ns = route->total_ns ? route->total_ns : DEFAULT_TOTAL_NS;
         call->total_due_ns = loop_now_ns(call->gateway->loop) + total_ns;
@@ -366,16 +370,16 @@ void attempt_next(struct call *call)
     }
     for (; call->order_at < call->order_count; call->order_at++, call->tries = 0) {
         const struct target *target = &route->targets[call->order[call->order_at]];
-        if (attempt_admit(call, target, &secret)) {
+        if (attempt_admit(call, target, &secret, &err)) {
             attempt_begin(call, target, secret);
             return;
         }
         /* The reason of the last real failure says more than that a target was passed over. */
-        if (call->err.code == ERR_NONE || call->attempts_in_all == 0)
-            call->err = call->attempt.err;
+        if (!call->err || call->attempts_in_all == 0)
+            call_keep_err(call, &err);
     }
-    ASSERT(call->err.code != ERR_NONE);
-    call_finish(call, &call->err);
+    ASSERT(call->err);
+    call_finish(call, call->err);
 }
 
 static unsigned fallback_bit(enum failure failure)
@@ -448,22 +452,22 @@ static void give_up(struct call *call)
         call->content_type = attempt->error_type.n ? attempt->error_type : STR("application/json");
         call->passed_status = call->whole.p ? attempt->status : 0;
     }
-    call_finish(call, &call->err);
+    call_finish(call, call->err);
 }
 
-void attempt_failed(struct call *call, enum failure failure)
+void attempt_failed(struct call *call, enum failure failure, const struct err *err)
 {
     struct attempt *attempt = &call->attempt;
-    ASSERT(attempt->err.code != ERR_NONE && !call->head_sent);
+    ASSERT(err->code != ERR_NONE && !call->head_sent);
     bool targets_fault = failure == FAILURE_ERROR || failure == FAILURE_TIMEOUT || failure == FAILURE_OVERLOAD;
     call->gateway->metrics->attempts_failed++;
-    attempt_close(call, &attempt->err);
+    call_keep_err(call, err);
+    attempt_close(call, call->err);
     attempt_report(call, targets_fault);
     attempt_stop(call, failure == FAILURE_ERROR || failure == FAILURE_TIMEOUT);
     cool_down(call, failure);
-    call->err = attempt->err;
-    if (attempt->retry_after_ns && !call->err.retry_after_ms)
-        call->err.retry_after_ms = attempt->retry_after_ns / NS_PER_MS;
+    if (attempt->retry_after_ns && !call->err->retry_after_ms)
+        call->err->retry_after_ms = attempt->retry_after_ns / NS_PER_MS;
 
     int64_t wait_ns = 0;
     if (retry_same(call, failure, &wait_ns)) {

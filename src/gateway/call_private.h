@@ -65,6 +65,7 @@ struct gateway_loop {
     uint32_t key_turn;
     struct snapshot_hold *hold; /* of the current snapshot */
     struct buf gathered;        /* what one piece of the upstream becomes: one write to the sink */
+    struct err err;             /* for functions that rarely fail: calls keep their own only if they did */
     struct timer tick;          /* days and months of the limits; first loop only */
 };
 
@@ -78,7 +79,6 @@ struct attempt {
     struct engine_lease *lease;
     struct wire_answer *answer; /* NULL: bytes pass unread */
     struct wire_upstream upstream;
-    struct err err;              /* why it failed */
     struct buf error_body;       /* of an answer that is not 2xx */
     int64_t started_ns, first_content_ns;
     int64_t retry_after_ns;
@@ -138,7 +138,7 @@ struct call {
     struct cache_key cache_key;
     const struct cache_entry *cached;
     size_t cached_at;
-    struct err err;           /* how it ended; ERR_NONE: well */
+    struct err *err;          /* why the last attempt failed, or the call; in the arena; NULL: nothing did */
     struct commit *commit;
     struct call_record record;
 };
@@ -159,14 +159,16 @@ void call_move(struct call *call, enum call_state state);
 void call_finish(struct call *call, const struct err *err);
 /* The next step of a call that was posted. */
 void call_step(struct call *call);
+/* Keeps a copy of `err` as the call's. */
+void call_keep_err(struct call *call, const struct err *err);
 /* (Re)arms the timer for the nearest deadline. */
 void call_arm(struct call *call);
 
 /* ---- call_attempt.c ---- */
 /* Asks the next target, or ends the call when there is none. */
 void attempt_next(struct call *call);
-/* The attempt under way failed: `call->attempt.err` says why. Decides what comes next. */
-void attempt_failed(struct call *call, enum failure failure);
+/* The attempt under way failed because of `err`. Decides what comes next. */
+void attempt_failed(struct call *call, enum failure failure, const struct err *err);
 /* Ends what is still under way, without judging the target. */
 void attempt_abandon(struct call *call);
 void attempt_report(struct call *call, bool failed);

@@ -3,8 +3,6 @@
 #include "text/json_writer.h"
 #include "base/rand.h"
 
-#define HEADERS_JSON_BYTES_MAX LIMIT_HEADER_BYTES
-
 /* ---- who ---- */
 
 static struct str client_header(const struct call *call, struct str name)
@@ -138,16 +136,58 @@ static bool is_secret_header(struct str name)
                                        STR_INIT("cookie"), STR_INIT("proxy-authorization"),
                                        STR_INIT("x-csrf-token"), STR_INIT("x-goog-api-key")};
     for (size_t i = 0; i < COUNT_OF(names); i++)
-        if (str_eq_nocase(name, names[i]))
+        if (names[i].n == name.n && str_eq_nocase(name, names[i]))
             return true;
     return false;
 }
 
-static struct str headers_json(struct call *call)
+static bool needs_escape(struct str s)
+{
+    bool any = false;
+    for (size_t i = 0; i < s.n; i++) /* without a branch, so that it is done many bytes at a time */
+        any |= (s.p[i] == '"') | (s.p[i] == '\\') | ((unsigned char)s.p[i] < 0x20);
+    return any;
+}
+
+static char *put_quoted(char *at, struct str s, char after)
+{
+    *at++ = '"';
+    memcpy(at, s.p, s.n);
+    at += s.n;
+    *at++ = '"';
+    *at++ = after;
+    return at;
+}
+
+/* Headers as they usually are: nothing to escape. .p NULL: something is, or there is no memory. */
+static struct str plain_headers_json(struct call *call)
 {
     const struct http_headers *headers = call->request.headers;
-    if (!headers)
+    size_t bytes = 2;
+    for (size_t i = 0; i < headers->count; i++)
+        bytes += headers->items[i].name.n + headers->items[i].value.n + 6;
+    char *p = arena_alloc(call->scope->arena, bytes), *at = p;
+    if (!p)
         return STR_EMPTY;
+    *at++ = '{';
+    for (size_t i = 0; i < headers->count; i++) {
+        const struct http_header *header = &headers->items[i];
+        if (is_secret_header(header->name))
+            continue;
+        if (needs_escape(header->name) || needs_escape(header->value))
+            return STR_EMPTY;
+        at = put_quoted(at, header->name, ':');
+        at = put_quoted(at, header->value, ',');
+    }
+    if (at[-1] == ',')
+        at--;
+    *at++ = '}';
+    return str_make(p, (size_t)(at - p));
+}
+
+static struct str escaped_headers_json(struct call *call)
+{
+    const struct http_headers *headers = call->request.headers;
     struct buf *out = &call->gateway->gathered; /* free between pieces */
     buf_clear(out);
     struct json_writer writer = json_writer_to(out);
@@ -162,6 +202,14 @@ static struct str headers_json(struct call *call)
     struct str copy = writer.rc == RC_OK ? arena_copy(call->scope->arena, buf_str(out)) : STR_EMPTY;
     buf_clear(out);
     return copy.p ? copy : STR_EMPTY;
+}
+
+static struct str headers_json(struct call *call)
+{
+    if (!call->request.headers)
+        return STR_EMPTY;
+    struct str json = plain_headers_json(call);
+    return json.p ? json : escaped_headers_json(call);
 }
 
 static void record_bodies(struct call *call)
@@ -248,12 +296,12 @@ void record_complete(struct call *call)
     record->total_ns = now_ns - call->request.started_ns;
     if (record->attempt_count)
         record->queue_ns = record->attempts[0].started_ns;
-    record->error = call->err.code;
-    if (call->err.code != ERR_NONE) {
-        record->error_message = str_from(call->err.message);
+    record->error = call->err ? call->err->code : ERR_NONE;
+    if (call->err) {
+        record->error_message = str_from(call->err->message);
         record->http_status = call->passed_status ? call->passed_status
                               : call->head_sent   ? record->http_status
-                                                  : err_http_status(call->err.code);
+                                                  : err_http_status(call->err->code);
     } else {
         record->http_status = 200;
     }
