@@ -198,23 +198,6 @@ enum rc models_prepare(struct models *models, struct db_txn *txn, struct id proj
 
 const char *models_directory(const struct models *models) { return models->model_directory; }
 
-/* ---- watching ---- */
-
-/* Names have no characters that JSON would escape. */
-static void engine_changed(void *arg, const struct engine_status *status)
-{
-    struct models *models = arg;
-    struct str rest = status->key, text;
-    struct id project;
-    char data[512];
-    if (!str_split(&rest, '/', &text) || id_parse(text, "prj", &project) != RC_OK)
-        return;
-    int n = snprintf(data, sizeof(data), "{\"name\":\"%.*s\",\"state\":\"%s\"}",
-                     STR_ARG(status->name), engine_state_name(status->state));
-    if (n > 0 && (size_t)n < sizeof(data))
-        event_publish(models->events, project, EVENT_MODEL, str_make(data, (size_t)n));
-}
-
 /* ---- life ---- */
 
 struct models *models_new(const struct models_options *options)
@@ -229,9 +212,6 @@ struct models *models_new(const struct models_options *options)
     models->engine_directory = xstrdup(options->engine_directory);
     list_init(&models->known);
     list_init(&models->forgotten);
-    models->events = options->events;
-    if (models->events)
-        engines_on_change(models->engines, engine_changed, models);
     model_jobs_register(models);
     loop_on_turn(options->loop, turn, models);
     return models;

@@ -15,7 +15,6 @@ struct models_options {
     struct db *db;
     struct jobs *jobs;
     struct engines *engines;
-    struct event_bus *events;     /* changes of engines' states go there; may be NULL */
     const char *model_directory;  /* data/model; exists */
     const char *engine_directory; /* data/engine; exists */
 };

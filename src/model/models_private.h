@@ -11,7 +11,6 @@ struct models {
     struct db *db;
     struct jobs *jobs;
     struct engines *engines;
-    struct event_bus *events;
     char *model_directory, *engine_directory;
     uint64_t version;      /* of the snapshot that the supervisor was told of */
     struct list known;     /* engines that were defined */

@@ -21,7 +21,7 @@
 #define TRIES_MAX          6 /* in a row without a new byte */
 #define CONNECT_TIMEOUT_NS (30 * NS_PER_S)
 #define IDLE_TIMEOUT_NS    (60 * NS_PER_S)
-#define RETRY_FIRST_NS     (1 * NS_PER_S)
+#define RETRY_FIRST_NS     (250 * NS_PER_MS)
 #define RETRY_MAX_NS       (30 * NS_PER_S)
 
 struct pull_hub {
