@@ -16,6 +16,12 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     chunkSizeWarningLimit: 200,
+    rolldownOptions: {
+      output: {
+        // The first screen is one file: brotli does better on it than on ten, and it is one request.
+        codeSplitting: { groups: [{ name: 'first', test: /node_modules\/svelte\/|src\/(lib\/(events|format|keyboard|range|resource|router|session|theme|toast)|screens\/Home|ui\/(Badge|Button|Chart|Icon|Logo|PageHead|Problem|Segmented|Shell|Skeleton|Toasts))\.|src\/(api|map)\.ts/ }] },
+      },
+    },
   },
   server: { proxy: { '/api': proxy, '/v1': proxy, '/healthz': proxy } },
 });
