@@ -29,7 +29,7 @@ let signed_in = !args['signed-out'];
 let calls = args.empty ? [] : data.make_calls(20_000, 30);
 const reads = ['job', 'call', 'provider', 'route', 'model', 'key', 'limit', 'price', 'setting', 'server', 'config'];
 const permissions = {
-  owner: ['call.make', 'call.delete', 'member.read', 'audit.read', ...reads.map((x) => `${x}.read`), ...['job', 'provider', 'route', 'model', 'key', 'limit', 'member', 'price', 'setting', 'server', 'config'].map((x) => `${x}.write`)],
+  owner: ['project.write', 'call.make', 'call.delete', 'member.read', 'audit.read', ...reads.map((x) => `${x}.read`), ...['job', 'provider', 'route', 'model', 'key', 'limit', 'member', 'price', 'setting', 'server', 'config'].map((x) => `${x}.write`)],
   viewer: ['call.make', ...reads.map((x) => `${x}.read`)],
 };
 const key = (base, more) => ({ ...base, scopes: ['call'], models: ['*'], expires_at: null, limits: null, budget: null, tags: {}, capture: null, state: 'active', spent: { day_usd: '0', month_usd: '0', total_usd: '0' }, last_used_at: later(-60e3), created_at: '2026-09-14T08:00:00.000Z', origin: 'database', ...more });
@@ -252,6 +252,7 @@ const handlers = {
   'GET /api/session': () => session(),
   'DELETE /api/session': () => void (signed_in = false),
   'POST /api/session/project': () => ({}),
+  'POST /api/projects': ({ body }) => ({ id: data.id('prj'), name: body.name }),
   ...resource('providers', 'provider', 'name', (body) => ({ ...body, api_key: body.api_key ? `${body.api_key.slice(0, 3)}…${body.api_key.slice(-4)}` : null, origin: 'database', status: { state: 'ok', last_error: null } })),
   'POST /api/providers/:id/test': ({ id }) => (id === 'groq' ? { ok: false, latency_ms: 211, models: [], error: 'groq answered 401: Invalid API Key. Check the key.' } : { ok: true, latency_ms: 148, models: ['gpt-5', 'gpt-5-mini', 'gpt-4.1', 'text-embedding-3-small'], error: null }),
   ...resource('routes', 'route', 'name', (body) => ({ ...body, origin: 'database' })),

@@ -261,10 +261,12 @@ test('the palette finds screens, objects and calls', async () => {
     await page.goto(full.url + '/');
     await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
     await page.keyboard.press('Control+k');
+    await page.getByRole('dialog', { name: 'Search and commands' }).waitFor();
     await page.keyboard.type('shop-prod');
     await page.getByRole('option', { name: /shop-production/ }).waitFor();
     await page.keyboard.press('Enter');
     await page.waitForURL(/\/keys\/key_/);
+    await page.getByRole('heading', { level: 1, name: 'shop-production' }).waitFor();
     await page.keyboard.press('Escape');
     await page.keyboard.press('g');
     await page.keyboard.press('c');
