@@ -23,6 +23,7 @@ struct trace_store;
 struct engines;
 struct models;
 struct jobs;
+struct models;
 struct worker_pool;
 struct event_bus;
 struct config;
@@ -34,6 +35,7 @@ struct api_services {
     struct engines *engines;
     struct models *models;
     struct jobs *jobs;
+    struct models *models;
     struct worker_pool *workers;
     struct event_bus *events;
     const struct config *config;
@@ -95,6 +97,10 @@ void api_put_cost(struct api_call *call, yyjson_mut_val *o, const char *key, __i
 void api_put_ms(struct api_call *call, yyjson_mut_val *o, const char *key, int64_t ns);
 void api_put_id(struct api_call *call, yyjson_mut_val *o, const char *key, const char *prefix, struct id id);
 void api_put_str(struct api_call *call, yyjson_mut_val *o, const char *key, struct str s);
+
+/* The summary of a call that has ended, as an event. Its loop. */
+struct event_bus;
+void api_publish_call(struct event_bus *events, const struct call_record *record);
 
 /* ---- the frame ---- */
 

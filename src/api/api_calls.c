@@ -1,8 +1,10 @@
 /* /api/calls: the record of calls as the console and the command line see it. */
 #include "api/handlers.h"
 #include "base/clock.h"
+#include "job/event.h"
 #include "trace/names.h"
 #include "trace/trace.h"
+#include <stdlib.h>
 
 /* ---- filters from the query ---- */
 
@@ -219,6 +221,20 @@ static void put_record(struct api_call *call, const struct call_record *record)
     yyjson_mut_val *client = yyjson_mut_obj_add_obj(call->doc, o, "client");
     api_put_str(call, client, "ip", record->client_ip);
     api_put_str(call, client, "agent", record->client_agent);
+}
+
+void api_publish_call(struct event_bus *events, const struct call_record *record)
+{
+    struct api_call call = {.doc = yyjson_mut_doc_new(NULL)};
+    yyjson_mut_val *o = yyjson_mut_obj(call.doc);
+    put_summary(&call, o, record);
+    yyjson_mut_doc_set_root(call.doc, o);
+    size_t n;
+    char *text = yyjson_mut_write(call.doc, 0, &n);
+    if (text)
+        event_publish(events, record->project, EVENT_CALL, str_make(text, n));
+    free(text);
+    yyjson_mut_doc_free(call.doc);
 }
 
 /* ---- handlers ---- */

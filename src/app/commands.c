@@ -5,6 +5,24 @@
 
 const struct command COMMANDS[] = {
     {
+        .name = "serve",
+        .summary = "run the server",
+        .usage = "  capstan serve [--config FILE] [--data DIR] [--listen ADDRESS[,ADDRESS]] [--prepare MODEL]\n",
+        .options = "  --config FILE       capstan.yaml ($CAPSTAN_CONFIG; ./capstan.yaml if there is one)\n"
+                   "  --data DIR          the data folder ($CAPSTAN_DATA; ./data)\n"
+                   "  --listen ADDRESS    127.0.0.1:4100, [::]:4100, unix:/run/capstan.sock ($CAPSTAN_LISTEN)\n"
+                   "  --prepare MODEL     pull this model of the catalogue, and an engine, unless they are there\n",
+        .examples = "  capstan serve\n  capstan serve --config /etc/capstan/capstan.yaml --data /var/lib/capstan\n",
+        .run = command_serve,
+    },
+    {
+        .name = "check",
+        .summary = "check a configuration file",
+        .usage = "  capstan check [FILE]\n",
+        .examples = "  capstan check capstan.yaml\n",
+        .run = command_check,
+    },
+    {
         .name = "provider",
         .summary = "add, change, test and list providers",
         .usage = "  capstan provider [list | show NAME | test NAME | delete NAME] [--json]\n"

@@ -29,10 +29,9 @@ struct loop_thread {
     struct api_loop *api;
     struct listener **listeners; /* one an address */
     pthread_t thread;
-    struct task accept_task, drain_task;
-    bool accept;
+    struct task accept_task, drain_task, drained_task;
     struct timer grace;
-    int64_t grace_ns;
+    bool drained;
 };
 
 struct loops {
@@ -40,6 +39,11 @@ struct loops {
     int count;
     size_t address_count;
     struct api_services *services;
+    bool accept;
+    int64_t grace_ns;
+    int draining; /* loops that still drain; loop 0's */
+    void (*drained)(void *arg);
+    void *drained_arg;
 };
 
 /* ---- a request ---- */
@@ -103,12 +107,9 @@ static enum rc open_listeners(struct loop_thread *thread, const struct loops_opt
     return RC_OK;
 }
 
-static enum rc thread_init(struct loop_thread *thread, struct loops *all, int index,
-                           const struct loops_options *options, struct err *err)
+static enum rc thread_open(struct loop_thread *thread, const struct loops_options *options, struct err *err)
 {
-    thread->all = all;
-    thread->loop = loop_new(index);
-    thread->accept = true;
+    snapshot_attach(thread->loop);
     thread->client = http_client_new(thread->loop);
     thread->gateway = gateway_loop_new(thread->loop, thread->client);
     thread->api = api_loop_new(thread->loop, options->services);
@@ -127,24 +128,31 @@ static enum rc thread_init(struct loop_thread *thread, struct loops *all, int in
         .stalled_bytes_max = LIMIT_STALLED_BYTES,
     };
     thread->server = http_server_new(thread->loop, &server);
-    loop_on_turn(thread->loop, options->on_turn, options->arg);
     return open_listeners(thread, options, err);
 }
 
-struct loops *loops_new(const struct loops_options *options, struct err *err)
+struct loops *loops_new(int count)
 {
     struct loops *loops = xcalloc(1, sizeof(*loops));
-    loops->count = options->count;
+    loops->count = count;
+    loops->threads = xcalloc((size_t)count, sizeof(*loops->threads));
+    for (int i = 0; i < count; i++) {
+        loops->threads[i].all = loops;
+        loops->threads[i].loop = loop_new(i);
+    }
+    return loops;
+}
+
+enum rc loops_open(struct loops *loops, const struct loops_options *options, struct err *err)
+{
     loops->address_count = options->address_count;
     loops->services = options->services;
-    loops->threads = xcalloc((size_t)options->count, sizeof(*loops->threads));
-    for (int i = 0; i < options->count; i++)
-        if (thread_init(&loops->threads[i], loops, i, options, err) != RC_OK) {
-            loops->count = i + 1;
-            loops_free(loops);
-            return NULL;
-        }
-    return loops;
+    for (int i = 0; i < loops->count; i++) {
+        enum rc rc = thread_open(&loops->threads[i], options, err);
+        if (rc != RC_OK)
+            return rc;
+    }
+    return RC_OK;
 }
 
 static void close_listeners(struct loop_thread *thread)
@@ -159,14 +167,18 @@ void loops_free(struct loops *loops)
 {
     for (int i = 0; i < loops->count; i++) {
         struct loop_thread *thread = &loops->threads[i];
-        close_listeners(thread);
-        http_server_free(thread->server);
-        gateway_loop_free(thread->gateway);
-        api_loop_free(thread->api);
-        http_client_free(thread->client);
-        loop_free(thread->loop);
+        if (thread->server) {
+            close_listeners(thread);
+            http_server_free(thread->server);
+            gateway_loop_free(thread->gateway);
+            api_loop_free(thread->api);
+            http_client_free(thread->client);
+        }
         free(thread->listeners);
     }
+    loops_settle(loops); /* closing may have posted something more */
+    for (int i = 0; i < loops->count; i++)
+        loop_free(loops->threads[i].loop);
     free(loops->threads);
     free(loops);
 }
@@ -189,6 +201,27 @@ void loops_run(struct loops *loops)
     loop_run(loops->threads[0].loop);
     for (int i = 1; i < loops->count; i++)
         pthread_join(loops->threads[i].thread, NULL);
+}
+
+void loops_stop(struct loops *loops)
+{
+    for (int i = 0; i < loops->count; i++)
+        loop_stop(loops->threads[i].loop);
+}
+
+static void stop_here(struct task *task)
+{
+    UNUSED(task);
+    loop_stop(loop_current());
+}
+
+void loops_settle(struct loops *loops)
+{
+    for (int i = 0; i < loops->count; i++) {
+        struct task last = {.run = stop_here};
+        loop_post(loops->threads[i].loop, &last);
+        loop_run(loops->threads[i].loop);
+    }
 }
 
 struct loop *loops_at(struct loops *loops, int index)
@@ -223,24 +256,40 @@ static void run_accept(struct task *task)
     struct loop_thread *thread = CONTAINER_OF(task, struct loop_thread, accept_task);
     for (size_t i = 0; i < thread->all->address_count; i++)
         if (thread->listeners[i])
-            listener_pause(thread->listeners[i], !thread->accept);
+            listener_pause(thread->listeners[i], !thread->all->accept);
 }
 
 void loops_accept(struct loops *loops, bool accept)
 {
+    loops->accept = accept;
     for (int i = 0; i < loops->count; i++) {
         struct loop_thread *thread = &loops->threads[i];
-        thread->accept = accept;
         thread->accept_task.run = run_accept;
         loop_post(thread->loop, &thread->accept_task);
     }
 }
 
+/* On loop 0, once a loop. */
+static void count_drained(struct task *task)
+{
+    struct loops *loops = CONTAINER_OF(task, struct loop_thread, drained_task)->all;
+    if (--loops->draining == 0)
+        loops->drained(loops->drained_arg);
+}
+
+static void tell_drained(struct loop_thread *thread)
+{
+    if (thread->drained)
+        return;
+    thread->drained = true;
+    timer_stop(&thread->grace);
+    thread->drained_task.run = count_drained;
+    loop_post(thread->all->threads[0].loop, &thread->drained_task);
+}
+
 static void on_drained(void *arg)
 {
-    struct loop_thread *thread = arg;
-    timer_stop(&thread->grace);
-    loop_stop(thread->loop);
+    tell_drained(arg);
 }
 
 static void on_grace_over(struct timer *timer)
@@ -249,7 +298,7 @@ static void on_grace_over(struct timer *timer)
     struct http_server_stats stats;
     http_server_stats(thread->server, &stats);
     log_event(LOG_WARN, "drain_cut_short", LOG_I64("connections", (int64_t)stats.connections_now));
-    loop_stop(thread->loop);
+    tell_drained(thread);
 }
 
 static void run_drain(struct task *task)
@@ -257,15 +306,18 @@ static void run_drain(struct task *task)
     struct loop_thread *thread = CONTAINER_OF(task, struct loop_thread, drain_task);
     close_listeners(thread);
     timer_init(&thread->grace, on_grace_over);
-    timer_start(thread->loop, &thread->grace, thread->grace_ns);
+    timer_start(thread->loop, &thread->grace, thread->all->grace_ns);
     http_server_drain(thread->server, on_drained, thread);
 }
 
-void loops_drain(struct loops *loops, int64_t grace_ns)
+void loops_drain(struct loops *loops, int64_t grace_ns, void (*drained)(void *arg), void *arg)
 {
+    loops->grace_ns = grace_ns;
+    loops->draining = loops->count;
+    loops->drained = drained;
+    loops->drained_arg = arg;
     for (int i = 0; i < loops->count; i++) {
         struct loop_thread *thread = &loops->threads[i];
-        thread->grace_ns = grace_ns;
         thread->drain_task.run = run_drain;
         loop_post(thread->loop, &thread->drain_task);
     }

@@ -1,0 +1,485 @@
+/* capstan serve: makes the parts in the order in which they need each other, runs the loops, and takes everything
+ * apart in the opposite order. One `struct server` for the process; it is touched by loop 0's thread only, but for
+ * what its parts share by their own rules. */
+#include "api/api.h"
+#include "app/command.h"
+#include "app/config.h"
+#include "app/loops.h"
+#include "app/notify.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "gateway/gateway.h"
+#include "gateway/limit.h"
+#include "govern/account.h"
+#include "govern/control.h"
+#include "io/worker.h"
+#include "job/job.h"
+#include "model/models.h"
+#include "store/db.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define EVENT_WINDOW_BYTES (4 * 1024 * 1024)
+#define WORKER_QUEUE_MAX   4096
+#define TICK_NS            NS_PER_S
+#define PUBLISH_NS         (60 * NS_PER_S) /* sessions end, environment and files are read anew */
+#define PATH_BYTES_MAX     1024
+
+struct server {
+    struct config *config;
+    struct config_overrides overrides;
+    struct api_services services;
+    struct db *db;
+    struct trace_store *trace;
+    struct worker_pool *workers;
+    struct event_bus *events;
+    struct loops *loops;
+    struct tls_context *tls;
+    struct engines *engines;
+    struct jobs *jobs;
+    struct models *models;
+    struct first_start first_start;
+    struct arena arena; /* of first_start */
+    char model_directory[PATH_BYTES_MAX], engine_directory[PATH_BYTES_MAX];
+    const char *prepare; /* a catalogue model to have ready, or NULL */
+    struct watch signals;
+    struct timer tick;
+    int64_t publish_at_ns;
+    struct work reload;
+    bool reloading, stopping;
+    struct err reload_err;
+};
+
+static const char *make_path(struct server *server, const char *name, char out[PATH_BYTES_MAX])
+{
+    snprintf(out, PATH_BYTES_MAX, "%.*s%s%s", STR_ARG(server->config->data), *name ? "/" : "", name);
+    return out;
+}
+
+/* ---- the data folder ---- */
+
+static enum rc make_folders(struct server *server, struct err *err)
+{
+    static const char *const names[] = {"", "trace", "model", "engine", "secret", "blob"};
+    char path[PATH_BYTES_MAX];
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        make_path(server, names[i], path);
+        if (mkdir(path, 0700) < 0 && errno != EEXIST)
+            return err_set(err, ERR_INVALID, "cannot make the data folder %s: %s", path, strerror(errno));
+    }
+    make_path(server, "model", server->model_directory);
+    make_path(server, "engine", server->engine_directory);
+    return RC_OK;
+}
+
+static enum rc first_write(void *arg, struct db_txn *txn, struct err *err)
+{
+    struct server *server = arg;
+    struct arena scratch;
+    enum rc rc = account_first_start(txn, &server->arena, &server->first_start, err);
+    arena_init(&scratch, SNAPSHOT_BYTES_MAX);
+    if (rc == RC_OK)
+        rc = config_sync(txn, server->config, &scratch, err);
+    arena_fini(&scratch);
+    return rc;
+}
+
+static enum rc open_stores(struct server *server, struct err *err)
+{
+    char path[PATH_BYTES_MAX];
+    const struct db_options db = {.path = make_path(server, "control.db", path)};
+    enum rc rc = db_open(&db, &server->db, err);
+    if (rc == RC_OK)
+        rc = db_write_wait(server->db, first_write, server, err);
+    if (rc == RC_OK)
+        rc = control_start_publishing(server->db, err);
+    if (rc != RC_OK)
+        return rc;
+    const struct trace_options trace = {
+        .directory = make_path(server, "trace", path),
+        .durability = server->config->durability,
+    };
+    rc = trace_open(&trace, &server->trace, err);
+    if (rc == RC_OK)
+        trace_set_retention(server->trace, (struct id){{0}}, server->config->retention_ns,
+                            server->config->retention_bytes);
+    return rc;
+}
+
+/* ---- parts ---- */
+
+static void on_call_ended(void *arg, const struct call_record *record)
+{
+    struct server *server = arg;
+    if (event_wanted(server->events, EVENT_CALL))
+        api_publish_call(server->events, record);
+}
+
+static void on_engine_changed(void *arg, const struct engine_status *status)
+{
+    struct server *server = arg;
+    char text[512];
+    int n = snprintf(text, sizeof(text), "{\"name\":\"%.*s\",\"state\":\"%s\",\"memory\":%lld}", STR_ARG(status->name),
+                     engine_state_name(status->state), (long long)MAX(status->resident_bytes, 0));
+    event_publish(server->events, (struct id){{0}}, EVENT_MODEL, str_make(text, MIN((size_t)n, sizeof(text) - 1)));
+}
+
+static enum rc make_parts(struct server *server, struct err *err)
+{
+    int cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    const struct config *config = server->config;
+    server->workers = worker_pool_new(config->workers ? config->workers : MAX(2 * cores, 4), WORKER_QUEUE_MAX);
+    server->events = event_bus_new(EVENT_WINDOW_BYTES);
+    server->loops = loops_new(config->loops ? config->loops : MAX(cores, 1));
+    struct loop *first = loops_at(server->loops, 0);
+    server->engines = engines_new(&(struct engines_options){
+        .loop = first,
+        .workers = server->workers,
+        .directory = server->engine_directory,
+        .server_path = config->engine_server.n ? config->engine_server.p : NULL,
+    });
+    engines_on_change(server->engines, on_engine_changed, server);
+    server->jobs = jobs_new(first, server->db, server->events);
+    if (config->tls_cert.n)
+        server->tls = tls_server_new(config->tls_cert, config->tls_key, err);
+    if (config->tls_cert.n && !server->tls)
+        return err->rc;
+    return gateway_init(
+        &(struct gateway_options){
+            .trace = server->trace,
+            .engines = server->engines,
+            .durability_sync = config->durability == TRACE_SYNC,
+            .cache_bytes_max = config->cache_bytes_max,
+            .ended = on_call_ended,
+            .arg = server,
+        },
+        err);
+}
+
+static enum rc server_reload(struct api_services *services, struct err *err);
+
+static enum rc open_loops(struct server *server, struct err *err)
+{
+    server->services = (struct api_services){
+        .db = server->db,
+        .trace = server->trace,
+        .engines = server->engines,
+        .jobs = server->jobs,
+        .workers = server->workers,
+        .events = server->events,
+        .config = server->config,
+        .started_wall_ns = clock_wall_ns(),
+        .reload = server_reload,
+    };
+    enum rc rc = loops_open(server->loops,
+                            &(struct loops_options){
+                                .addresses = server->config->addresses,
+                                .address_count = server->config->address_count,
+                                .tls = server->tls,
+                                .services = &server->services,
+                            },
+                            err);
+    if (rc != RC_OK)
+        return rc;
+    server->models = models_new(&(struct models_options){
+        .loop = loops_at(server->loops, 0),
+        .workers = server->workers,
+        .db = server->db,
+        .jobs = server->jobs,
+        .engines = server->engines,
+        .model_directory = server->model_directory,
+        .engine_directory = server->engine_directory,
+    });
+    server->services.models = server->models;
+    jobs_begin(server->jobs);
+    return RC_OK;
+}
+
+/* ---- reload ---- */
+
+static enum rc write_config(void *arg, struct db_txn *txn, struct err *err)
+{
+    struct arena scratch;
+    arena_init(&scratch, SNAPSHOT_BYTES_MAX);
+    enum rc rc = config_sync(txn, arg, &scratch, err);
+    arena_fini(&scratch);
+    return rc;
+}
+
+/* On a worker: the file's objects take effect, or nothing does. Its settings need a new start (or an upgrade). */
+static enum rc server_reload(struct api_services *services, struct err *err)
+{
+    struct server *server = CONTAINER_OF(services, struct server, services);
+    struct config *config;
+    enum rc rc = config_load(server->config->path, &server->overrides, &config, err);
+    if (rc != RC_OK)
+        return rc;
+    rc = db_write_wait(server->db, write_config, config, err);
+    config_free(config);
+    return rc;
+}
+
+static void reload_run(struct work *work)
+{
+    struct server *server = CONTAINER_OF(work, struct server, reload);
+    server->reload_err = (struct err){0};
+    if (server_reload(&server->services, &server->reload_err) == RC_OK)
+        log_event(LOG_INFO, "configuration_reloaded", LOG_STR("file", server->config->path));
+    else
+        log_event(LOG_ERROR, "configuration_refused", LOG_Z("error", server->reload_err.message),
+                  LOG_Z("effect", "the one before stays in force"));
+}
+
+static void reload_done(struct work *work)
+{
+    CONTAINER_OF(work, struct server, reload)->reloading = false;
+    notify_send(STR("READY=1"));
+}
+
+static void start_reload(struct server *server)
+{
+    if (server->reloading)
+        return;
+    notify_send(STR("RELOADING=1"));
+    server->reloading = true;
+    server->reload = (struct work){.home = loops_at(server->loops, 0), .work = reload_run, .done = reload_done};
+    if (worker_submit(server->workers, &server->reload) != RC_OK)
+        server->reloading = false;
+}
+
+/* ---- stopping ---- */
+
+static void on_engines_stopped(void *arg)
+{
+    struct server *server = arg;
+    loops_stop(server->loops);
+}
+
+static void on_drained(void *arg)
+{
+    struct server *server = arg;
+    engines_stop(server->engines, on_engines_stopped, server);
+}
+
+static void start_stopping(struct server *server)
+{
+    if (server->stopping) { /* the second signal: now */
+        loops_stop(server->loops);
+        return;
+    }
+    server->stopping = true;
+    log_event(LOG_INFO, "server_stopping", LOG_I64("grace_s", server->config->drain_ns / NS_PER_S));
+    notify_send(STR("STOPPING=1"));
+    timer_stop(&server->tick);
+    jobs_stop(server->jobs);
+    loops_drain(server->loops, server->config->drain_ns, on_drained, server);
+}
+
+/* ---- signals and the clock ---- */
+
+static void on_signal(struct watch *watch, unsigned events)
+{
+    struct server *server = CONTAINER_OF(watch, struct server, signals);
+    struct signalfd_siginfo info;
+    UNUSED(events);
+    while (read(watch->fd, &info, sizeof(info)) == sizeof(info)) {
+        if (info.ssi_signo == SIGHUP)
+            start_reload(server);
+        else
+            start_stopping(server);
+    }
+}
+
+/* Signals come as events of loop 0; blocked before any thread is made, so that all inherit the mask. */
+static void block_signals(sigset_t *set)
+{
+    sigemptyset(set);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, set, NULL);
+}
+
+static enum rc watch_signals(struct server *server, const sigset_t *set, struct err *err)
+{
+    server->signals.fd = signalfd(-1, set, SFD_NONBLOCK | SFD_CLOEXEC);
+    server->signals.ready = on_signal;
+    if (server->signals.fd < 0)
+        return err_set(err, ERR_INTERNAL, "signalfd: %s", strerror(errno));
+    return loop_watch(loops_at(server->loops, 0), &server->signals, LOOP_READ);
+}
+
+static void on_tick(struct timer *timer)
+{
+    struct server *server = CONTAINER_OF(timer, struct server, tick);
+    struct loop *loop = loops_at(server->loops, 0);
+    struct err err = {0};
+    limit_tick(loop_wall_ns(loop));
+    if (loop_now_ns(loop) >= server->publish_at_ns) {
+        server->publish_at_ns = loop_now_ns(loop) + PUBLISH_NS;
+        if (control_publish(server->db, &err) != RC_OK)
+            log_event(LOG_WARN, "snapshot_not_rebuilt", LOG_Z("error", err.message));
+    }
+    timer_start(loop, timer, TICK_NS);
+}
+
+/* ---- start ---- */
+
+static enum rc prepare_model(void *arg, struct db_txn *txn, struct err *err)
+{
+    struct server *server = arg;
+    struct id project;
+    enum rc rc = project_find(txn, STR("default"), &project, err);
+    return rc == RC_OK ? models_prepare(server->models, txn, project, str_from(server->prepare), err) : rc;
+}
+
+/* The base of links: as others reach it, else the first address. */
+static void print_base(const struct server *server, size_t index, char out[PATH_BYTES_MAX])
+{
+    const struct address *address = &server->config->addresses[index];
+    bool v6 = str_find_char(address->host, ':') >= 0;
+    if (address->kind == ADDRESS_UNIX)
+        snprintf(out, PATH_BYTES_MAX, "unix:%.*s", STR_ARG(address->host));
+    else
+        snprintf(out, PATH_BYTES_MAX, "%s://%s%.*s%s:%u", server->tls ? "https" : "http", v6 ? "[" : "",
+                 STR_ARG(address->host.n ? address->host : STR("127.0.0.1")), v6 ? "]" : "",
+                 loops_port(server->loops, index));
+}
+
+static void announce(const struct server *server)
+{
+    char base[PATH_BYTES_MAX];
+    print_base(server, 0, base);
+    const struct str url = server->config->public_url.n ? server->config->public_url : str_from(base);
+    if (server->first_start.is_first) {
+        printf("console:   %.*s/#setup=%s\n           (this link opens once and makes you the owner)\n", STR_ARG(url),
+               server->first_start.token);
+        printf("first key: %.*s\n           (shown this once: keep it)\n", STR_ARG(server->first_start.key));
+    } else {
+        printf("console:   %.*s/\n", STR_ARG(url));
+    }
+    for (size_t i = 0; i < server->config->address_count; i++) {
+        print_base(server, i, base);
+        printf("address:   %s\n", base);
+    }
+    fflush(stdout);
+    log_event(LOG_INFO, "server_started", LOG_Z("version", CAPSTAN_VERSION), LOG_Z("address", base),
+              LOG_I64("loops", loops_count(server->loops)), LOG_STR("data", server->config->data));
+    notify_send(STR("READY=1\nSTATUS=serving"));
+}
+
+static enum rc server_start(struct server *server, struct str config_path, const sigset_t *signals, struct err *err)
+{
+    enum rc rc = config_load(config_path, &server->overrides, &server->config, err);
+    if (rc == RC_OK)
+        rc = make_folders(server, err);
+    if (rc == RC_OK)
+        rc = open_stores(server, err);
+    if (rc == RC_OK)
+        rc = make_parts(server, err);
+    if (rc == RC_OK)
+        rc = open_loops(server, err);
+    if (rc == RC_OK)
+        rc = watch_signals(server, signals, err);
+    if (rc == RC_OK && server->prepare)
+        rc = db_write_wait(server->db, prepare_model, server, err);
+    if (rc != RC_OK)
+        return rc;
+    timer_init(&server->tick, on_tick);
+    timer_start(loops_at(server->loops, 0), &server->tick, TICK_NS);
+    return RC_OK;
+}
+
+/* Threads end first, then the loops run what those posted last, then everything is freed. */
+static void server_stop(struct server *server)
+{
+    worker_pool_free(server->workers);
+    db_close(server->db);
+    loops_settle(server->loops);
+    models_free(server->models);
+    jobs_free(server->jobs);
+    loops_free(server->loops);
+    gateway_fini();
+    trace_close(server->trace);
+    engines_free(server->engines);
+    event_bus_free(server->events);
+    if (server->tls)
+        tls_unref(server->tls);
+    config_free(server->config);
+    arena_fini(&server->arena);
+    log_event(LOG_INFO, "server_stopped");
+}
+
+static void raise_open_files(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+            log_event(LOG_WARN, "open_files_limited", LOG_I64("limit", (int64_t)limit.rlim_cur));
+    }
+}
+
+static struct str option_or_environment(const char *value, const char *variable)
+{
+    return str_from(value ? value : getenv(variable));
+}
+
+int command_serve(int argc, char **argv)
+{
+    const char *config = NULL, *data = NULL, *listen = NULL, *prepare = NULL;
+    const struct option_spec specs[] = {{"config", .value = &config},
+                                        {"data", .value = &data},
+                                        {"listen", .value = &listen},
+                                        {"prepare", .value = &prepare}};
+    static struct server server;
+    struct err err = {0};
+    sigset_t signals;
+    if (!command_parse_options("serve", &argc, argv, specs, COUNT_OF(specs)))
+        return EXIT_USAGE;
+    if (argc > 1)
+        return command_usage_error("serve", "'%s' is not understood here", argv[1]);
+    server.overrides = (struct config_overrides){option_or_environment(data, "CAPSTAN_DATA"),
+                                                 option_or_environment(listen, "CAPSTAN_LISTEN")};
+    server.prepare = prepare;
+    arena_init(&server.arena, 1024 * 1024);
+    block_signals(&signals);
+    raise_open_files();
+    if (server_start(&server, option_or_environment(config, "CAPSTAN_CONFIG"), &signals, &err) != RC_OK) {
+        fprintf(stderr, "capstan serve: %s\n", err.message);
+        return EXIT_FAILED;
+    }
+    announce(&server);
+    loops_run(server.loops);
+    server_stop(&server);
+    return EXIT_OK;
+}
+
+int command_check(int argc, char **argv)
+{
+    const char *path = NULL;
+    const struct option_spec specs[] = {{"config", .value = &path}};
+    const struct config_overrides none = {0};
+    struct config *config;
+    struct err err = {0};
+    if (!command_parse_options("check", &argc, argv, specs, COUNT_OF(specs)))
+        return EXIT_USAGE;
+    if (argc > 1)
+        path = argv[1];
+    struct str file = option_or_environment(path, "CAPSTAN_CONFIG");
+    if (config_load(file, &none, &config, &err) != RC_OK) {
+        fprintf(stderr, "%s\n", err.message);
+        return EXIT_FAILED;
+    }
+    if (config->path.n)
+        printf("%.*s: ok\n", STR_ARG(config->path));
+    else
+        printf("there is no capstan.yaml here; the defaults are in force\n");
+    config_free(config);
+    return EXIT_OK;
+}
