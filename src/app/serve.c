@@ -63,10 +63,16 @@ static const char *make_path(struct server *server, const char *name, char out[P
 
 /* ---- the data folder ---- */
 
+/* Makes the folders; from then on the data folder is an absolute path, because children get parts of it. */
 static enum rc make_folders(struct server *server, struct err *err)
 {
-    static const char *const names[] = {"", "trace", "model", "engine", "secret", "blob"};
-    char path[PATH_BYTES_MAX];
+    static const char *const names[] = {"trace", "model", "engine", "secret", "blob"};
+    char path[PATH_BYTES_MAX], *absolute;
+    make_path(server, "", path);
+    if ((mkdir(path, 0700) < 0 && errno != EEXIST) || !(absolute = realpath(path, NULL)))
+        return err_set(err, ERR_INVALID, "cannot make the data folder %s: %s", path, strerror(errno));
+    server->config->data = arena_copy(&server->config->arena, str_from(absolute));
+    free(absolute);
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         make_path(server, names[i], path);
         if (mkdir(path, 0700) < 0 && errno != EEXIST)

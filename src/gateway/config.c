@@ -246,7 +246,7 @@ enum rc provider_decode(struct id project, struct str name, yyjson_val *json, st
                                           "proxy",  "http2",    "command", "public_only", NULL};
     struct place root;
 
-    *out = (struct provider){.name = name, .http2 = true};
+    *out = (struct provider){.name = name};
     decode_root(&root, json, "");
     enum rc rc = name_check(name, "provider", false, err);
     if (rc == RC_OK && (str_eq(name, STR("prompt")) || str_eq(name, STR("pipeline")) ||
@@ -268,6 +268,7 @@ enum rc provider_decode(struct id project, struct str name, yyjson_val *json, st
         rc = decode_str(&root, "ca_file", DECODE_OPTIONAL, URL_BYTES_MAX, &out->ca_file, err);
     if (rc == RC_OK)
         rc = keep(arena, &out->ca_file, err);
+    out->http2 = str_starts(out->base_url, STR("https:")); /* offered; without TLS it must be said */
     if (rc == RC_OK)
         rc = decode_bool(&root, "http2", &out->http2, err);
     if (rc == RC_OK)

@@ -27,7 +27,8 @@ struct provider {
     struct call_tag *headers; /* added to each request */
     size_t header_count;
     struct str ca_file, proxy;
-    bool http2, public_only;
+    bool http2; /* https: offered by ALPN, the default; http: spoken without asking, only if so set */
+    bool public_only;
     char **command; /* supervised server (vLLM, SGLang), NULL-terminated; NULL: none */
     enum origin origin;
     uint32_t slot; /* index into shared state */
