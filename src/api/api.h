@@ -23,7 +23,6 @@ struct trace_store;
 struct engines;
 struct models;
 struct jobs;
-struct models;
 struct worker_pool;
 struct event_bus;
 struct config;
@@ -35,7 +34,6 @@ struct api_services {
     struct engines *engines;
     struct models *models;
     struct jobs *jobs;
-    struct models *models;
     struct worker_pool *workers;
     struct event_bus *events;
     const struct config *config;
