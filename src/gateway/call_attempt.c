@@ -13,13 +13,24 @@
 static struct call_attempt *record_line(struct call *call)
 {
     ASSERT(call->record.attempt_count > 0);
-    return &call->record.attempts[call->record.attempt_count - 1];
+    return &call->attempt_lines[call->record.attempt_count - 1];
 }
 
 /* A new line in the record; past its bound the last line is used again. */
 static void record_begin(struct call *call, const struct target *target)
 {
     struct call_record *record = &call->record;
+    if (record->attempt_count == call->attempt_capacity && record->attempt_count < CALL_ATTEMPTS_MAX) {
+        size_t capacity = MAX(call->attempt_capacity * 4, (size_t)1);
+        struct call_attempt *lines = ARENA_NEW_ARRAY(call->scope->arena, struct call_attempt, capacity);
+        if (!lines)
+            return;
+        if (record->attempt_count)
+            memcpy(lines, record->attempts, record->attempt_count * sizeof(*lines));
+        call->attempt_lines = lines;
+        call->attempt_capacity = capacity;
+        record->attempts = lines;
+    }
     if (record->attempt_count < CALL_ATTEMPTS_MAX)
         record->attempt_count++;
     record->provider = target->provider->name;

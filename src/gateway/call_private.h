@@ -140,6 +140,8 @@ struct call {
     size_t cached_at;
     struct err *err;          /* why the last attempt failed, or the call; in the arena; NULL: nothing did */
     struct commit *commit;
+    struct call_attempt *attempt_lines; /* what record.attempts points to; grows 1, 4, 16 */
+    size_t attempt_capacity;
     struct call_record record;
 };
 

@@ -81,8 +81,8 @@ struct call_record {
     int64_t cost_pico; /* COST_UNKNOWN: no price */
     int64_t bucket_price_pico[USAGE_BUCKET_COUNT]; /* per token; COST_UNKNOWN where none */
 
-    struct call_attempt attempts[CALL_ATTEMPTS_MAX];
-    size_t attempt_count;
+    const struct call_attempt *attempts;
+    size_t attempt_count; /* at most CALL_ATTEMPTS_MAX */
     struct str checks; /* JSON array of what checks found, or empty */
 
     struct str client_ip, client_agent;

@@ -91,9 +91,10 @@ static enum rc read_whole(const struct rowset *rows, uint32_t row, struct arena 
         bytes = arena_copy(arena, bytes);
     record_reader_fini(&reader);
     struct call_tag *tags = ARENA_NEW_ARRAY(arena, struct call_tag, LIMIT_TAGS);
-    if (!tags || (rc == RC_OK && !bytes.p))
+    struct call_attempt *attempts = ARENA_NEW_ARRAY(arena, struct call_attempt, CALL_ATTEMPTS_MAX);
+    if (!tags || !attempts || (rc == RC_OK && !bytes.p))
         return RC_LIMIT;
-    return rc == RC_OK ? record_decode(bytes, record, tags) : rc;
+    return rc == RC_OK ? record_decode(bytes, record, tags, attempts) : rc;
 }
 
 static bool copy_text(struct arena *arena, struct str *s)
@@ -192,7 +193,7 @@ static enum rc matches_text(struct listing *l, const struct rowset *rows, uint32
         return rc == RC_LIMIT ? rc : RC_OK; /* without a body there is nothing to find */
     l->searched_bytes += (int64_t)bytes.n;
     struct call_record *call = xmalloc(sizeof(*call));
-    rc = record_decode(bytes, call, tags);
+    rc = record_decode(bytes, call, tags, NULL);
     *matches = rc == RC_OK && (text_contains(call->request_body, l->text) ||
                                text_contains(call->response_body, l->text) ||
                                text_contains(call->error_message, l->text));

@@ -305,8 +305,8 @@ static bool take_text(struct call_record *record, uint8_t number, struct str bod
     return false;
 }
 
-static bool take_field(struct call_record *record, struct call_tag *tags, uint8_t number,
-                       struct str body)
+static bool take_field(struct call_record *record, struct call_tag *tags,
+                       struct call_attempt *attempts, uint8_t number, struct str body)
 {
     uint64_t numbers[USAGE_BUCKET_COUNT];
     int count;
@@ -330,9 +330,10 @@ static bool take_field(struct call_record *record, struct call_tag *tags, uint8_
         tag->value = body;
         return true;
     case FIELD_ATTEMPT:
-        if (record->attempt_count == CALL_ATTEMPTS_MAX)
+        if (!attempts || record->attempt_count == CALL_ATTEMPTS_MAX)
             return true;
-        return take_attempt(body, &record->attempts[record->attempt_count++]);
+        attempts[record->attempt_count] = (struct call_attempt){0};
+        return take_attempt(body, &attempts[record->attempt_count++]);
     default: return true;
     }
 }
@@ -379,12 +380,13 @@ static enum rc take_head(struct str *bytes, struct call_record *record)
 }
 
 enum rc record_decode(struct str bytes, struct call_record *record,
-                      struct call_tag tags[LIMIT_TAGS])
+                      struct call_tag tags[LIMIT_TAGS], struct call_attempt *attempts)
 {
     memset(record, 0, sizeof(*record));
     for (int i = 0; i < USAGE_BUCKET_COUNT; i++)
         record->bucket_price_pico[i] = COST_UNKNOWN;
     record->tags = tags;
+    record->attempts = attempts;
     enum rc rc = take_head(&bytes, record);
     if (rc != RC_OK)
         return rc;
@@ -392,7 +394,7 @@ enum rc record_decode(struct str bytes, struct call_record *record,
         uint8_t number = (uint8_t)*bytes.p;
         struct str body;
         bytes = str_make(bytes.p + 1, bytes.n - 1);
-        if (!take_bytes(&bytes, &body) || !take_field(record, tags, number, body))
+        if (!take_bytes(&bytes, &body) || !take_field(record, tags, attempts, number, body))
             return RC_CORRUPT;
     }
     return RC_OK;

@@ -20,10 +20,11 @@ enum record_type record_type_of(const struct call_record *record);
 size_t record_encode_bytes_max(const struct call_record *record);
 /* Returns the bytes written. Leaves out what record->capture does not allow. */
 size_t record_encode(const struct call_record *record, char *out);
-/* The texts point into `bytes`; attempts are filled; `tags` is where record->tags points to.
+/* The texts point into `bytes`; record->tags points to `tags`, record->attempts to `attempts` (NULL: attempts
+ * are skipped).
  * RC_CORRUPT: not a record; RC_INVALID: of a newer version. */
 enum rc record_decode(struct str bytes, struct call_record *record,
-                      struct call_tag tags[LIMIT_TAGS]) MUST_CHECK;
+                      struct call_tag tags[LIMIT_TAGS], struct call_attempt *attempts) MUST_CHECK;
 
 /* What RECORD_ERASE says: calls of the project that ended before the record. */
 struct record_erase {

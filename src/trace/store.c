@@ -204,7 +204,7 @@ enum rc trace_submit_encoded(struct trace_store *store, struct str bytes,
 {
     struct call_record *call = xmalloc(sizeof(*call));
     struct call_tag tags[LIMIT_TAGS];
-    enum rc rc = bytes.n > RECORD_BYTES_MAX ? RC_LIMIT : record_decode(bytes, call, tags);
+    enum rc rc = bytes.n > RECORD_BYTES_MAX ? RC_LIMIT : record_decode(bytes, call, tags, NULL);
     enum record_type type = record_type_of(call);
     free(call);
     if (rc != RC_OK)

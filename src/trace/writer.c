@@ -91,7 +91,7 @@ static void apply_record(struct trace_store *store, const struct batch_entry *en
 {
     struct call_tag tags[LIMIT_TAGS];
     struct trace_item *item = entry->item;
-    enum rc rc = record_decode(str_make(item->p, item->bytes), call, tags);
+    enum rc rc = record_decode(str_make(item->p, item->bytes), call, tags, NULL);
     if (rc != RC_OK) { /* handed over by another process, and checked there: cannot be */
         atomic_fetch_add(&store->lost_disk, 1);
         tail_note_seq(store->active, entry->seq, item->bytes);
@@ -127,7 +127,7 @@ enum rc trace_replay(struct trace_store *store, const struct log_record *record)
     }
     struct call_record *call = xmalloc(sizeof(*call));
     struct call_tag tags[LIMIT_TAGS];
-    enum rc rc = record_decode(record->payload, call, tags);
+    enum rc rc = record_decode(record->payload, call, tags, NULL);
     if (rc == RC_OK) {
         add_call(store, record->type, call, record->seq, record->location, bytes);
     } else {

@@ -12,6 +12,7 @@
 struct made_record {
     struct call_record call;
     struct call_tag tags[2];
+    struct call_attempt attempt;
     char texts[4][MAKE_TEXT_BYTES];
 };
 
@@ -107,11 +108,12 @@ static inline void make_record(uint64_t number, struct made_record *m)
         priced ? (int64_t)(c->usage.tokens[USAGE_INPUT] + c->usage.tokens[USAGE_OUTPUT]) * 2500000
                : COST_UNKNOWN;
     c->attempt_count = 1;
-    c->attempts[0] = (struct call_attempt){.provider = c->provider,
-                                           .model = c->model,
-                                           .duration_ns = c->total_ns,
-                                           .http_status = c->http_status,
-                                           .error = c->error};
+    m->attempt = (struct call_attempt){.provider = c->provider,
+                                       .model = c->model,
+                                       .duration_ns = c->total_ns,
+                                       .http_status = c->http_status,
+                                       .error = c->error};
+    c->attempts = &m->attempt;
     snprintf(
         m->texts[2], MAKE_TEXT_BYTES,
         "{\"messages\":[{\"role\":\"user\",\"content\":\"Question number %llu about topic %u\"}]}",
