@@ -158,6 +158,23 @@ const struct command COMMANDS[] = {
         .run = command_backup,
     },
     {
+        .name = "mock",
+        .summary = "a scripted OpenAI and Anthropic upstream, for tests",
+        .usage = "  capstan mock [OPTIONS]\n",
+        .options = "  --listen ADDRESS    default 127.0.0.1:4200; port 0: any free one, which is printed\n"
+                   "  --script SCRIPT     settings of every call, as name=value&name=value\n"
+                   "  --settings          list what a script can say\n"
+                   "  --loops N           threads\n"
+                   "  --key KEY           refuse calls without this key\n"
+                   "  --record            keep the last requests for GET /mock/requests\n"
+                   "  --tls-cert FILE, --tls-key FILE   serve TLS\n",
+        .examples = "  capstan mock --script 'latency=20ms&tokens=100&event_delay=5ms'\n"
+                    "  curl http://127.0.0.1:4200/v1/chat/completions -H 'x-mock: status=429&retry_after=2' -d "
+                    "'{\"model\":\"gpt-mock\",\"messages\":[]}'\n"
+                    "  …the same as a model's name, through a gateway: \"gpt-mock?status=429&retry_after=2\"\n",
+        .run = command_mock,
+    },
+    {
         .name = "version",
         .summary = "print the version",
         .usage = "  capstan version\n",
