@@ -158,7 +158,13 @@ static struct engine_status status_of(struct fixture *f)
     return status;
 }
 
-static bool in_state(struct fixture *f) { return status_of(f).state == f->state_wanted; }
+static bool in_state(struct fixture *f)
+{
+    struct engine_status status;
+    arena_reset(&f->arena);
+    return engines_get(f->engines, str_from(f->model), &f->arena, &status) &&
+           status.state == f->state_wanted;
+}
 
 static void run_until_state(struct fixture *f, enum engine_state state)
 {
