@@ -19,7 +19,7 @@ export CAPSTAN_BINARY := $(CURDIR)/$(BUILD)/capstan
 setup = $(if $(filter yes,$(SETUP)),scripts/setup $(1),:)
 ninja = ninja -C $(1) $(if $(JOBS),-j$(JOBS))
 
-.PHONY: all help setup console build run test test-unit test-e2e test-sim test-fuzz test-fresh sanitize \
+.PHONY: all help setup console build run test test-unit test-e2e test-console test-sim test-fuzz test-fresh sanitize \
 	sanitize-thread fuzz crash sim bench lint format install deb dist clean
 
 all: build
@@ -50,12 +50,12 @@ test: build
 	@$(call setup,test)
 	scripts/test all
 
-## make test-unit | test-sim | test-fuzz | test-e2e    one of them
+## make test-unit | test-sim | test-fuzz | test-console | test-e2e    one of them
 test-unit test-sim test-fuzz: build
 	scripts/test $(@:test-%=%)
-test-e2e: build
+test-console test-e2e: build
 	@$(call setup,test)
-	scripts/test e2e
+	scripts/test $(@:test-%=%)
 
 ## make test-fresh      make run and make test in minimal systems made by debootstrap (needs root; RELEASES=)
 test-fresh:
