@@ -219,17 +219,19 @@ enum rc account_create_project(struct db_txn *txn, const struct principal *princ
         return rc;
     if (!project_name_valid(name))
         return err_set_field(err, ERR_BAD_FIELD, "name", "A project's name has 1 to 64 characters out of a-z 0-9 - _.");
-    *out = id_new();
-    rc = project_insert(txn, *out, name, err);
+    struct id id = id_new();
+    rc = project_insert(txn, id, name, err);
     if (rc == RC_CONFLICT)
         return err_set_field(err, ERR_CONFLICT, "name", "There is already a project '%.*s'.", STR_ARG(name));
     if (rc == RC_OK && !id_is_zero(principal->user))
-        rc = member_upsert(txn, *out, principal->user, role_name(ROLE_OWNER), err);
+        rc = member_upsert(txn, id, principal->user, role_name(ROLE_OWNER), err);
     if (rc == RC_OK)
-        rc = audit_write(txn, actor, *out, "create", STR("project"), name, STR_EMPTY, STR_EMPTY, err);
-    if (rc == RC_OK)
-        db_txn_mark_changed(txn);
-    return rc;
+        rc = audit_write(txn, actor, id, "create", STR("project"), name, STR_EMPTY, STR_EMPTY, err);
+    if (rc != RC_OK)
+        return rc;
+    db_txn_mark_changed(txn);
+    *out = id;
+    return RC_OK;
 }
 
 /* ---- invitations ---- */

@@ -15,43 +15,50 @@ static enum rc out_of_memory(struct err *err)
 
 void decode_root(struct place *at, yyjson_val *value, const char *path)
 {
-    at->value = value;
-    snprintf(at->path, sizeof at->path, "%s", path);
+    *at = (struct place){.value = value, .name = str_from(path)};
 }
 
-static void path_member(const struct place *object, const char *name, size_t n, char out[ERR_FIELD_BYTES_MAX])
+/* "targets[0].provider"; returns the length. */
+static size_t path_format(const struct place *at, char out[ERR_FIELD_BYTES_MAX])
 {
-    snprintf(out, ERR_FIELD_BYTES_MAX, "%.*s%s%.*s", ERR_FIELD_BYTES_MAX / 2 + 40, object->path,
-             object->path[0] ? "." : "", (int)MIN(n, 60), name);
+    size_t n = at->parent ? path_format(at->parent, out) : 0;
+    int more;
+
+    if (at->parent && !at->name.n)
+        more = snprintf(out + n, ERR_FIELD_BYTES_MAX - n, "[%zu]", at->index);
+    else
+        more = snprintf(out + n, ERR_FIELD_BYTES_MAX - n, "%s%.*s", n ? "." : "", (int)MIN(at->name.n, 60), at->name.p);
+    return MIN(n + (size_t)MAX(more, 0), ERR_FIELD_BYTES_MAX - 1);
 }
 
 enum rc decode_member(const struct place *object, const char *name, enum decode_need need, struct place *out,
-                    struct err *err)
+                      struct err *err)
 {
-    yyjson_val *value = yyjson_obj_get(object->value, name);
+    yyjson_val *value = object->value ? yyjson_obj_get(object->value, name) : NULL;
+    char path[ERR_FIELD_BYTES_MAX];
 
-    path_member(object, name, strlen(name), out->path);
-    out->value = yyjson_is_null(value) ? NULL : value;
-    if (!out->value && need == DECODE_REQUIRED)
-        return err_set_field(err, ERR_MISSING_FIELD, out->path, "'%s' is missing.", out->path);
-    return RC_OK;
+    *out = (struct place){.value = yyjson_is_null(value) ? NULL : value, .parent = object, .name = str_from(name)};
+    if (out->value || need == DECODE_OPTIONAL)
+        return RC_OK;
+    path_format(out, path);
+    return err_set_field(err, ERR_MISSING_FIELD, path, "'%s' is missing.", path);
 }
 
 void decode_element(const struct place *array, size_t index, yyjson_val *value, struct place *out)
 {
-    out->value = value;
-    snprintf(out->path, sizeof out->path, "%.*s[%zu]", ERR_FIELD_BYTES_MAX - 24, array->path, index);
+    *out = (struct place){.value = value, .parent = array, .index = index};
 }
 
 enum rc decode_refuse(const struct place *at, struct err *err, const char *fmt, ...)
 {
-    char text[ERR_MESSAGE_BYTES_MAX];
+    char text[ERR_MESSAGE_BYTES_MAX], path[ERR_FIELD_BYTES_MAX];
     va_list args;
 
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
-    return err_set_field(err, ERR_BAD_FIELD, at->path, "'%s' %s", at->path[0] ? at->path : "The document", text);
+    path_format(at, path);
+    return err_set_field(err, ERR_BAD_FIELD, path, "'%s' %s", path[0] ? path : "The document", text);
 }
 
 enum rc decode_expect_object(const struct place *at, struct err *err)
@@ -86,12 +93,9 @@ enum rc decode_only(const struct place *object, const char *const *names, struct
         return rc;
     yyjson_obj_foreach(object->value, i, n, k, v)
     {
-        struct place at;
-        struct str name = json_text(k);
-        if (listed(names, name))
-            continue;
-        path_member(object, name.p, name.n, at.path);
-        return decode_refuse(&at, err, "is not a known setting.");
+        struct place at = {.value = v, .parent = object, .name = json_text(k)};
+        if (!listed(names, at.name))
+            return decode_refuse(&at, err, "is not a known setting.");
     }
     return RC_OK;
 }

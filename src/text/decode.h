@@ -6,9 +6,13 @@
 #include "base/err.h"
 #include <yyjson.h>
 
+/* A value and where it stands. The path is put together only for an error's message, so a place refers to
+ * the one it is in, which must live as long. */
 struct place {
     yyjson_val *value; /* NULL: absent */
-    char path[ERR_FIELD_BYTES_MAX];
+    const struct place *parent; /* NULL: the root */
+    struct str name;   /* of a member, or the root's path; empty in a list */
+    size_t index;      /* in a list */
 };
 
 enum decode_need { DECODE_OPTIONAL, DECODE_REQUIRED };
