@@ -16,20 +16,12 @@ struct building {
     struct snapshot *snapshot;
     const struct secret_box *box;
     struct arena scratch;    /* of one object */
-    struct project *project; /* the last one met: objects come by project */
     struct map keys_by_id;   /* 16 bytes → struct key: for sessions */
 };
 
 static enum rc full(struct err *err)
 {
     return err_set(err, ERR_TOO_LARGE, "The configuration is larger than this server keeps in memory.");
-}
-
-static struct project *project_of(struct building *building, struct id id)
-{
-    if (!building->project || !id_eq(building->project->id, id))
-        building->project = snapshot_project(building->snapshot, id);
-    return building->project;
 }
 
 static void skip(const struct object *object, const struct err *err)
@@ -163,6 +155,7 @@ static const struct {
 
 struct adding {
     struct building *building;
+    struct project *project;
     add_function *add;
 };
 
@@ -170,14 +163,12 @@ static enum rc add_object(void *arg, const struct object *object, struct err *er
 {
     struct adding *adding = arg;
     struct building *b = adding->building;
-    struct project *project = project_of(b, object->project);
     struct err problem = {0};
     yyjson_val *json;
 
-    ASSERT(project != NULL); /* the table refers to its project */
     enum rc rc = object_reveal(b->box, object, &b->scratch, &json, &problem);
     if (rc == RC_OK)
-        rc = adding->add(b, project, object, json, &problem);
+        rc = adding->add(b, adding->project, object, json, &problem);
     arena_reset(&b->scratch);
     if (problem.code == ERR_TOO_LARGE && b->snapshot->arena.used_bytes > SNAPSHOT_BYTES_MAX - (1 << 20))
         return full(err);
@@ -245,6 +236,17 @@ static enum rc add_projects(struct building *b, struct db_txn *txn, struct err *
     return rc;
 }
 
+static enum rc add_objects(struct building *b, struct db_txn *txn, struct project *project, struct err *err)
+{
+    enum rc rc = RC_OK;
+
+    for (size_t i = 0; rc == RC_OK && i < COUNT_OF(ADDERS); i++) {
+        struct adding adding = {b, project, ADDERS[i].add};
+        rc = object_each(txn, project->id, ADDERS[i].kind, add_object, &adding, err);
+    }
+    return rc;
+}
+
 enum rc control_build_snapshot(struct db_txn *txn, struct snapshot **out, struct err *err)
 {
     struct building b = {.snapshot = snapshot_new(SNAPSHOT_BYTES_MAX), .box = db_txn_secrets(txn)};
@@ -253,10 +255,8 @@ enum rc control_build_snapshot(struct db_txn *txn, struct snapshot **out, struct
     map_init(&b.keys_by_id);
     enum rc rc = add_projects(&b, txn, err);
     arena_reset(&b.scratch);
-    for (size_t i = 0; rc == RC_OK && i < COUNT_OF(ADDERS); i++) {
-        struct adding adding = {&b, ADDERS[i].add};
-        rc = object_each(txn, (struct id){{0}}, ADDERS[i].kind, add_object, &adding, err);
-    }
+    for (size_t i = 0; rc == RC_OK && i < b.snapshot->project_count; i++)
+        rc = add_objects(&b, txn, b.snapshot->project_list[i], err);
     if (rc == RC_OK)
         rc = session_each(txn, add_session, &b, err);
     map_fini(&b.keys_by_id);

@@ -20,7 +20,8 @@ static const struct migration MIGRATIONS[] = {
      "CREATE TABLE objects(project BLOB NOT NULL REFERENCES projects(id), kind TEXT NOT NULL,"
      " name TEXT NOT NULL, id BLOB NOT NULL UNIQUE, origin TEXT NOT NULL, version INTEGER NOT NULL,"
      " hash BLOB NOT NULL, spec TEXT NOT NULL, author TEXT NOT NULL, message TEXT NOT NULL,"
-     " created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL, PRIMARY KEY(project, kind, name)) STRICT;"
+     " created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL, PRIMARY KEY(project, kind, name))"
+     " STRICT, WITHOUT ROWID;" /* in the order in which the snapshot reads it */
      /* Immutable; kept when the object is deleted. */
      "CREATE TABLE object_versions(project BLOB NOT NULL REFERENCES projects(id), kind TEXT NOT NULL,"
      " name TEXT NOT NULL, version INTEGER NOT NULL, hash BLOB NOT NULL, spec TEXT NOT NULL,"

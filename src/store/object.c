@@ -130,14 +130,20 @@ enum rc object_each(struct db_txn *txn, struct id project, enum object_kind kind
                     struct err *err)
 {
     struct sql_rows rows;
-    struct object object;
     enum rc rc = sql_query(txn,
-                           "SELECT " OBJECT_COLUMNS " FROM objects WHERE (?1 IS NULL OR project = ?1) AND kind = ?2"
-                           " ORDER BY project, name",
+                           "SELECT name, origin, version, spec FROM objects WHERE project = ?1 AND kind = ?2"
+                           " ORDER BY name",
                            SQL_BIND(sql_id(&project), sql_z(object_kind_name(kind))), &rows, err);
 
     while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK) {
-        object_from_row(&rows, kind, &object);
+        struct object object = {
+            .project = project,
+            .kind = kind,
+            .name = sql_column_str(&rows, 0),
+            .from_file = str_eq(sql_column_str(&rows, 1), STR("file")),
+            .version = sql_column_i64(&rows, 2),
+            .spec = sql_column_str(&rows, 3),
+        };
         rc = each(arg, &object, err);
     }
     sql_end(&rows);

@@ -73,8 +73,8 @@ struct object_page {
 enum rc object_list(struct db_txn *txn, struct id project, enum object_kind kind, struct str after,
                     struct str search, size_t limit, struct arena *arena, struct object_page *page,
                     struct err *err) MUST_CHECK;
-/* Every object of a kind, by project and name, without copying: texts are valid during the call. A zero
- * project means all projects: for the snapshot only. */
+/* Every object of a kind by name, without copying: texts are valid during the call. Of each only name, origin,
+ * version and definition are set. */
 enum rc object_each(struct db_txn *txn, struct id project, enum object_kind kind,
                     enum rc (*each)(void *arg, const struct object *object, struct err *err), void *arg,
                     struct err *err) MUST_CHECK;

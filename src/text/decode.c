@@ -34,10 +34,11 @@ static size_t path_format(const struct place *at, char out[ERR_FIELD_BYTES_MAX])
 enum rc decode_member(const struct place *object, const char *name, enum decode_need need, struct place *out,
                       struct err *err)
 {
-    yyjson_val *value = object->value ? yyjson_obj_get(object->value, name) : NULL;
+    struct str key = str_from(name);
+    yyjson_val *value = object->value ? yyjson_obj_getn(object->value, key.p, key.n) : NULL;
     char path[ERR_FIELD_BYTES_MAX];
 
-    *out = (struct place){.value = yyjson_is_null(value) ? NULL : value, .parent = object, .name = str_from(name)};
+    *out = (struct place){.value = yyjson_is_null(value) ? NULL : value, .parent = object, .name = key};
     if (out->value || need == DECODE_OPTIONAL)
         return RC_OK;
     path_format(out, path);
@@ -78,7 +79,7 @@ enum rc decode_expect_list(const struct place *at, size_t count_max, struct err 
 static bool listed(const char *const *names, struct str name)
 {
     for (; *names; names++)
-        if (str_eq(str_from(*names), name))
+        if ((*names)[0] == (name.n ? name.p[0] : 0) && strncmp(*names, name.p, name.n) == 0 && !(*names)[name.n])
             return true;
     return false;
 }
