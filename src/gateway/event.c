@@ -14,6 +14,12 @@ struct message *event_add_message(struct event_request *request, struct arena *a
     return message;
 }
 
+struct message *event_assistant(struct event_request *request, struct arena *arena)
+{
+    struct message *last = request->last_message;
+    return last && last->role == ROLE_ASSISTANT ? last : event_add_message(request, arena, ROLE_ASSISTANT);
+}
+
 struct part *event_add_part(struct part **list, struct arena *arena, enum part_kind kind)
 {
     struct part *part = ARENA_NEW(arena, struct part);
@@ -173,6 +179,7 @@ static enum rc add_delta(struct event_answer *answer, struct answer_choice *choi
                          struct answer_part *part, const struct event *event)
 {
     enum rc rc = RC_OK;
+    part->has_text = part->has_text || event->text.n;
     if (!(answer->text_kinds & (1u << part->kind)))
         return RC_OK;
     answer->text_bytes += event->text.n + event->logprobs.n;

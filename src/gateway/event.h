@@ -105,6 +105,8 @@ struct event_request {
 /* Appends in order. NULL: the arena's cap. */
 struct message *event_add_message(struct event_request *request, struct arena *arena,
                                   enum event_role role);
+/* The assistant's message that is last, or a new one: formats whose turns are lists of items. */
+struct message *event_assistant(struct event_request *request, struct arena *arena);
 struct part *event_add_part(struct part **list, struct arena *arena, enum part_kind kind);
 struct tool *event_add_tool(struct event_request *request, struct arena *arena);
 const struct tool *event_find_tool(const struct event_request *request, struct str name);
@@ -157,7 +159,7 @@ struct str event_finish_name(enum finish finish);
 /* What an answer adds up to. Texts grow outside of the arena, up to LIMIT_RESPONSE_BYTES together. */
 struct answer_part {
     enum part_kind kind;
-    bool redacted, custom, ended;
+    bool redacted, custom, ended, has_text;
     struct str id, name, signature; /* in the arena */
     enum wire_format signed_by;
     struct buf text;

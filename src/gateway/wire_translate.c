@@ -90,9 +90,29 @@ static bool bears_content(const struct event *event)
            (event->kind == EVENT_PART_BEGIN && event->part_kind == PART_TOOL_CALL);
 }
 
+static enum rc deliver(struct wire_translation *t, const struct event *event);
+
+/* A call without arguments is one with none: clients parse what they got, and "" is no JSON. */
+static enum rc complete_call(struct wire_translation *t, const struct event *event)
+{
+    const struct event_answer *answer = &t->answer;
+    bool ends_call = event->kind == EVENT_PART_END && event->part_kind == PART_TOOL_CALL &&
+                     (size_t)event->choice < answer->choice_count &&
+                     (size_t)event->part < answer->choices[event->choice].part_count;
+    if (!ends_call || answer->choices[event->choice].parts[event->part].has_text ||
+        answer->choices[event->choice].parts[event->part].custom)
+        return RC_OK;
+    struct event delta = *event;
+    delta.kind = EVENT_PART_DELTA;
+    delta.text = STR("{}");
+    return deliver(t, &delta);
+}
+
 /* Last stage: adds the event up and writes it for the door. */
 static enum rc deliver(struct wire_translation *t, const struct event *event)
 {
+    if (complete_call(t, event))
+        return RC_INVALID;
     enum rc rc = event_answer_add(&t->answer, event);
     if (rc == RC_LIMIT)
         err_set(t->reader.err, ERR_UPSTREAM_PROTOCOL, "the provider's answer is too long");

@@ -11,6 +11,7 @@ const struct provider_format *provider_format_of(enum wire_format format)
     switch (format) {
     case WIRE_OPENAI_CHAT: return &openai_chat_format;
     case WIRE_ANTHROPIC: return &anthropic_format;
+    case WIRE_OPENAI_RESPONSES: return &openai_responses_format;
     default: return NULL;
     }
 }

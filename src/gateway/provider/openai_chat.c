@@ -201,8 +201,10 @@ static enum rc read_tools(yyjson_val *root, struct arena *arena, struct event_re
         struct tool *tool = event_add_tool(out, arena);
         if (!tool)
             return format_out_of_memory(err);
-        tool->custom = str_eq(json_get_text(item, "type"), STR("custom"));
-        yyjson_val *from = yyjson_obj_get(item, tool->custom ? "custom" : "function");
+        if (str_eq(json_get_text(item, "type"), STR("custom")))
+            return format_bad(err, ERR_UNSUPPORTED, "tools[].type",
+                              "cannot be custom for this target: describe the tool as a function");
+        yyjson_val *from = yyjson_obj_get(item, "function");
         yyjson_val *parameters = yyjson_obj_get(from, "parameters");
         yyjson_val *strict = yyjson_obj_get(from, "strict"), *cache = yyjson_obj_get(item, "cache_control");
         tool->name = json_get_text(from, "name");
