@@ -234,13 +234,14 @@ static enum rc writer_run(struct db_work *work, struct db_txn *txn, struct err *
     pending->call.txn = txn;
     enum rc rc = run_handler(pending);
     *err = pending->call.err;
-    return rc;
+    return rc == RC_OK && pending->call.roll_back ? RC_CANCELLED : rc;
 }
 
 static void writer_done(struct db_work *work)
 {
     struct api_pending *pending = CONTAINER_OF(work, struct api_pending, db_work);
-    pending->rc = work->rc;
+    bool undone = work->rc == RC_CANCELLED && pending->call.roll_back;
+    pending->rc = undone ? RC_OK : work->rc;
     pending->call.err = work->err;
     pending_finish(pending);
 }

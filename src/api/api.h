@@ -25,7 +25,6 @@ struct models;
 struct jobs;
 struct worker_pool;
 struct event_bus;
-struct config;
 
 /* What handlers may call: made once by app/serve.c, the same for all loops. */
 struct api_services {
@@ -36,8 +35,11 @@ struct api_services {
     struct jobs *jobs;
     struct worker_pool *workers;
     struct event_bus *events;
-    const struct config *config;
     int64_t started_wall_ns;
+    int loops;
+    struct str data_directory, config_path; /* config_path empty: there is no file */
+    struct str addresses[16];               /* as bound, for people */
+    size_t address_count;
     enum rc (*reload)(struct api_services *services, struct err *err); /* as SIGHUP; worker */
 };
 
@@ -69,6 +71,7 @@ struct api_call {
     struct str content_type;    /* set with raw_answer instead of JSON */
     struct str raw_answer;
     struct str set_cookie;      /* whole header value, or empty */
+    bool roll_back;             /* WRITE: answer, but undo what was written (a dry run) */
     struct err err;             /* filled when the handler fails */
 };
 

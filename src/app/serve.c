@@ -2,6 +2,7 @@
  * apart in the opposite order. One `struct server` for the process; it is touched by loop 0's thread only, but for
  * what its parts share by their own rules. */
 #include "api/api.h"
+#include "app/backup.h"
 #include "app/command.h"
 #include "app/config.h"
 #include "app/loops.h"
@@ -43,6 +44,7 @@ struct server {
     struct engines *engines;
     struct jobs *jobs;
     struct models *models;
+    struct backup *backup;
     struct first_start first_start;
     struct arena arena; /* of first_start */
     char model_directory[PATH_BYTES_MAX], engine_directory[PATH_BYTES_MAX];
@@ -167,6 +169,29 @@ static enum rc make_parts(struct server *server, struct err *err)
         err);
 }
 
+/* An address as it was bound, as a URL. */
+static void format_address(const struct server *server, size_t index, char out[PATH_BYTES_MAX])
+{
+    const struct address *address = &server->config->addresses[index];
+    bool v6 = str_find_char(address->host, ':') >= 0;
+    if (address->kind == ADDRESS_UNIX)
+        snprintf(out, PATH_BYTES_MAX, "unix:%.*s", STR_ARG(address->host));
+    else
+        snprintf(out, PATH_BYTES_MAX, "%s://%s%.*s%s:%u", server->tls ? "https" : "http", v6 ? "[" : "",
+                 STR_ARG(address->host.n ? address->host : STR("127.0.0.1")), v6 ? "]" : "",
+                 loops_port(server->loops, index));
+}
+
+static void tell_addresses(struct server *server)
+{
+    char text[PATH_BYTES_MAX];
+    struct api_services *services = &server->services;
+    for (size_t i = 0; i < server->config->address_count && i < COUNT_OF(services->addresses); i++) {
+        format_address(server, i, text);
+        services->addresses[services->address_count++] = arena_copy(&server->arena, str_from(text));
+    }
+}
+
 static enum rc server_reload(struct api_services *services, struct err *err);
 
 static enum rc open_loops(struct server *server, struct err *err)
@@ -178,8 +203,10 @@ static enum rc open_loops(struct server *server, struct err *err)
         .jobs = server->jobs,
         .workers = server->workers,
         .events = server->events,
-        .config = server->config,
         .started_wall_ns = clock_wall_ns(),
+        .loops = loops_count(server->loops),
+        .data_directory = server->config->data,
+        .config_path = server->config->path,
         .reload = server_reload,
     };
     enum rc rc = loops_open(server->loops,
@@ -202,6 +229,14 @@ static enum rc open_loops(struct server *server, struct err *err)
         .engine_directory = server->engine_directory,
     });
     server->services.models = server->models;
+    server->backup = backup_new(&(struct backup_options){
+        .jobs = server->jobs,
+        .loop = loops_at(server->loops, 0),
+        .workers = server->workers,
+        .db = server->db,
+        .data_directory = server->config->data.p,
+    });
+    tell_addresses(server);
     jobs_begin(server->jobs);
     return RC_OK;
 }
@@ -344,23 +379,10 @@ static enum rc prepare_model(void *arg, struct db_txn *txn, struct err *err)
     return rc == RC_OK ? models_prepare(server->models, txn, project, str_from(server->prepare), err) : rc;
 }
 
-/* The base of links: as others reach it, else the first address. */
-static void print_base(const struct server *server, size_t index, char out[PATH_BYTES_MAX])
-{
-    const struct address *address = &server->config->addresses[index];
-    bool v6 = str_find_char(address->host, ':') >= 0;
-    if (address->kind == ADDRESS_UNIX)
-        snprintf(out, PATH_BYTES_MAX, "unix:%.*s", STR_ARG(address->host));
-    else
-        snprintf(out, PATH_BYTES_MAX, "%s://%s%.*s%s:%u", server->tls ? "https" : "http", v6 ? "[" : "",
-                 STR_ARG(address->host.n ? address->host : STR("127.0.0.1")), v6 ? "]" : "",
-                 loops_port(server->loops, index));
-}
-
 static void announce(const struct server *server)
 {
     char base[PATH_BYTES_MAX];
-    print_base(server, 0, base);
+    format_address(server, 0, base);
     const struct str url = server->config->public_url.n ? server->config->public_url : str_from(base);
     if (server->first_start.is_first) {
         printf("console:   %.*s/#setup=%s\n           (this link opens once and makes you the owner)\n", STR_ARG(url),
@@ -370,7 +392,7 @@ static void announce(const struct server *server)
         printf("console:   %.*s/\n", STR_ARG(url));
     }
     for (size_t i = 0; i < server->config->address_count; i++) {
-        print_base(server, i, base);
+        format_address(server, i, base);
         printf("address:   %s\n", base);
     }
     fflush(stdout);
@@ -408,6 +430,7 @@ static void server_stop(struct server *server)
     db_close(server->db);
     loops_settle(server->loops);
     models_free(server->models);
+    backup_free(server->backup);
     jobs_free(server->jobs);
     loops_free(server->loops);
     gateway_fini();
