@@ -44,9 +44,9 @@ static enum rc at_line(struct err *err, struct str path, const struct yaml_lines
 {
     int line = yaml_line_of(lines, str_from(err->field));
     if (err->field[0])
-        err_prefix(err, "%.*s:%d: %s: ", STR_ARG(path), MAX(line, 1), err->field);
+        err_prefix(err, "%.*s:%d: %s", STR_ARG(path), MAX(line, 1), err->field);
     else
-        err_prefix(err, "%.*s:%d: ", STR_ARG(path), MAX(line, 1));
+        err_prefix(err, "%.*s:%d", STR_ARG(path), MAX(line, 1));
     return err->rc;
 }
 
@@ -244,7 +244,7 @@ static enum rc read_config(struct config *config, struct err *err)
         return rc;
     rc = yaml_read(text, &config->arena, &lines, &doc, err);
     if (rc != RC_OK) {
-        err_prefix(err, "%.*s: ", STR_ARG(config->path));
+        err_prefix(err, "%.*s", STR_ARG(config->path));
     } else {
         rc = read_settings(config, yyjson_doc_get_root(doc), err);
         if (rc == RC_OK)
@@ -324,7 +324,7 @@ enum rc config_sync(struct db_txn *txn, const struct config *config, struct aren
         if (rc == RC_OK)
             rc = manifest_apply(txn, NULL, &actor, id, &project->manifest, &options, arena, &changes, &count, err);
         if (rc != RC_OK) {
-            err_prefix(err, "%.*s: %s%s", STR_ARG(config->path), err->field, err->field[0] ? ": " : "");
+            err_prefix(err, "%.*s%s%s", STR_ARG(config->path), err->field[0] ? ": " : "", err->field);
             return rc;
         }
     }

@@ -35,6 +35,7 @@ struct server {
     struct config *config;
     struct config_overrides overrides;
     struct api_services services;
+    struct secret_box *secrets;
     struct db *db;
     struct trace_store *trace;
     struct worker_pool *workers;
@@ -100,8 +101,11 @@ static enum rc first_write(void *arg, struct db_txn *txn, struct err *err)
 static enum rc open_stores(struct server *server, struct err *err)
 {
     char path[PATH_BYTES_MAX];
-    const struct db_options db = {.path = make_path(server, "control.db", path)};
-    enum rc rc = db_open(&db, &server->db, err);
+    enum rc rc = secret_box_open(make_path(server, "secret", path), &server->secrets, err);
+    if (rc != RC_OK)
+        return rc;
+    const struct db_options db = {.path = make_path(server, "control.db", path), .secrets = server->secrets};
+    rc = db_open(&db, &server->db, err);
     if (rc == RC_OK)
         rc = db_write_wait(server->db, first_write, server, err);
     if (rc == RC_OK)
@@ -437,6 +441,7 @@ static void server_stop(struct server *server)
     trace_close(server->trace);
     engines_free(server->engines);
     event_bus_free(server->events);
+    secret_box_free(server->secrets);
     if (server->tls)
         tls_unref(server->tls);
     config_free(server->config);

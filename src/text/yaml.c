@@ -207,13 +207,13 @@ static bool emit(yaml_emitter_t *emitter, yaml_event_t *event, int made)
     return made && yaml_emitter_emit(emitter, event);
 }
 
-static bool emit_scalar(yaml_emitter_t *emitter, struct str s, bool plain, bool quoted)
+static bool emit_scalar(yaml_emitter_t *emitter, struct str s, bool quoted)
 {
     yaml_event_t event;
     yaml_scalar_style_t style = quoted ? YAML_DOUBLE_QUOTED_SCALAR_STYLE
                                 : memchr(s.p, '\n', s.n) ? YAML_LITERAL_SCALAR_STYLE
                                                          : YAML_ANY_SCALAR_STYLE;
-    int made = yaml_scalar_event_initialize(&event, NULL, NULL, (yaml_char_t *)s.p, (int)s.n, plain, !plain, style);
+    int made = yaml_scalar_event_initialize(&event, NULL, NULL, (yaml_char_t *)s.p, (int)s.n, 1, 1, style);
     return emit(emitter, &event, made);
 }
 
@@ -224,7 +224,7 @@ static bool emit_text(yaml_emitter_t *emitter, yyjson_val *value)
     static const char *const words[] = {"", "~", "null", "Null", "NULL", "true", "True", "TRUE", "false", "False",
                                         "FALSE", "yes", "no", "on", "off", "y", "n", NULL};
     bool number_like = s.n && strchr("0123456789+-.", s.p[0]);
-    return emit_scalar(emitter, s.p ? s : STR(""), true, number_like || text_is_one_of(s, words));
+    return emit_scalar(emitter, s.p ? s : STR(""), number_like || text_is_one_of(s, words));
 }
 
 static bool emit_value(yaml_emitter_t *emitter, yyjson_val *value)
@@ -247,7 +247,7 @@ static bool emit_value(yaml_emitter_t *emitter, yyjson_val *value)
     }
     size_t n = 0;
     char *text = yyjson_val_write(value, 0, &n);
-    ok = text && emit_scalar(emitter, str_make(text, n), true, false);
+    ok = text && emit_scalar(emitter, str_make(text, n), false);
     free(text); /* libyaml keeps a copy */
     return ok;
 }
