@@ -338,6 +338,16 @@ void exchange_answered(struct http_exchange *exchange)
         head_release(exchange);
 }
 
+/* The answer cannot be used: ends the exchange, and its connection with it. */
+static void exchange_refuse_content(struct http_exchange *exchange, const char *what)
+{
+    struct err err = {0};
+    err_set(&err, ERR_UPSTREAM_PROTOCOL, "%.*s: %s", STR_ARG(exchange->origin->authority), what);
+    err.rc = RC_INVALID;
+    exchange_take_off(exchange);
+    exchange_finish(exchange, &err);
+}
+
 bool exchange_tell_head(struct http_exchange *exchange, int status,
                         const struct http_headers *headers)
 {
@@ -353,11 +363,7 @@ bool exchange_tell_head(struct http_exchange *exchange, int status,
     if (encoding.n > 0 && !str_eq_nocase(encoding, STR("identity")) && !exchange->to_head) {
         exchange->decoder = http_decoder_new(encoding);
         if (!exchange->decoder) {
-            struct err err = {0};
-            err_set(&err, ERR_UPSTREAM_PROTOCOL, "%.*s: content-encoding %.*s is not known",
-                    STR_ARG(exchange->origin->authority), STR_ARG(encoding));
-            exchange_take_off(exchange);
-            exchange_finish(exchange, &err);
+            exchange_refuse_content(exchange, "the content-encoding of the answer is not known");
             return false;
         }
     }
@@ -391,13 +397,8 @@ bool exchange_tell_data(struct http_exchange *exchange, struct str data)
     }
     if (http_decoder_feed(exchange->decoder, data, decoded_tell, exchange) == RC_OK)
         return exchange->state != EXCHANGE_DONE;
-    if (exchange->state != EXCHANGE_DONE) {
-        struct err err = {0};
-        err_set(&err, ERR_UPSTREAM_PROTOCOL, "%.*s: the compressed answer is damaged",
-                STR_ARG(exchange->origin->authority));
-        exchange_take_off(exchange);
-        exchange_finish(exchange, &err);
-    }
+    if (exchange->state != EXCHANGE_DONE)
+        exchange_refuse_content(exchange, "the compressed answer is damaged");
     return false;
 }
 
@@ -409,14 +410,10 @@ void exchange_end_body(struct http_exchange *exchange)
     if (buf_len(&exchange->held) > 0 ||
         (exchange->decoder && http_decoder_pending(exchange->decoder)))
         return; /* exchange_drain comes back */
-    if (exchange->decoder && !http_decoder_complete(exchange->decoder)) {
-        struct err err = {0};
-        err_set(&err, ERR_UPSTREAM_PROTOCOL, "%.*s: the compressed answer ends too early",
-                STR_ARG(exchange->origin->authority));
-        exchange_finish(exchange, &err);
-        return;
-    }
-    exchange_finish(exchange, NULL);
+    if (exchange->decoder && !http_decoder_complete(exchange->decoder))
+        exchange_refuse_content(exchange, "the compressed answer ends too early");
+    else
+        exchange_finish(exchange, NULL);
 }
 
 /* ---- the public side ---- */

@@ -143,11 +143,13 @@ static int64_t admit(void *arg, struct http_request *request)
     return 10 * 1024 * 1024;
 }
 
-static void check_turn(struct loop *loop, void *arg)
+static void check_until(struct timer *timer)
 {
-    struct rig *rig = arg;
-    if (rig->until && *rig->until)
-        loop_stop(loop);
+    struct rig *rig = CONTAINER_OF(timer, struct rig, check);
+    if (*rig->until)
+        loop_stop(rig->loop);
+    else
+        timer_start(rig->loop, &rig->check, NS_PER_MS);
 }
 
 static void limit_passed(struct timer *timer) { fail_msg("not done in time"); }
@@ -167,7 +169,7 @@ void rig_init(struct rig *rig, struct loop *loop, const struct http_server_optio
     snprintf(rig->url, sizeof(rig->url), "http://127.0.0.1:%u", listener_port(rig->listener));
     rig->client = http_client_new(loop);
     timer_init(&rig->limit, limit_passed);
-    loop_on_turn(loop, check_turn, rig);
+    timer_init(&rig->check, check_until);
 }
 
 static void settled(struct timer *timer)
@@ -192,9 +194,10 @@ void rig_run(struct rig *rig, const bool *until)
         return;
     rig->until = until;
     timer_start(rig->loop, &rig->limit, 10 * NS_PER_S);
+    timer_start(rig->loop, &rig->check, 0);
     loop_run(rig->loop);
     timer_stop(&rig->limit);
-    rig->until = NULL;
+    timer_stop(&rig->check);
     assert_true(*until);
 }
 
@@ -325,7 +328,7 @@ static void fetch_done(void *owner, const struct err *err, const struct http_exc
         fetch->err = *err;
 }
 
-static const struct http_exchange_owner fetch_calls = {fetch_head, fetch_data, fetch_done};
+const struct http_exchange_owner fetch_calls = {fetch_head, fetch_data, fetch_done};
 
 void fetch_start(struct fetch *fetch, struct http_origin *origin, const char *method, const char *path,
                  struct str body)
@@ -339,7 +342,7 @@ void fetch_start(struct fetch *fetch, struct http_origin *origin, const char *me
         .body = {body},
         .body_parts = body.n > 0 ? 1 : 0,
         .connect_timeout_ns = 5 * NS_PER_S,
-        .head_timeout_ns = 5 * NS_PER_S,
+        .head_timeout_ns = fetch->head_ns ? fetch->head_ns : 5 * NS_PER_S,
         .idle_timeout_ns = fetch->between_ns ? fetch->between_ns : 5 * NS_PER_S,
         .retry_stale = true,
     };

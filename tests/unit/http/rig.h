@@ -12,7 +12,7 @@ struct rig {
     char url[64];
     unsigned handled, gone, ended;
     size_t stops; /* times a handler was told STOP */
-    struct timer limit;
+    struct timer limit, check;
     const bool *until;
 };
 
@@ -58,8 +58,9 @@ struct fetch {
     enum proceed answer; /* what `data` says */
     bool cancel_in_head, cancel_in_data;
     bool cancelled;
-    int64_t between_ns;
+    int64_t head_ns, between_ns; /* deadlines, 0: five seconds */
 };
+extern const struct http_exchange_owner fetch_calls;
 
 void fetch_start(struct fetch *fetch, struct http_origin *origin, const char *method, const char *path,
                  struct str body);
