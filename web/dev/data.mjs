@@ -184,7 +184,7 @@ export const routes = [
       { provider: 'groq', model: 'llama-3.3-70b-versatile', weight: 1, when: "tags.env == 'staging'" },
     ],
     balance: 'ordered', retry: 1, fallback: { on: ['any'] }, timeout: { first_token_ms: 4000 }, cache: { ttl_s: 600 },
-    checks: [{ name: 'no card numbers', on: 'both', kind: 'pii', pattern: ['credit_card'], action: 'mask' }],
+    checks: [{ name: 'no card numbers', on: 'both', kind: 'pii', pattern: 'credit_card', action: 'mask' }],
     capture: 'metadata', pass_headers: [], origin,
   },
 ];
@@ -193,16 +193,21 @@ export const local_models = [
   { name: 'qwen3-4b-instruct', file: 'model/Qwen3-4B-Instruct-Q4_K_M.gguf', size: 2497281120, sha256: 'a0b1', licence: 'Apache-2.0', state: 'stopped', memory: null, context: 32768, slots: 2, port: null, error: null, loaded_at: null, last_used_at: new Date(Date.now() - 86400e3).toISOString() },
 ];
 export const catalogue = [
-  { name: 'smollm2-135m-instruct', description: 'Proves that everything works. Knows little.', parameters: '135M', size: 98362432, licence: 'Apache-2.0', context: 8192, installed: true },
-  { name: 'smollm2-1.7b-instruct', description: 'Short answers and summaries on any laptop.', parameters: '1.7B', size: 1055609536, licence: 'Apache-2.0', context: 8192, installed: false },
-  { name: 'qwen3-4b-instruct', description: 'A good all-rounder for 8 GB of memory. Tools.', parameters: '4B', size: 2497281120, licence: 'Apache-2.0', context: 32768, installed: true },
-  { name: 'qwen3-8b-instruct', description: 'Better reasoning, for 16 GB of memory. Tools.', parameters: '8B', size: 5027783488, licence: 'Apache-2.0', context: 32768, installed: false },
-  { name: 'nomic-embed-text-v1.5', description: 'Embeddings for search, 768 dimensions.', parameters: '137M', size: 146146432, licence: 'Apache-2.0', context: 2048, installed: false },
+  { name: 'smollm2-135m-instruct', description: 'Proves that everything works. Knows little.', parameters: 134515008, size: 98362432, licence: 'Apache-2.0', context: 8192, installed: true },
+  { name: 'smollm2-1.7b-instruct', description: 'Short answers and summaries on any laptop.', parameters: 1711376384, size: 1055609536, licence: 'Apache-2.0', context: 8192, installed: false },
+  { name: 'qwen3-4b-instruct', description: 'A good all-rounder for 8 GB of memory. Tools.', parameters: 4022468096, tools: true, size: 2497281120, licence: 'Apache-2.0', context: 32768, installed: true },
+  { name: 'qwen3-8b-instruct', description: 'Better reasoning, for 16 GB of memory. Tools.', parameters: 8190735360, tools: true, size: 5027783488, licence: 'Apache-2.0', context: 32768, installed: false },
+  { name: 'nomic-embed-text-v1.5', description: 'Embeddings for search, 768 dimensions.', parameters: 136727040, size: 146146432, licence: 'Apache-2.0', context: 2048, installed: false },
 ];
 export const prices = [
-  { provider: 'openai', model: 'gpt-5', prices: { input: '1.25', cached_input: '0.125', output: '10' }, origin: 'built_in' },
-  { provider: 'openai', model: 'gpt-5-mini', prices: { input: '0.25', cached_input: '0.025', output: '2' }, origin: 'built_in' },
-  { provider: 'anthropic', model: 'claude-sonnet-4-5', prices: { input: '3', cached_input: '0.3', cache_write: '3.75', output: '15' }, origin: 'built_in' },
-  { provider: 'groq', model: 'llama-3.3-70b-versatile', prices: { input: '0.59', output: '0.79' }, origin: 'database' },
+  { provider: 'openai', model: 'gpt-5', prices: { input_tokens: '1.25', cached_input_tokens: '0.125', output_tokens: '10.00' }, origin: 'built-in' },
+  { provider: 'openai', model: 'gpt-5-mini', prices: { input_tokens: '0.25', cached_input_tokens: '0.025', output_tokens: '2.00' }, origin: 'built-in' },
+  { provider: 'anthropic', model: 'claude-sonnet-4-5', prices: { input_tokens: '3.00', cached_input_tokens: '0.30', cache_write_tokens: '3.75', output_tokens: '15.00' }, tiered: true, context_tokens: 200000, origin: 'built-in' },
+  { provider: 'groq', model: 'llama-3.3-70b-versatile', prices: { input_tokens: '0.59', output_tokens: '0.79' }, origin: 'database' },
 ];
+export const formats = [
+  ['openai', 'OpenAI', 'https://api.openai.com/v1'], ['anthropic', 'Anthropic', 'https://api.anthropic.com'], ['azure', 'Azure OpenAI', ''],
+  ['mistral', 'Mistral', 'https://api.mistral.ai/v1'], ['groq', 'Groq', 'https://api.groq.com/openai/v1'], ['ollama', 'Ollama', 'http://127.0.0.1:11434/v1'],
+  ['vllm', 'vLLM', 'http://127.0.0.1:8000/v1'], ['engine', 'local engine', ''],
+].map(([name, title, base_url]) => ({ name, title, base_url, needs_key: !['ollama', 'engine'].includes(name) }));
 export { answers };

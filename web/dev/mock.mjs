@@ -58,8 +58,8 @@ const store = {
   jobs: [],
   settings: { capture: 'full', retention_days: 90, retention_bytes: 50_000_000_000 },
   audit: [
-    { id: data.id('aud'), at: later(-600e3), actor: { kind: 'user', name: 'grace@example.com' }, action: 'route.update', object: 'fast', before: { retry: 0 }, after: { retry: 1 } },
-    { id: data.id('aud'), at: later(-7200e3), actor: { kind: 'user', name: 'ada@example.com' }, action: 'key.create', object: 'support-bot', before: null, after: { name: 'support-bot', scopes: ['call'] } },
+    { id: 2, hash: 'ab12', ip: '10.2.0.9', at: later(-600e3), actor: { kind: 'user', id: null, name: 'grace@example.com' }, action: 'update', kind: 'route', object: 'fast', before: { retry: 0 }, after: { retry: 1 } },
+    { id: 1, hash: 'cd34', ip: '10.2.0.9', at: later(-7200e3), actor: { kind: 'user', id: null, name: 'ada@example.com' }, action: 'create', kind: 'key', object: 'support-bot', before: null, after: { name: 'support-bot', scopes: ['call'] } },
   ],
 };
 let engine = args.empty ? { state: 'missing' } : { state: 'ready', version: 'b8123', path: '/var/lib/capstan/engine/llama-server', origin: 'debian' };
@@ -154,7 +154,7 @@ function list_calls(query) {
 
 // ------------------------------------------------------------------ jobs
 function start_job(kind, subject, total, unit, done) {
-  const job = { id: data.id('job'), kind, subject, state: 'running', progress: { done: 0, total, unit, message: subject }, error: null, created_at: now() };
+  const job = { id: data.id('job'), kind, params: { name: subject }, state: 'running', progress: { done: 0, total, unit, message: null }, error: null, created_at: now() };
   store.jobs.unshift(job);
   const timer = setInterval(() => {
     if (job.state !== 'running') return clearInterval(timer);
@@ -254,6 +254,7 @@ const handlers = {
   'POST /api/session/project': () => ({}),
   'POST /api/projects': ({ body }) => ({ id: data.id('prj'), name: body.name }),
   ...resource('providers', 'provider', 'name', (body) => ({ ...body, api_key: body.api_key ? `${body.api_key.slice(0, 3)}…${body.api_key.slice(-4)}` : null, origin: 'database', status: { state: 'ok', last_error: null } })),
+  'GET /api/providers/formats': () => list(data.formats),
   'POST /api/providers/:id/test': ({ id }) => (id === 'groq' ? { ok: false, latency_ms: 211, models: [], error: 'groq answered 401: Invalid API Key. Check the key.' } : { ok: true, latency_ms: 148, models: ['gpt-5', 'gpt-5-mini', 'gpt-4.1', 'text-embedding-3-small'], error: null }),
   ...resource('routes', 'route', 'name', (body) => ({ ...body, origin: 'database' })),
   'POST /api/routes/:id/test': ({ id }) => ({ ok: true, latency_ms: 812, provider: find(store.routes, 'name', id, 'route').targets[0].provider, model: find(store.routes, 'name', id, 'route').targets[0].model }),
@@ -262,7 +263,7 @@ const handlers = {
   'GET /api/models/catalogue': () => list(data.catalogue.map((one) => ({ ...one, installed: store.models.some((model) => model.name === one.name) }))),
   'POST /api/models/pull': ({ body }) => {
     const entry = find(data.catalogue, 'name', body.name, 'model');
-    return start_job('model.pull', entry.name, entry.size, 'bytes', () => {
+    return start_job('model_pull', entry.name, entry.size, 'bytes', () => {
       store.models.push({ ...data.local_models[1], name: entry.name, size: entry.size, state: 'stopped' });
       emit('model', { name: entry.name });
     });
@@ -270,8 +271,10 @@ const handlers = {
   'POST /api/models': ({ body }) => {
     if (!body.file?.endsWith('.gguf')) throw new Refused(422, 'invalid_file', 'The file must end in .gguf and lie on the server.', 'file');
     const made = { ...data.local_models[1], name: body.file.split('/').pop().replace('.gguf', '').toLowerCase(), file: body.file };
-    store.models.push(made);
-    return made;
+    return start_job('model_add', made.name, 100, 'steps', () => {
+      store.models.push(made);
+      emit('model', made);
+    });
   },
   'POST /api/models/:id/start': ({ id }) => {
     const model = find(store.models, 'name', id, 'model');
@@ -290,7 +293,7 @@ const handlers = {
   'GET /api/engine': () => engine,
   'POST /api/engine/install': () => {
     engine = { state: 'installing' };
-    return start_job('engine.install', 'llama-server', 100, 'steps', () => {
+    return start_job('engine_install', null, 100, 'steps', () => {
       engine = { state: 'ready', version: 'b8123', path: 'engine/llama-server', origin: 'debian' };
       emit('model', {});
     });
@@ -325,7 +328,7 @@ const handlers = {
   'POST /api/invites': ({ body }) => {
     const made = { id: data.id('inv'), ...body, created_at: now(), expires_at: later(7 * 86400e3) };
     store.invites.push(made);
-    return { ...made, url: `http://127.0.0.1:${args.port}/invite#token=inv_secret` };
+    return { ...made, url: `http://127.0.0.1:${args.port}/#invite=inv_secret` };
   },
   'DELETE /api/invites/:id': ({ id }) => void (store.invites = store.invites.filter((one) => one.id !== id)),
   'GET /api/prices': ({ query }) => list(store.prices.filter((one) => `${one.provider}/${one.model}`.includes(query.get('q') ?? ''))),
@@ -340,10 +343,11 @@ const handlers = {
     if (body.retention_days !== undefined && body.retention_days !== null && body.retention_days < 1) throw new Refused(422, 'out_of_range', 'At least one day.', 'retention_days');
     return Object.assign(store.settings, body);
   },
-  'GET /api/server': () => ({ version: '0.1.0', uptime_s: 86_512, loops: 2, memory: 13_811_712, lost_records: 0, data_dir: '/var/lib/capstan', listen: ['127.0.0.1:4100'], durability: 'async', engine }),
+  'GET /api/server': () => ({ version: '0.1.0', uptime_s: 86_512, loops: 2, memory: 13_811_712, data: '/var/lib/capstan', config: '/etc/capstan/capstan.yaml', listen: ['http://127.0.0.1:4100'], trace: { rows: calls.length, stored: calls.length, lost: 0, segments: 4, bytes: 61_000_000, disk_full: false }, engine: { version: 'b8123', origin: 'debian' } }),
   'GET /api/audit': () => list(store.audit),
+  'GET /api/audit/verify': () => ({ ok: true, first_bad_entry: null }),
   'POST /api/reload': () => ({ ok: true }),
-  'POST /api/backup': () => ({ path: '/var/lib/capstan/backup/2026-11-23' }),
+  'POST /api/backup': ({ body }) => start_job('backup', body.directory, 100, 'steps', () => {}),
 };
 
 function route(method, path) {

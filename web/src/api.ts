@@ -8,6 +8,7 @@ export type Capture = 'full' | 'metadata' | 'none';
 export interface Session {
   user: { id: string; name: string; email: string } | null;
   key_id: string | null;
+  name?: string; // of the key or link, where there is no user
   project: { id: string; name: string };
   role: Role;
   permissions: string[];
@@ -34,7 +35,15 @@ export interface Provider {
   http2?: boolean;
   command?: string[];
   origin: Origin;
-  status?: { state: 'ok' | 'cooling' | 'open'; last_error?: string | null } | null;
+  status?: { state: 'ok' | 'cooling' | 'open' | 'unusable'; keys?: number; keys_cooling?: number; last_error?: string | null } | null;
+}
+
+export interface Format {
+  name: string;
+  title: string;
+  base_url: string;
+  needs_key: boolean;
+  source?: string;
 }
 
 export interface ProviderTest {
@@ -60,7 +69,7 @@ export interface Check {
   action: 'block' | 'mask' | 'flag';
 }
 
-export type FallbackCause = 'rate' | 'overload' | 'context' | 'content_filter' | 'error' | 'any';
+export type FallbackCause = 'rate' | 'overload' | 'context' | 'content_filter' | 'error' | 'timeout' | 'any';
 
 export interface Route {
   name: string;
@@ -115,6 +124,7 @@ export interface CatalogueModel {
   size?: number | null;
   licence?: string | null;
   context?: number | null;
+  tools?: boolean;
   sources?: unknown[];
   installed?: boolean;
 }
@@ -141,7 +151,8 @@ export interface Job {
   state: 'queued' | 'running' | 'done' | 'failed' | 'cancelled';
   progress?: { done?: number; total?: number | null; unit?: string; message?: string } | null;
   error?: string | { code?: string; message: string } | null;
-  subject?: string | null;
+  params?: { name?: string; file?: string } | null;
+  cancel_asked?: boolean;
   created_at?: string;
 }
 
@@ -153,6 +164,8 @@ export interface Limits {
 export interface Budget {
   day_usd?: string | number | null;
   month_usd?: string | number | null;
+  day?: string | number | null; // as files may write it
+  month?: string | number | null;
 }
 export interface Spent {
   day_usd?: string | null;
@@ -304,25 +317,23 @@ export interface Invite {
 export interface Price {
   provider: string;
   model: string;
-  prices?: Record<string, string | number | null>;
-  origin?: string;
-  [field: string]: unknown;
+  prices?: Record<string, string | number | null>; // dollars per million tokens, by bucket
+  tiered?: boolean;
+  context_tokens?: number;
+  origin?: 'built-in' | Origin;
 }
 
 export interface AuditEntry {
-  id?: string;
-  at?: string;
-  created_at?: string;
-  actor?: string | { id?: string; name?: string; kind?: string } | null;
-  action?: string;
-  kind?: string;
-  object?: string;
-  target?: string;
-  before?: unknown;
-  after?: unknown;
-  ip?: string | null;
-  request_id?: string | null;
-  [field: string]: unknown;
+  id: number;
+  at: string;
+  actor: { kind: string; id: string | null; name: string } | null;
+  action: string;
+  kind: string;
+  object: string;
+  before: unknown;
+  after: unknown;
+  ip: string | null;
+  hash: string;
 }
 
 export type Settings = Record<string, unknown>;

@@ -281,7 +281,7 @@ test('a person is invited by a link, and a limit set', async () => {
     await page.goto(full.url + '/members?invite=1');
     await page.getByLabel('E-mail').fill('new@example.com');
     await page.getByRole('button', { name: 'Make the link' }).click();
-    await page.getByText('/invite#token=').waitFor();
+    await page.getByText('/#invite=').waitFor();
     await page.getByRole('button', { name: 'Done' }).click();
     await page.getByText('new@example.com').waitFor();
 
@@ -319,7 +319,7 @@ test('the first-run link signs in and leaves the address bar', async () => {
   try {
     await with_page(
       async (page) => {
-        await page.goto(closed.url + '/sign-in#token=first');
+        await page.goto(closed.url + '/#setup=first');
         await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
         await page.getByText('First steps').waitFor();
         assert.equal(new URL(page.url()).hash, '');

@@ -66,6 +66,14 @@ export function parse_duration(text: string): number | null | undefined {
   const unit = { ms: 1, s: 1000, m: 60_000, min: 60_000, h: 3_600_000, d: 86_400_000 }[found[2] ?? 'ms']!;
   return Math.round(Number(found[1]) * unit);
 }
+// A duration of a definition: `first_token_ms: 2000`, or as in files `first_token: 2s` (a bare number is seconds).
+export function duration_of(object: Record<string, unknown> | null | undefined, name: string): number | null {
+  const ms = object?.[`${name}_ms`];
+  const plain = object?.[name];
+  if (typeof plain === 'number') return plain * 1000;
+  if (typeof plain === 'string') return parse_duration(/^[\d.]+$/.test(plain) ? `${plain}s` : plain) ?? null;
+  return typeof ms === 'number' ? ms : typeof ms === 'string' ? (parse_duration(ms) ?? null) : null;
+}
 export function show_duration(ms: number | null | undefined): string {
   if (ms === null || ms === undefined) return '';
   if (ms && ms % 3_600_000 === 0) return `${ms / 3_600_000}h`;
@@ -84,6 +92,12 @@ export function parse_pairs(text: string): Record<string, string> {
 }
 export const show_pairs = (pairs: Record<string, string> | null | undefined) =>
   Object.entries(pairs ?? {}).map(([name, value]) => `${name}=${value}`).join('\n');
+
+// The API merges what it is sent (RFC 7396), so that what is gone must be said to be gone.
+export function with_removed(before: object | null | undefined, after: Record<string, unknown>) {
+  const gone = Object.keys(before ?? {}).filter((name) => !(name in after));
+  return { ...after, ...Object.fromEntries(gone.map((name) => [name, null])) };
+}
 
 export const number_or_null = (text: string | number | null | undefined) =>
   text === '' || text === null || text === undefined || !Number.isFinite(Number(text)) ? null : Number(text);

@@ -49,6 +49,12 @@ export function go(href: string, options: { replace?: boolean } = {}) {
   if (moved) document.querySelector('main')?.scrollTo(0, 0);
 }
 
+// A token in the fragment is used once: it leaves the address bar and the history.
+export function drop_fragment() {
+  history.replaceState(null, '', location.pathname + location.search);
+  state = read();
+}
+
 // Changes some parameters of the query and leaves the others; null removes one.
 export function set_query(
   patch: Record<string, string | number | null | undefined>,
