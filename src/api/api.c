@@ -42,6 +42,8 @@ static const struct api_route routes[] = {
 struct api_loop {
     struct loop *loop;
     struct api_services *services;
+    struct http_client *client;
+    struct gateway_loop *gateway;
 };
 
 struct api_pending {
@@ -58,11 +60,14 @@ struct api_pending {
     };
 };
 
-struct api_loop *api_loop_new(struct loop *loop, struct api_services *services)
+struct api_loop *api_loop_new(struct loop *loop, struct api_services *services, struct http_client *client,
+                              struct gateway_loop *gateway)
 {
     struct api_loop *api = xcalloc(1, sizeof(*api));
     api->loop = loop;
     api->services = services;
+    api->client = client;
+    api->gateway = gateway;
     return api;
 }
 
@@ -295,6 +300,8 @@ static void run_on_loop(struct api_loop *api, const struct api_route *route, str
     }
     *own = *principal;
     call->services = api->services;
+    call->client = api->client;
+    call->gateway = api->gateway;
     call->arena = request->arena;
     call->principal = own;
     fill_call(call, request, params);

@@ -19,6 +19,8 @@
 
 struct db;
 struct db_txn;
+struct http_client;
+struct gateway_loop;
 struct trace_store;
 struct engines;
 struct models;
@@ -61,6 +63,8 @@ struct api_call {
     struct str raw_body;
     yyjson_val *body;   /* parsed JSON object; NULL: there was none */
     struct db_txn *txn; /* READ and WRITE */
+    struct http_client *client;   /* LOOP: the loop's own */
+    struct gateway_loop *gateway; /* LOOP */
     struct str client_ip, client_agent, cookie_session, base_url;
     bool tls;
 
@@ -106,7 +110,8 @@ void api_publish_call(struct event_bus *events, const struct call_record *record
 /* ---- the frame ---- */
 
 struct api_loop; /* one per loop */
-struct api_loop *api_loop_new(struct loop *loop, struct api_services *services);
+struct api_loop *api_loop_new(struct loop *loop, struct api_services *services, struct http_client *client,
+                              struct gateway_loop *gateway);
 void api_loop_free(struct api_loop *api);
 /* True when the path is below /api/ (answered now or later). */
 bool api_handle(struct api_loop *api, struct http_request *request);

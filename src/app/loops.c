@@ -112,7 +112,7 @@ static enum rc thread_open(struct loop_thread *thread, const struct loops_option
     snapshot_attach(thread->loop);
     thread->client = http_client_new(thread->loop);
     thread->gateway = gateway_loop_new(thread->loop, thread->client);
-    thread->api = api_loop_new(thread->loop, options->services);
+    thread->api = api_loop_new(thread->loop, options->services, thread->client, thread->gateway);
     thread->listeners = xcalloc(options->address_count, sizeof(struct listener *));
     const struct http_server_options server = {
         .admit = on_admit,
