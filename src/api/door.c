@@ -53,28 +53,23 @@ enum rc door_authenticate(struct http_request *request, struct principal *princi
 
 /* ---- answers ---- */
 
-static void put_retry_after(struct http_request *request, const struct err *err)
+void door_put(struct door_lines *lines, struct str name, struct str value)
 {
-    if (err->retry_after_ms <= 0)
+    if (value.n == 0 || name.n + value.n + 4 > DOOR_LINES_BYTES - lines->n || !http_is_field_value(value))
         return;
-    door_put_number(request, STR("retry-after"), (err->retry_after_ms + 999) / 1000, STR(""));
+    char *at = lines->text + lines->n;
+    memcpy(at, name.p, name.n);
+    at += name.n;
+    *at++ = ':';
+    *at++ = ' ';
+    memcpy(at, value.p, value.n);
+    at += value.n;
+    *at++ = '\r';
+    *at++ = '\n';
+    lines->n = (size_t)(at - lines->text);
 }
 
-void door_respond_error(struct http_request *request, enum wire_format format, const struct err *err)
-{
-    struct str body = wire_write_error(format, err, request->id, request->arena);
-    put_retry_after(request, err);
-    http_respond(request, err_http_status(err->code), STR("application/json"),
-                 body.p ? body : STR("{\"error\":{\"message\":\"out of memory\"}}"));
-}
-
-static void put_header(struct http_request *request, struct str name, struct str value)
-{
-    if (value.n)
-        http_respond_header(request, name, value);
-}
-
-void door_put_number(struct http_request *request, struct str name, int64_t value, struct str unit)
+void door_put_number(struct door_lines *lines, struct str name, int64_t value, struct str unit)
 {
     char text[24 + 8], *at = text + sizeof(text);
     ASSERT(value >= 0 && unit.n <= 8);
@@ -83,44 +78,45 @@ void door_put_number(struct http_request *request, struct str name, int64_t valu
     do
         *--at = (char)('0' + value % 10);
     while (value /= 10);
-    struct str copy = arena_copy(request->arena, str_make(at, (size_t)(text + sizeof(text) - at)));
-    if (copy.p)
-        http_respond_header(request, name, copy);
+    door_put(lines, name, str_make(at, (size_t)(text + sizeof(text) - at)));
 }
 
-/* What the answer says about its call: one allocation for all that must be written out. */
+void door_respond_error(struct http_request *request, enum wire_format format, const struct err *err)
+{
+    struct str body = wire_write_error(format, err, request->id, request->arena);
+    struct door_lines lines = {.n = 0};
+    if (err->retry_after_ms > 0)
+        door_put_number(&lines, STR("retry-after"), (err->retry_after_ms + 999) / 1000, STR(""));
+    http_respond_lines(request, str_make(lines.text, lines.n));
+    http_respond(request, err_http_status(err->code), STR("application/json"),
+                 body.p ? body : STR("{\"error\":{\"message\":\"out of memory\"}}"));
+}
+
+/* What the answer says about its call. */
 static void put_call_headers(struct visit *visit, const struct call_record *record, bool whole)
 {
-    struct {
-        char id[ID_TEXT_BYTES_MAX], traceparent[TRACEPARENT_BYTES], retries[4], cost[PRICE_USD_BYTES];
-    } *text = arena_alloc(visit->request->arena, sizeof(*text));
-    if (!text)
-        return;
-    struct http_request *request = visit->request;
-    size_t n = id_format(record->id, "call", text->id);
-    put_header(request, STR("x-capstan-call-id"), str_make(text->id, n));
-    put_header(request, STR("x-capstan-provider"), record->provider);
-    put_header(request, STR("x-capstan-model"), record->model);
-    size_t retries = record->attempt_count ? record->attempt_count - 1 : 0;
-    text->retries[0] = (char)('0' + retries / 10);
-    text->retries[1] = (char)('0' + retries % 10);
-    put_header(request, STR("x-capstan-retries"),
-               retries < 10 ? str_make(text->retries + 1, 1) : str_make(text->retries, 2));
-    if (whole && record->cost_pico != COST_UNKNOWN) {
-        n = price_format_usd(record->cost_pico, text->cost);
-        put_header(request, STR("x-capstan-cost-usd"), str_make(text->cost, n));
-    }
+    struct door_lines lines;
+    char text[MAX(ID_TEXT_BYTES_MAX, TRACEPARENT_BYTES)];
+    lines.n = 0;
+    door_put(&lines, STR("x-capstan-call-id"), str_make(text, id_format(record->id, "call", text)));
+    door_put(&lines, STR("x-capstan-provider"), record->provider);
+    door_put(&lines, STR("x-capstan-model"), record->model);
+    door_put_number(&lines, STR("x-capstan-retries"),
+                    record->attempt_count ? (int64_t)record->attempt_count - 1 : 0, STR(""));
+    if (whole && record->cost_pico != COST_UNKNOWN)
+        door_put(&lines, STR("x-capstan-cost-usd"), str_make(text, price_format_usd(record->cost_pico, text)));
     if (record->cache != CALL_CACHE_OFF)
-        put_header(request, STR("x-capstan-cache"),
-                   record->cache == CALL_CACHE_HIT ? STR("hit") : STR("miss"));
-    trace_context_format(record->trace_id, record->span_id, text->traceparent);
-    put_header(request, STR("traceparent"), str_make(text->traceparent, TRACEPARENT_BYTES - 1));
+        door_put(&lines, STR("x-capstan-cache"),
+                 record->cache == CALL_CACHE_HIT ? STR("hit") : STR("miss"));
+    trace_context_format(record->trace_id, record->span_id, text);
+    door_put(&lines, STR("traceparent"), str_make(text, TRACEPARENT_BYTES - 1));
     if (visit->call) {
         struct limit_state state;
         gateway_call_limits(visit->call, &state);
         if (state.requests_limit || state.tokens_limit)
-            visit->door->limit_headers(&state, request);
+            visit->door->limit_headers(&state, loop_wall_ns(visit->request->loop), &lines);
     }
+    http_respond_lines(visit->request, str_make(lines.text, lines.n));
 }
 
 /* ---- the sink ---- */

@@ -10,6 +10,7 @@ int64_t door_admit(struct gateway_loop *gateway, struct http_request *request);
 bool door_handle(struct gateway_loop *gateway, struct http_request *request);
 
 /* ---- one file a door ---- */
+struct door_lines; /* below */
 
 struct door_path {
     struct str path;
@@ -25,7 +26,7 @@ struct door {
     /* Answers what is not a call: lists of models. NULL: none. */
     bool (*handle_other)(const struct door *door, struct gateway_loop *gateway, struct http_request *request);
     /* Rate-limit headers in the door's words. */
-    void (*limit_headers)(const struct limit_state *state, struct http_request *request);
+    void (*limit_headers)(const struct limit_state *state, int64_t wall_ns, struct door_lines *lines);
 };
 
 extern const struct door door_openai, door_anthropic;
@@ -34,5 +35,12 @@ extern const struct door door_openai, door_anthropic;
 enum rc door_authenticate(struct http_request *request, struct principal *principal, struct key **key,
                           struct err *err) MUST_CHECK;
 void door_respond_error(struct http_request *request, enum wire_format format, const struct err *err);
-/* "NUMBER" and a unit as a header of the answer. */
-void door_put_number(struct http_request *request, struct str name, int64_t value, struct str unit);
+/* Headers of an answer, gathered: one hand-over to the server instead of a dozen. What does not fit, or could
+ * start another line, is left out. */
+#define DOOR_LINES_BYTES 1536
+struct door_lines {
+    size_t n;
+    char text[DOOR_LINES_BYTES];
+};
+void door_put(struct door_lines *lines, struct str name, struct str value);
+void door_put_number(struct door_lines *lines, struct str name, int64_t value, struct str unit);

@@ -11,26 +11,23 @@ static const struct door_path paths[] = {
 };
 
 /* Here a reset is a time, not a duration. */
-static void put_reset(struct http_request *request, struct str name, int64_t after_ns)
+static void put_time(struct door_lines *lines, struct str name, int64_t wall_ns)
 {
     char text[CLOCK_ISO_BYTES_MAX];
-    size_t n = clock_format_iso(loop_wall_ns(request->loop) + after_ns, 0, text);
-    struct str copy = arena_copy(request->arena, str_make(text, n));
-    if (copy.p)
-        http_respond_header(request, name, copy);
+    door_put(lines, name, str_make(text, clock_format_iso(wall_ns, 0, text)));
 }
 
-static void limit_headers(const struct limit_state *state, struct http_request *request)
+static void limit_headers(const struct limit_state *state, int64_t wall_ns, struct door_lines *lines)
 {
     if (state->requests_limit) {
-        door_put_number(request, STR("anthropic-ratelimit-requests-limit"), state->requests_limit, STR(""));
-        door_put_number(request, STR("anthropic-ratelimit-requests-remaining"), state->requests_left, STR(""));
-        put_reset(request, STR("anthropic-ratelimit-requests-reset"), state->requests_reset_ns);
+        door_put_number(lines, STR("anthropic-ratelimit-requests-limit"), state->requests_limit, STR(""));
+        door_put_number(lines, STR("anthropic-ratelimit-requests-remaining"), state->requests_left, STR(""));
+        put_time(lines, STR("anthropic-ratelimit-requests-reset"), wall_ns + state->requests_reset_ns);
     }
     if (state->tokens_limit) {
-        door_put_number(request, STR("anthropic-ratelimit-tokens-limit"), state->tokens_limit, STR(""));
-        door_put_number(request, STR("anthropic-ratelimit-tokens-remaining"), state->tokens_left, STR(""));
-        put_reset(request, STR("anthropic-ratelimit-tokens-reset"), state->tokens_reset_ns);
+        door_put_number(lines, STR("anthropic-ratelimit-tokens-limit"), state->tokens_limit, STR(""));
+        door_put_number(lines, STR("anthropic-ratelimit-tokens-remaining"), state->tokens_left, STR(""));
+        put_time(lines, STR("anthropic-ratelimit-tokens-reset"), wall_ns + state->tokens_reset_ns);
     }
 }
 

@@ -119,17 +119,17 @@ static bool handle_other(const struct door *door, struct gateway_loop *gateway, 
 
 /* ---- rate limits ---- */
 
-static void limit_headers(const struct limit_state *state, struct http_request *request)
+static void limit_headers(const struct limit_state *state, int64_t wall_ns, struct door_lines *lines)
 {
     if (state->requests_limit) {
-        door_put_number(request, STR("x-ratelimit-limit-requests"), state->requests_limit, STR(""));
-        door_put_number(request, STR("x-ratelimit-remaining-requests"), state->requests_left, STR(""));
-        door_put_number(request, STR("x-ratelimit-reset-requests"), state->requests_reset_ns / NS_PER_S, STR("s"));
+        door_put_number(lines, STR("x-ratelimit-limit-requests"), state->requests_limit, STR(""));
+        door_put_number(lines, STR("x-ratelimit-remaining-requests"), state->requests_left, STR(""));
+        door_put_number(lines, STR("x-ratelimit-reset-requests"), state->requests_reset_ns / NS_PER_S, STR("s"));
     }
     if (state->tokens_limit) {
-        door_put_number(request, STR("x-ratelimit-limit-tokens"), state->tokens_limit, STR(""));
-        door_put_number(request, STR("x-ratelimit-remaining-tokens"), state->tokens_left, STR(""));
-        door_put_number(request, STR("x-ratelimit-reset-tokens"), state->tokens_reset_ns / NS_PER_S, STR("s"));
+        door_put_number(lines, STR("x-ratelimit-limit-tokens"), state->tokens_limit, STR(""));
+        door_put_number(lines, STR("x-ratelimit-remaining-tokens"), state->tokens_left, STR(""));
+        door_put_number(lines, STR("x-ratelimit-reset-tokens"), state->tokens_reset_ns / NS_PER_S, STR("s"));
     }
 }
 

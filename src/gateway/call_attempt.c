@@ -173,15 +173,7 @@ static struct str join_path(struct call *call, struct str base_url, struct str p
 static enum rc send(struct call *call, struct str base_url, const struct wire_call *wire, struct err *err)
 {
     const struct provider *provider = call->attempt.target->provider;
-    struct http_origin *origin = http_client_origin(call->gateway->client,
-                                                    &(struct http_origin_options){
-                                                        .url = base_url,
-                                                        .ca_file = provider->ca_file,
-                                                        .proxy = provider->proxy,
-                                                        .http2 = provider->http2,
-                                                        .public_only = provider->public_only,
-                                                    },
-                                                    err);
+    struct http_origin *origin = gateway_origin(call, provider, base_url, err);
     if (!origin)
         return err->rc ? err->rc : RC_INVALID;
     struct http_headers headers = wire->headers;

@@ -51,6 +51,7 @@ enum failure {
 struct snapshot_hold {
     struct snapshot *snapshot;
     size_t calls;
+    struct map origins; /* provider's address → struct http_origin */
     struct map prices; /* provider's address and model → struct price_entry: looked up once */
 };
 
@@ -150,6 +151,9 @@ struct call {
 /* ---- gateway.c ---- */
 struct snapshot_hold *hold_take(struct gateway_loop *gateway);
 void hold_give(struct gateway_loop *gateway, struct snapshot_hold *hold);
+/* Where a provider is asked; NULL: err tells. */
+struct http_origin *gateway_origin(struct call *call, const struct provider *provider, struct str base_url,
+                                   struct err *err);
 const struct price_model *gateway_price(struct call *call, const struct target *target);
 
 /* Runs `call_step` at the end of the loop's turn: for what must not happen inside a callback. */

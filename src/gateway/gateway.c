@@ -113,11 +113,6 @@ size_t gateway_loop_calls(const struct gateway_loop *gateway) { return gateway->
 
 /* ---- snapshots ---- */
 
-struct price_entry {
-    const struct price_model *price;
-    char key[]; /* what the map's key points to */
-};
-
 static void prices_clear(struct snapshot_hold *hold)
 {
     MAP_FOR_EACH(slot, &hold->prices)
@@ -126,10 +121,18 @@ static void prices_clear(struct snapshot_hold *hold)
     map_init(&hold->prices);
 }
 
+static void origins_clear(struct snapshot_hold *hold)
+{
+    MAP_FOR_EACH(slot, &hold->origins)
+        free((void *)slot->key.p);
+    map_fini(&hold->origins);
+}
+
 static void hold_free(struct snapshot_hold *hold)
 {
     prices_clear(hold);
     map_fini(&hold->prices);
+    origins_clear(hold);
     snapshot_unref(hold->snapshot);
     free(hold);
 }
@@ -142,6 +145,7 @@ struct snapshot_hold *hold_take(struct gateway_loop *gateway)
         gateway->hold = xcalloc(1, sizeof(*gateway->hold));
         gateway->hold->snapshot = snapshot_ref(now);
         map_init(&gateway->hold->prices);
+        map_init(&gateway->hold->origins);
         if (before && before->calls == 0)
             hold_free(before);
     }
@@ -156,7 +160,37 @@ void hold_give(struct gateway_loop *gateway, struct snapshot_hold *hold)
         hold_free(hold);
 }
 
-/* ---- prices ---- */
+/* ---- what is looked up once ---- */
+
+struct http_origin *gateway_origin(struct call *call, const struct provider *provider, struct str base_url,
+                                   struct err *err)
+{
+    /* An engine's address changes with each start: those are looked up by their whole options. */
+    bool keep = provider->base_url.n && provider->base_url.p == base_url.p;
+    struct str key = str_make(&provider, sizeof(provider));
+    struct http_origin *origin = keep ? map_get(&call->hold->origins, key) : NULL;
+    if (LIKELY(origin != NULL))
+        return origin;
+    struct http_origin_options options = {
+        .url = base_url,
+        .ca_file = provider->ca_file,
+        .proxy = provider->proxy,
+        .http2 = provider->http2,
+        .public_only = provider->public_only,
+    };
+    origin = http_client_origin(call->gateway->client, &options, err);
+    if (origin && keep) {
+        char *copy = xmalloc(key.n);
+        memcpy(copy, key.p, key.n);
+        map_put(&call->hold->origins, str_make(copy, key.n), origin);
+    }
+    return origin;
+}
+
+struct price_entry {
+    const struct price_model *price;
+    char key[]; /* what the map's key points to */
+};
 
 const struct price_model *gateway_price(struct call *call, const struct target *target)
 {

@@ -124,10 +124,11 @@ static enum rc check_messages(enum wire_format door, yyjson_val *root, struct er
     size_t i, n;
     yyjson_val *message;
     yyjson_arr_foreach(messages, i, n, message) {
+        if (LIKELY(yyjson_is_str(yyjson_obj_get(message, "role"))))
+            continue;
         char field[ERR_FIELD_BYTES_MAX];
         snprintf(field, sizeof(field), "messages[%zu].role", i);
-        if (!yyjson_is_str(yyjson_obj_get(message, "role")))
-            return err_set_field(err, ERR_MISSING_FIELD, field, "`%s` must be a string", field);
+        return err_set_field(err, ERR_MISSING_FIELD, field, "`%s` must be a string", field);
     }
     return RC_OK;
 }

@@ -245,6 +245,23 @@ void http_respond_header(struct http_request *request, struct str name, struct s
     connection->header_bytes += n;
 }
 
+void http_respond_lines(struct http_request *request, struct str lines)
+{
+    struct connection *connection = connection_of(request);
+    if (connection->state != CONNECTION_HANDLE || lines.n == 0 ||
+        connection->header_bytes + lines.n > ANSWER_HEADERS_BYTES_MAX)
+        return;
+    ASSERT(str_ends(lines, STR("\r\n")));
+    struct answer_header *header = arena_alloc(&connection->arena, sizeof(*header) + lines.n);
+    if (!header)
+        return;
+    put((char *)(header + 1), lines);
+    *header = (struct answer_header){.line = str_make(header + 1, lines.n)};
+    *connection->headers_end = header;
+    connection->headers_end = &header->next;
+    connection->header_bytes += lines.n;
+}
+
 /* ---- whole answers ---- */
 
 /* Common to both kinds: what this connection is to do after the answer. */

@@ -72,6 +72,8 @@ void http_server_stats(const struct http_server *server, struct http_server_stat
 void http_respond(struct http_request *request, int status, struct str content_type, struct str body);
 /* Extra header of the answer, before it begins. */
 void http_respond_header(struct http_request *request, struct str name, struct str value);
+/* The same for many at once, as "name: value\r\n" each: the caller vouches that they are well-formed. Copied. */
+void http_respond_lines(struct http_request *request, struct str lines);
 /* Streamed: begin, write any number of times, end. chunked for HTTP/1.1. */
 void http_respond_begin(struct http_request *request, int status, struct str content_type);
 /* One system call each: gather what belongs together. Copies what the socket does not take at once. STOP:

@@ -160,8 +160,11 @@ static int hex_digit(char c)
 /* Names that we look for are ASCII: a \u escape beyond it can match none of them. */
 static bool name_matches(struct str written, struct str name)
 {
-    if (LIKELY(!memchr(written.p, '\\', written.n)))
+    /* An escape is longer than what it stands for. */
+    if (LIKELY(written.n <= name.n))
         return str_eq(written, name);
+    if (LIKELY(!memchr(written.p, '\\', written.n)))
+        return false;
     size_t at = 0;
     for (size_t i = 0; i < written.n; i++, at++) {
         int c = (unsigned char)written.p[i];
