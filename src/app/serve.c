@@ -305,10 +305,16 @@ static void on_engines_stopped(void *arg)
     loops_stop(server->loops);
 }
 
-static void on_drained(void *arg)
+static void on_models_stopped(void *arg)
 {
     struct server *server = arg;
     engines_stop(server->engines, on_engines_stopped, server);
+}
+
+static void on_drained(void *arg)
+{
+    struct server *server = arg;
+    models_stop(server->models, on_models_stopped, server);
 }
 
 static void start_stopping(struct server *server)

@@ -332,12 +332,12 @@ static void begin_start(struct engine *engine)
     engine_move(engine, ENGINE_CHECKING);
     if (engine->owner->program_known || engine->spec.command_count)
         check_file(engine);
-    /* else engine_program_known goes on */
+    /* else engine_program_changed goes on */
 }
 
-void engine_program_known(struct engine *engine)
+void engine_program_changed(struct engine *engine)
 {
-    if (engine->state == ENGINE_CHECKING && !engine->check)
+    if (engine->state == ENGINE_CHECKING && !engine->check && engine->owner->program_known)
         check_file(engine);
     else if (engine->state == ENGINE_FAILED && engine->error_code == ERR_ENGINE_MISSING)
         engine_move(engine, ENGINE_STOPPED);

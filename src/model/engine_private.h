@@ -178,7 +178,7 @@ struct engine_lease {
 /* ---- states: engine.c ---- */
 
 void engine_init(struct engine *engine, struct engines *owner);
-void engine_program_known(struct engine *engine); /* the search for llama-server has ended */
+void engine_program_changed(struct engine *engine); /* a search for llama-server began or ended */
 /* A new spec waits in next_arena: takes it at once, or stops the engine first. */
 void engine_spec_changed(struct engine *engine);
 /* The calls that wait get an error. */

@@ -242,13 +242,16 @@ static void program_found(void *arg, const struct found_program *program)
         return;
     }
     LIST_FOR_EACH_SAFE (engine, &engines->list, struct engine, node)
-        engine_program_known(engine);
+        engine_program_changed(engine);
 }
 
 static void find_program(struct engines *engines)
 {
     if (engines->search || engines->stopping)
         return;
+    engines->program_known = false; /* who wants to start waits for what is found now */
+    LIST_FOR_EACH_SAFE (engine, &engines->list, struct engine, node)
+        engine_program_changed(engine);
     engines->search = program_search_start(engines->loop, engines->server_path, engines->directory,
                                            program_found, engines);
 }

@@ -13,6 +13,7 @@
 /* ---- storing a model ---- */
 
 struct model_job {
+    struct running running;
     struct models *models;
     struct job_run *run;
     struct arena arena;
@@ -37,7 +38,9 @@ static void job_end(struct model_job *job, const struct err *err)
     struct str result = STR_EMPTY;
     if (!err)
         result = arena_printf(&job->arena, "{\"model\":\"%.*s\"}", STR_ARG(job->name));
-    job_finish(job->run, result.p ? result : STR_EMPTY, err);
+    struct job_run *run = running_done(&job->running) ? NULL : job->run;
+    if (run)
+        job_finish(run, result.p ? result : STR_EMPTY, err);
     job_free(job);
 }
 
@@ -82,11 +85,20 @@ static void store(struct model_job *job)
     }
 }
 
+/* What a pull has fetched stays; a file that is being read is read to its end. */
+static void job_halt(struct running *running)
+{
+    struct model_job *job = CONTAINER_OF(running, struct model_job, running);
+    if (job->pull)
+        pull_cancel(job->pull);
+}
+
 static struct model_job *job_new(struct models *models, struct job_run *run, yyjson_val *params)
 {
     struct model_job *job = xcalloc(1, sizeof(*job));
     job->models = models;
     job->run = run;
+    running_add(models, &job->running, job_halt);
     arena_init(&job->arena, JOB_ARENA_BYTES_MAX);
     job->name = arena_copy(&job->arena, json_get_text(params, "name"));
     job->file = arena_copy(&job->arena, json_get_text(params, "file"));
@@ -197,6 +209,7 @@ static void add_job_cancel(void *arg, void *handle)
 /* ---- engine_install ---- */
 
 struct install_job {
+    struct running running;
     struct models *models;
     struct job_run *run;
     struct script *script;
@@ -215,7 +228,8 @@ static void install_end(struct install_job *job, const struct err *err)
     int n =
         snprintf(result, sizeof(result), "{\"version\":\"%s\",\"origin\":\"%s\",\"test\":\"%s\"}",
                  program.version, program.origin, job->tested);
-    job_finish(job->run, err ? STR_EMPTY : str_make(result, (size_t)n), err);
+    if (!running_done(&job->running))
+        job_finish(job->run, err ? STR_EMPTY : str_make(result, (size_t)n), err);
     free(job);
 }
 
@@ -223,7 +237,7 @@ static void selftest_done(void *arg, const struct err *err)
 {
     struct install_job *job = arg;
     job->selftest = NULL;
-    if (err && err->code != ERR_CANCELLED && !job->from_source && !job->cancelled) {
+    if (err && err->code == ERR_ENGINE_FAILED && !job->from_source && !job->cancelled) {
         /* Packages of a suite that rolls: one that does not do its work is replaced by a build. */
         job_progress(job->run, 0, 0, "", STR("the packaged engine failed its test: building one"));
         job->from_source = true;
@@ -272,17 +286,6 @@ static void start_script(struct install_job *job)
         install_end(job, &err);
 }
 
-static void *install_job_start(void *arg, struct job_run *run, yyjson_val *params)
-{
-    struct install_job *job = xcalloc(1, sizeof(*job));
-    job->models = arg;
-    job->run = run;
-    job->from_source = json_get_bool(params, "source", false);
-    job_progress(run, 0, 0, "steps", STR("looking for packages"));
-    start_script(job);
-    return job;
-}
-
 static void install_job_cancel(void *arg, void *handle)
 {
     struct install_job *job = handle;
@@ -291,6 +294,23 @@ static void install_job_cancel(void *arg, void *handle)
         script_cancel(job->script);
     if (job->selftest)
         selftest_cancel(job->selftest);
+}
+
+static void install_halt(struct running *running)
+{
+    install_job_cancel(NULL, CONTAINER_OF(running, struct install_job, running));
+}
+
+static void *install_job_start(void *arg, struct job_run *run, yyjson_val *params)
+{
+    struct install_job *job = xcalloc(1, sizeof(*job));
+    job->models = arg;
+    job->run = run;
+    running_add(job->models, &job->running, install_halt);
+    job->from_source = json_get_bool(params, "source", false);
+    job_progress(run, 0, 0, "steps", STR("looking for packages"));
+    start_script(job);
+    return job;
 }
 
 void model_jobs_register(struct models *models)

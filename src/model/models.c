@@ -198,6 +198,44 @@ enum rc models_prepare(struct models *models, struct db_txn *txn, struct id proj
 
 const char *models_directory(const struct models *models) { return models->model_directory; }
 
+/* ---- long work ---- */
+
+void running_add(struct models *models, struct running *running,
+                 void (*halt)(struct running *running))
+{
+    running->models = models;
+    running->halt = halt;
+    list_init(&running->node);
+    list_push_back(&models->running, &running->node);
+}
+
+static void finish_stop(struct models *models)
+{
+    void (*stopped)(void *arg) = models->stopped;
+    if (!stopped || !list_empty(&models->running))
+        return;
+    models->stopped = NULL;
+    stopped(models->stopped_arg);
+}
+
+bool running_done(struct running *running)
+{
+    struct models *models = running->models;
+    list_remove(&running->node);
+    finish_stop(models);
+    return models->stopping;
+}
+
+void models_stop(struct models *models, void (*stopped)(void *arg), void *arg)
+{
+    models->stopping = true;
+    LIST_FOR_EACH_SAFE (running, &models->running, struct running, node)
+        running->halt(running);
+    models->stopped = stopped;
+    models->stopped_arg = arg;
+    finish_stop(models);
+}
+
 /* ---- life ---- */
 
 struct models *models_new(const struct models_options *options)
@@ -212,6 +250,7 @@ struct models *models_new(const struct models_options *options)
     models->engine_directory = xstrdup(options->engine_directory);
     list_init(&models->known);
     list_init(&models->forgotten);
+    list_init(&models->running);
     model_jobs_register(models);
     loop_on_turn(options->loop, turn, models);
     return models;
@@ -219,6 +258,7 @@ struct models *models_new(const struct models_options *options)
 
 void models_free(struct models *models)
 {
+    ASSERT(list_empty(&models->running));
     LIST_FOR_EACH_SAFE (known, &models->known, struct known, node)
         free(known);
     LIST_FOR_EACH_SAFE (forgotten, &models->forgotten, struct forgotten, node)

@@ -23,6 +23,9 @@ struct models_options {
  * jobs_begin. Reads the snapshot at the start of each turn of the loop: after the loop's own hook.
  */
 struct models *models_new(const struct models_options *options);
+/* On the loop, when the server ends: ends the children of the jobs under way, which the next
+ * process takes up again; calls `stopped` when they are gone. */
+void models_stop(struct models *models, void (*stopped)(void *arg), void *arg);
 void models_free(struct models *models); /* no job of its kinds may run any more */
 const char *models_directory(const struct models *models);
 

@@ -15,6 +15,22 @@ struct models {
     uint64_t version;      /* of the snapshot that the supervisor was told of */
     struct list known;     /* engines that were defined */
     struct list forgotten; /* files of deleted models */
+    struct list running;   /* long work under way */
+    bool stopping;
+    void (*stopped)(void *arg);
+    void *stopped_arg;
 };
+
+/* Long work under way, embedded in its owner. */
+struct running {
+    struct list node;
+    struct models *models;
+    void (*halt)(struct running *running); /* ends its children; running_done comes soon */
+};
+
+void running_add(struct models *models, struct running *running,
+                 void (*halt)(struct running *running));
+/* True: the server is ending: the job is not finished but left for the next process. */
+bool running_done(struct running *running);
 
 void model_jobs_register(struct models *models);
