@@ -77,6 +77,14 @@ enum rc wire_check_request(struct wire_request *request, const struct check *che
 /* Which format to speak to a target so that the least is translated. */
 enum wire_format wire_choose_format(enum wire_format door, const struct provider_row *row);
 
+/* How many tokens the request has, counted here with the model's vocabulary (text/tokenizer.h: loads it at its
+ * first use, some 50 ms: call from a worker, or load it before). *estimated: another vendor's vocabulary, tools or
+ * media. For targets that have no endpoint of their own for it. */
+enum rc wire_count_tokens(const struct wire_request *request, struct str model, struct arena *arena,
+                          uint64_t *tokens, bool *estimated, struct err *err) MUST_CHECK;
+/* Anthropic's answer to count_tokens; an estimate says so. .p NULL: the arena's cap. */
+struct str wire_write_token_count(uint64_t tokens, bool estimated, struct arena *arena);
+
 /* ---- the answer ---- */
 enum wire_verdict {
     WIRE_HOLD,   /* nothing content-bearing was written yet: another target may still be tried */
