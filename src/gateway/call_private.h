@@ -61,7 +61,8 @@ struct gateway_loop {
     struct gateway_metrics *metrics;
     struct list calls; /* open ones */
     struct list ready; /* those whose next step may not happen inside a callback */
-    struct task step;  /* deferred while `ready` is not empty */
+    struct task step;  /* deferred: hands out `ready` */
+    bool step_posted;
     size_t call_count;
     uint32_t key_turn;
     struct snapshot_hold *hold; /* of the current snapshot */

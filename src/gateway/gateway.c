@@ -54,14 +54,17 @@ void call_post(struct call *call)
     struct gateway_loop *gateway = call->gateway;
     if (!list_detached(&call->ready_node))
         return;
-    if (list_empty(&gateway->ready))
+    /* Not "the list is empty": a call that was cancelled has left it, its step is still to come. */
+    if (!gateway->step_posted)
         loop_defer(gateway->loop, &gateway->step);
+    gateway->step_posted = true;
     list_push_back(&gateway->ready, &call->ready_node);
 }
 
 static void gateway_step(struct task *task)
 {
     struct gateway_loop *gateway = CONTAINER_OF(task, struct gateway_loop, step);
+    gateway->step_posted = false;
     /* Calls that are posted meanwhile wait for the next turn. */
     struct list now;
     list_init(&now);

@@ -275,6 +275,26 @@ static void test_client_that_leaves_cancels_the_upstream(void **state)
     stand_free(stand);
 }
 
+/* A call that is cancelled before its first step leaves the list of the ready; the next one must not be posted
+ * a second time. */
+static void test_calls_cancelled_at_once(void **state)
+{
+    struct stand *stand = stand_new(answers, 1);
+    struct arena arena;
+    struct principal principal = stand->key->principal;
+    static const struct call_sink nobody;
+    arena_init(&arena, 1 << 20);
+    struct scope scope = {.principal = &principal, .key = stand->key, .budget_pico = COST_UNKNOWN, .arena = &arena};
+    struct call_request request = {.format = WIRE_OPENAI_CHAT, .body = str_from(chat_body)};
+    for (int i = 0; i < 3; i++)
+        gateway_call_cancel(gateway_call_start(stand->gateway, &scope, &request, &nobody, NULL));
+    stand_post(stand, "/v1/chat/completions", chat_body);
+    assert_int_equal(stand->status, 200);
+    assert_int_equal(stand->records, 4);
+    arena_fini(&arena);
+    stand_free(stand);
+}
+
 static void test_stalled_stream_ends(void **state)
 {
     struct stand *stand = hanging = stand_new(hangs, 1);
@@ -432,6 +452,7 @@ int main(void)
         cmocka_unit_test(test_stream_that_opens_with_an_error_falls_back),
         cmocka_unit_test(test_stream_that_breaks_off_says_so),
         cmocka_unit_test(test_client_that_leaves_cancels_the_upstream),
+        cmocka_unit_test(test_calls_cancelled_at_once),
         cmocka_unit_test(test_stalled_stream_ends),
         cmocka_unit_test(test_first_token_deadline_falls_back),
         cmocka_unit_test(test_total_deadline),
