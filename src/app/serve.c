@@ -86,11 +86,11 @@ static enum rc make_folders(struct server *server, struct err *err)
     return RC_OK;
 }
 
-static enum rc first_write(void *arg, struct db_txn *txn, struct err *err)
+static enum rc prepare_write(void *arg, struct db_txn *txn, struct err *err)
 {
     struct server *server = arg;
     struct arena scratch;
-    enum rc rc = account_first_start(txn, &server->arena, &server->first_start, err);
+    enum rc rc = account_ensure_project(txn, &server->arena, err);
     arena_init(&scratch, SNAPSHOT_BYTES_MAX);
     if (rc == RC_OK)
         rc = config_sync(txn, server->config, &scratch, err);
@@ -107,7 +107,7 @@ static enum rc open_stores(struct server *server, struct err *err)
     const struct db_options db = {.path = make_path(server, "control.db", path), .secrets = server->secrets};
     rc = db_open(&db, &server->db, err);
     if (rc == RC_OK)
-        rc = db_write_wait(server->db, first_write, server, err);
+        rc = db_write_wait(server->db, prepare_write, server, err);
     if (rc == RC_OK)
         rc = control_start_publishing(server->db, err);
     if (rc != RC_OK)
@@ -369,12 +369,10 @@ static void on_tick(struct timer *timer)
 {
     struct server *server = CONTAINER_OF(timer, struct server, tick);
     struct loop *loop = loops_at(server->loops, 0);
-    struct err err = {0};
     limit_tick(loop_wall_ns(loop));
     if (loop_now_ns(loop) >= server->publish_at_ns) {
         server->publish_at_ns = loop_now_ns(loop) + PUBLISH_NS;
-        if (control_publish(server->db, &err) != RC_OK)
-            log_event(LOG_WARN, "snapshot_not_rebuilt", LOG_Z("error", err.message));
+        control_publish_soon(server->db);
     }
     timer_start(loop, timer, TICK_NS);
 }
@@ -387,6 +385,12 @@ static enum rc prepare_model(void *arg, struct db_txn *txn, struct err *err)
     struct id project;
     enum rc rc = project_find(txn, STR("default"), &project, err);
     return rc == RC_OK ? models_prepare(server->models, txn, project, str_from(server->prepare), err) : rc;
+}
+
+static enum rc first_write(void *arg, struct db_txn *txn, struct err *err)
+{
+    struct server *server = arg;
+    return account_first_start(txn, &server->arena, &server->first_start, err);
 }
 
 static void announce(const struct server *server)
@@ -426,6 +430,8 @@ static enum rc server_start(struct server *server, struct str config_path, const
         rc = watch_signals(server, signals, err);
     if (rc == RC_OK && server->prepare)
         rc = db_write_wait(server->db, prepare_model, server, err);
+    if (rc == RC_OK) /* last: a start that fails must not lose the first key */
+        rc = db_write_wait(server->db, first_write, server, err);
     if (rc != RC_OK)
         return rc;
     timer_init(&server->tick, on_tick);

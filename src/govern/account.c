@@ -413,40 +413,51 @@ enum rc account_remove_member(struct db_txn *txn, const struct principal *princi
 
 /* ---- first start ---- */
 
+enum rc account_ensure_project(struct db_txn *txn, struct arena *arena, struct err *err)
+{
+    struct project_row *projects;
+    size_t count;
+    enum rc rc = project_rows(txn, arena, &projects, &count, err);
+
+    if (rc != RC_OK || count > 0)
+        return rc;
+    db_txn_mark_changed(txn);
+    return project_insert(txn, id_new(), STR("default"), err);
+}
+
+static enum rc first_link(struct db_txn *txn, const struct principal *owner, char token[ACCOUNT_SECRET_BYTES],
+                          struct err *err)
+{
+    struct invite_row invite = {.id = id_new(),
+                                .project = owner->project,
+                                .first_run = true,
+                                .role = role_text(ROLE_OWNER),
+                                .author = owner->name,
+                                .expires_ns = db_txn_now_ns(txn) + INVITE_NS};
+
+    secret_make(token, invite.digest);
+    return invite_insert(txn, &invite, err);
+}
+
 enum rc account_first_start(struct db_txn *txn, struct arena *arena, struct first_start *out, struct err *err)
 {
     static const char definition[] = "{\"name\":\"first key\",\"scopes\":[\"owner\"],\"models\":[\"*\"]}";
     struct actor actor = ACTOR_SYSTEM;
-    struct project_row *projects;
-    struct invite_row invite;
+    struct principal owner = {.role = ROLE_OWNER, .permissions = role_permissions(ROLE_OWNER), .name = actor.name};
     struct object key;
     yyjson_doc *doc;
-    size_t count;
-    enum rc rc = project_rows(txn, arena, &projects, &count, err);
+    bool done;
+    enum rc rc = invite_first_run_exists(txn, &done, err);
 
-    *out = (struct first_start){.is_first = count == 0};
-    if (rc != RC_OK || count > 0)
+    *out = (struct first_start){.is_first = !done};
+    if (rc != RC_OK || done)
         return rc;
-    struct principal owner = {.project = id_new(),
-                              .role = ROLE_OWNER,
-                              .permissions = role_permissions(ROLE_OWNER),
-                              .name = actor.name};
-    rc = project_insert(txn, owner.project, STR("default"), err);
+    rc = account_ensure_project(txn, arena, err);
+    if (rc == RC_OK)
+        rc = project_find(txn, STR("default"), &owner.project, err);
     if (rc == RC_OK)
         rc = json_read(str_from(definition), arena, &doc, err);
     if (rc == RC_OK)
         rc = key_create(txn, &owner, &actor, yyjson_doc_get_root(doc), arena, &out->key, &key, err);
-    if (rc != RC_OK)
-        return rc;
-    invite = (struct invite_row){.id = id_new(),
-                                 .project = owner.project,
-                                 .first_run = true,
-                                 .role = role_text(ROLE_OWNER),
-                                 .author = actor.name,
-                                 .expires_ns = db_txn_now_ns(txn) + INVITE_NS};
-    secret_make(out->token, invite.digest);
-    rc = invite_insert(txn, &invite, err);
-    if (rc == RC_OK)
-        db_txn_mark_changed(txn);
-    return rc;
+    return rc == RC_OK ? first_link(txn, &owner, out->token, err) : rc;
 }

@@ -75,6 +75,9 @@ struct first_start {
     char token[ACCOUNT_SECRET_BYTES]; /* of the first-run link */
 };
 
-/* Makes the project `default`, the first key and the first-run link if there is no project yet. */
+/* Makes the project `default` when there is no project yet. */
+enum rc account_ensure_project(struct db_txn *txn, struct arena *arena, struct err *err) MUST_CHECK;
+/* Once in a database's life: the first key and the first-run link. Call it last before both are shown, so that a
+ * start which fails does not lose them. */
 enum rc account_first_start(struct db_txn *txn, struct arena *arena, struct first_start *out,
                             struct err *err) MUST_CHECK;

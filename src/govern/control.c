@@ -9,6 +9,7 @@
 #include "store/account.h"
 #include "text/decode.h"
 #include "text/json.h"
+#include <stdlib.h>
 
 #define SCRATCH_BYTES_MAX (64ll * 1024 * 1024)
 
@@ -301,14 +302,32 @@ static enum rc publish_now(void *arg, struct db_txn *txn, struct err *err)
     return build_and_publish(txn, err);
 }
 
+/* On the writer's thread, so that an older state never follows a newer one. */
 enum rc control_start_publishing(struct db *db, struct err *err)
 {
     db_on_change(db, on_change, NULL);
-    return control_publish(db, err);
+    return db_write_wait(db, publish_now, NULL, err);
 }
 
-/* On the writer's thread, so that an older state never follows a newer one. */
-enum rc control_publish(struct db *db, struct err *err)
+static enum rc soon_write(struct db_work *work, struct db_txn *txn, struct err *err)
 {
-    return db_write_wait(db, publish_now, NULL, err);
+    UNUSED(work);
+    UNUSED(err);
+    db_txn_mark_changed(txn); /* on_change follows the commit */
+    return RC_OK;
+}
+
+static void soon_done(struct db_work *work)
+{
+    free(work);
+}
+
+void control_publish_soon(struct db *db)
+{
+    struct db_work *work = xcalloc(1, sizeof *work);
+
+    work->write = soon_write;
+    work->done = soon_done;
+    if (db_write(db, work) != RC_OK)
+        free(work); /* busy with changes, after each of which it publishes anyway */
 }

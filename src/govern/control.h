@@ -10,7 +10,8 @@
  * skipped) is left out and logged as `object_skipped`: the rest of the installation goes on. */
 enum rc control_build_snapshot(struct db_txn *txn, struct snapshot **out, struct err *err) MUST_CHECK;
 
-/* Builds and publishes now, and after each change from now on. */
+/* Builds and publishes now, and after each change from now on. Once, before others write. */
 enum rc control_start_publishing(struct db *db, struct err *err) MUST_CHECK;
-/* Once a minute or so, any thread: sessions end, environment and files are read anew. */
-enum rc control_publish(struct db *db, struct err *err) MUST_CHECK;
+/* The same again soon, any thread, without waiting: once a minute, since sessions end and environment and files
+ * change. A failure is logged. */
+void control_publish_soon(struct db *db);

@@ -305,6 +305,15 @@ enum rc invite_find(struct db_txn *txn, const uint8_t digest[SHA256_BYTES], stru
     return rc == RC_END ? RC_NOT_FOUND : rc;
 }
 
+enum rc invite_first_run_exists(struct db_txn *txn, bool *out, struct err *err)
+{
+    int64_t count;
+    enum rc rc = sql_get_i64(txn, "SELECT COUNT(*) FROM invites WHERE first_run = 1", SQL_NO_BINDS, 0, &count, err);
+
+    *out = count > 0;
+    return rc;
+}
+
 enum rc invite_use(struct db_txn *txn, struct id invite, struct err *err)
 {
     return sql_exec(txn, "UPDATE invites SET used_ns = ?2 WHERE id = ?1",

@@ -81,6 +81,8 @@ enum rc invite_insert(struct db_txn *txn, const struct invite_row *invite, struc
 /* RC_NOT_FOUND without an error's text. */
 enum rc invite_find(struct db_txn *txn, const uint8_t digest[SHA256_BYTES], struct arena *arena,
                     struct invite_row *out, struct err *err) MUST_CHECK;
+/* Whether there ever was a first-run link. */
+enum rc invite_first_run_exists(struct db_txn *txn, bool *out, struct err *err) MUST_CHECK;
 enum rc invite_use(struct db_txn *txn, struct id invite, struct err *err) MUST_CHECK;
 /* RC_NOT_FOUND when there is no open one of that id. */
 enum rc invite_delete(struct db_txn *txn, struct id project, struct id invite, struct err *err) MUST_CHECK;
