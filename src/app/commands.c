@@ -158,6 +158,24 @@ const struct command COMMANDS[] = {
         .run = command_backup,
     },
     {
+        .name = "bench",
+        .summary = "load on a server, with latencies and the server's CPU time a request",
+        .usage = "  capstan bench URL [OPTIONS]\n",
+        .options = "  --rate N            requests a second, whatever the answers (open loop)\n"
+                   "  --parallel N        without --rate: so many at a time (default 16)\n"
+                   "  --connections N     at most so many connections\n"
+                   "  --duration D, --warmup D, --timeout D   default 10s, 1s, 30s\n"
+                   "  --bytes N           size of the chat request sent (default 1024)\n"
+                   "  --model NAME, --stream    what it asks for\n"
+                   "  --body TEXT|@FILE, --method M, --header 'N: V'   or any other request\n"
+                   "  --key KEY           as bearer token (default: $CAPSTAN_KEY)\n"
+                   "  --ca-file FILE, --http2\n"
+                   "  --pid PID[,PID]     measure CPU time and memory of these processes\n" JSON_OPTION,
+        .examples = "  capstan bench http://127.0.0.1:4100/v1/chat/completions --model smart --rate 2000 --pid $PID\n"
+                    "  capstan bench http://127.0.0.1:4100/v1/chat/completions --stream --parallel 100 --json\n",
+        .run = command_bench,
+    },
+    {
         .name = "mock",
         .summary = "a scripted OpenAI and Anthropic upstream, for tests",
         .usage = "  capstan mock [OPTIONS]\n",
