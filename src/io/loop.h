@@ -28,7 +28,7 @@ struct timer {
 };
 
 void timer_init(struct timer *timer, void (*fire)(struct timer *timer));
-/* (Re)arms; `delay_ns` from now, never early. */
+/* (Re)arms; `delay_ns` from loop_now_ns(), never early. */
 void timer_start(struct loop *loop, struct timer *timer, int64_t delay_ns);
 void timer_stop(struct timer *timer); /* harmless when not armed */
 bool timer_armed(const struct timer *timer);
