@@ -1,0 +1,188 @@
+// The console on the real server (build/capstan, or the one named by CAPSTAN_PROGRAM), with `capstan mock` as provider:
+// what a person does in the first minutes. Skipped where the program is not built.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { launch, open_page } from './browser.mjs';
+
+const program = process.env.CAPSTAN_PROGRAM ?? new URL('../../../build/capstan', import.meta.url).pathname;
+const skip = existsSync(program) ? false : 'the program is not built';
+const START_TIMEOUT_MS = 15_000;
+let browser, folder, upstream, server;
+
+// Starts it and waits for what it prints about itself.
+async function start(args, pattern) {
+  const child = spawn(program, args, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
+  let text = '';
+  return new Promise((found, failed) => {
+    const timer = setTimeout(() => failed(new Error(`nothing from capstan ${args[0]}: ${text}`)), START_TIMEOUT_MS);
+    const look = (more) => {
+      text += more;
+      const match = pattern.exec(text);
+      if (!match) return;
+      clearTimeout(timer);
+      found({ child, match, text: () => text });
+    };
+    child.stdout.on('data', look);
+    child.stderr.on('data', look);
+    child.on('exit', (code) => failed(new Error(`capstan ${args[0]} ended with ${code}: ${text}`)));
+  });
+}
+const stop = (one) => one && new Promise((done) => one.child.removeAllListeners('exit').once('exit', done).kill());
+
+before(async () => {
+  if (skip) return;
+  folder = await mkdtemp(join(tmpdir(), 'capstan-console-'));
+  upstream = await start(['mock', '--listen', '127.0.0.1:0', '--script', 'latency=30ms&tokens=40&event_delay=5ms'], /(http:\/\/127\.0\.0\.1:\d+)/);
+  await writeFile(
+    join(folder, 'capstan.yaml'),
+    `providers:\n  openai: { format: openai, base_url: "${upstream.match[1]}/v1", api_key: sk-test }\nroutes:\n  smart: { targets: [ { provider: openai, model: gpt-5 } ] }\n`,
+  );
+  server = await start(['serve', '--data', join(folder, 'data'), '--listen', '127.0.0.1:0'], /console:\s+(http:\/\/127\.0\.0\.1:\d+)\/#setup=(\S+)[\s\S]*first key: (cap_\S+)/);
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  await stop(server);
+  await stop(upstream);
+  if (folder) await rm(folder, { recursive: true, force: true });
+});
+
+async function with_page(work, expected = []) {
+  const { page, problems, close } = await open_page(browser, {}, [/401/, ...expected]);
+  try {
+    await work(page, server.match[1]);
+    assert.deepEqual(problems, [], 'errors in the browser');
+  } finally {
+    await close();
+  }
+}
+async function sign_in(page, url) {
+  await page.goto(url);
+  await page.getByLabel('Key').fill(server.match[3]);
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
+}
+
+test('sign in by key, stream an answer, find the call, replay it', { skip }, async () => {
+  await with_page(async (page, url) => {
+    await sign_in(page, url);
+    await page.goto(`${url}/playground?model=smart&temperature=0.5`);
+    await page.getByLabel('Message', { exact: true }).fill('Where is the needle?');
+    await page.keyboard.press('Enter');
+    const footer = page.locator('article footer').first();
+    await footer.getByText('tok/s').waitFor();
+    await footer.getByText('$').waitFor();
+
+    await page.goto(`${url}/calls?text=needle`);
+    await page.locator('.viewport a').first().click();
+    await page.waitForURL(/\/calls\/call_/);
+    await page.getByText('Where is the needle?').waitFor();
+    await page.getByText('openai/gpt-5').first().waitFor();
+
+    await page.getByRole('button', { name: 'Replay' }).click();
+    await page.waitForURL(/temperature=0\.5/);
+    await page.locator('.said').getByText('Where is the needle?').waitFor();
+    await page.getByRole('button', { name: 'Run' }).click();
+    await page.locator('article footer').getByText('tok/s').waitFor();
+
+    // Live: a call that ends elsewhere comes into the table by itself.
+    await page.goto(`${url}/calls`);
+    await page.locator('.viewport a').nth(1).waitFor();
+    const shown = await page.locator('.viewport a').count();
+    await fetch(`${url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${server.match[3]}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'smart', messages: [{ role: 'user', content: 'Hello' }] }),
+    });
+    await page.waitForFunction((n) => document.querySelectorAll('.viewport a').length > n, shown);
+  });
+});
+
+test('the first-run link signs in, an account is made, and its password opens the console', { skip }, async () => {
+  await with_page(async (page, url) => {
+    await page.goto(`${url}/#setup=${server.match[2]}`);
+    await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
+    assert.equal(new URL(page.url()).hash, '');
+    await page.evaluate(async () => {
+      const { csrf } = await (await fetch('/api/session')).json();
+      const made = await fetch('/api/invites', { method: 'POST', headers: { 'x-csrf-token': csrf, 'content-type': 'application/json' }, body: '{"role":"admin"}' });
+      location.assign(`/${new URL((await made.json()).url).hash}`);
+    });
+    await page.getByLabel('Your name').fill('Ada Lovelace');
+    await page.getByLabel('E-mail').fill('ada@example.com');
+    await page.getByLabel('Password').fill('a long enough password');
+    await page.getByRole('button', { name: 'Join' }).click();
+    await page.getByRole('button', { name: /Ada Lovelace/ }).click();
+    await page.getByRole('button', { name: 'Sign out' }).click();
+    await page.getByRole('button', { name: 'Use e-mail and password' }).click();
+    await page.getByLabel('E-mail').fill('ada@example.com');
+    await page.getByLabel('Password').fill('a long enough password');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
+  });
+});
+
+test('every screen opens on the real server, and objects are made, changed and taken away', { skip }, async () => {
+  await with_page(
+    async (page, url) => {
+      page.on('dialog', (dialog) => dialog.accept());
+      await sign_in(page, url);
+      for (const path of ['/', '/calls', '/routes', '/routes/smart', '/providers', '/models', '/keys', '/limits', '/members', '/prices', '/audit', '/settings', '/server']) {
+        await page.goto(url + path);
+        await page.getByRole('heading', { level: 1 }).waitFor();
+        await page.waitForTimeout(200);
+        assert.equal(await page.getByRole('alert').count(), 0, path);
+      }
+      await page.goto(`${url}/providers/new?preset=vllm`);
+      await page.getByLabel('Address').fill(`${upstream.match[1]}/v1`);
+      await page.getByLabel('Name', { exact: true }).fill('second');
+      await page.getByRole('button', { name: /Add and test/ }).click();
+      await page.getByText('It works.').waitFor();
+
+      await page.goto(`${url}/routes/new`);
+      await page.getByLabel('Name', { exact: true }).fill('clever');
+      await page.getByLabel('Provider of target 1').fill('nobody');
+      await page.getByLabel('Model of target 1').fill('gpt-5');
+      await page.getByRole('button', { name: /Create the route/ }).click();
+      await page.getByText('names no provider').waitFor();
+      await page.getByLabel('Provider of target 1').fill('second');
+      await page.getByLabel('First token').fill('20s');
+      await page.getByRole('button', { name: /Create the route/ }).click();
+      await page.waitForURL(/\/routes\/clever$/);
+      await page.getByRole('button', { name: 'Test' }).click();
+      await page.getByText('Answered by').waitFor();
+      await page.getByLabel('First token').fill('');
+      await page.getByRole('button', { name: /^Save/ }).click();
+      await page.getByText('clever is saved').waitFor();
+      await page.reload();
+      await page.getByLabel('Retries').waitFor();
+      assert.equal(await page.getByLabel('First token').inputValue(), '');
+      await page.getByRole('button', { name: 'Delete this route' }).click();
+      await page.waitForURL(/\/routes$/);
+
+      await page.goto(`${url}/keys/new`);
+      await page.getByLabel('Name', { exact: true }).fill('shop');
+      await page.getByLabel('Dollars a day').fill('5.00');
+      await page.getByRole('button', { name: /Create the key/ }).click();
+      const secret = await page.locator('.secret code').textContent();
+      const call = () => fetch(`${url}/v1/models`, { headers: { authorization: `Bearer ${secret}` } });
+      assert.equal((await call()).status, 200);
+      await page.getByRole('button', { name: 'I have copied it' }).click();
+      await page.getByRole('link', { name: 'shop', exact: true }).click();
+      await page.getByRole('button', { name: 'Revoke' }).click();
+      await page.waitForURL(/\/keys$/);
+      await page.waitForTimeout(1000);
+      assert.equal((await call()).status, 401);
+
+      await page.goto(`${url}/audit`);
+      await page.getByRole('button', { name: 'Verify the chain' }).click();
+      await page.getByText('The chain is whole').waitFor();
+    },
+    [/400/],
+  );
+});
