@@ -18,6 +18,8 @@ void file_system_free(struct file_system *fs);
 /* Memory only: lose what was not synced, in a way the seed chooses. Files still open answer RC_IO
  * from now on and must be closed; the file system can be used again at once. */
 void file_system_crash(struct file_system *fs);
+/* Memory only: the power is off from now on; what is still open can be closed, without effect. */
+void file_system_fail(struct file_system *fs);
 /* Memory only: power fails at the n-th change (write, sync, rename, …) from now: that one and all
  * later calls give RC_IO until file_system_crash. A failing write may have been done in part. */
 void file_system_fail_after(struct file_system *fs, uint64_t changes);

@@ -461,8 +461,10 @@ static enum rc memory_write_at(struct file *base, const struct iovec *parts, int
     bool cut = rc == RC_OK && !power_holds(m); /* the power fails in the middle of this write */
     for (int i = 0; i < count && rc == RC_OK; i++) {
         size_t n = parts[i].iov_len;
-        if (cut)
-            n = random_below(m, n + 1);
+        if (cut) { /* never in the middle of a sector */
+            int64_t end = offset + (int64_t)random_below(m, n + 1);
+            n = (size_t)MAX(end / SECTOR_BYTES * SECTOR_BYTES - offset, 0);
+        }
         rc = write_part(m, file->inode, parts[i].iov_base, n, offset);
         offset += (int64_t)n;
         if (n < parts[i].iov_len)
@@ -696,6 +698,8 @@ void file_system_fail_after(struct file_system *fs, uint64_t changes)
 {
     system_of(fs)->changes_left = changes;
 }
+
+void file_system_fail(struct file_system *fs) { system_of(fs)->failed = true; }
 
 bool file_system_failed(const struct file_system *fs)
 {

@@ -63,6 +63,11 @@ struct batch {
     bool begins_file; /* a file's header comes before the records */
 };
 
+/* A record that is written again; its owner is told when that has succeeded. */
+struct move {
+    uint64_t seq, location;
+};
+
 struct log {
     struct log_options options;
     char *directory;
@@ -70,9 +75,11 @@ struct log {
     struct batch pending;
     uint64_t generation_next;
     uint64_t next_seq;
-    uint32_t salt;  /* of the file that the pending batch goes to */
-    int64_t offset; /* where the pending batch begins in it */
-    bool new_file;  /* that file does not exist yet */
+    uint32_t salt;      /* of the file that the pending batch goes to */
+    int64_t offset;     /* where the pending batch begins in it */
+    bool new_file;      /* that file does not exist yet */
+    struct move *moves; /* of records in the pending batch that have an old place, too */
+    size_t move_count, move_capacity;
     /* shared */
     pthread_mutex_t mutex;
     struct list files;        /* struct log_file, by generation */
@@ -415,6 +422,7 @@ void log_close(struct log *log)
         log_file_unref(lf);
     }
     free(log->pending.p);
+    free(log->moves);
     free(log->directory);
     pthread_mutex_destroy(&log->mutex);
     free(log);
@@ -539,6 +547,23 @@ static enum rc log_write_batch(struct log *log, const struct batch *batch)
     return RC_OK;
 }
 
+static void moves_add(struct log *log, uint64_t seq, uint64_t location)
+{
+    if (log->move_count == log->move_capacity) {
+        log->move_capacity = MAX(64, log->move_capacity * 2);
+        log->moves = xrealloc(log->moves, log->move_capacity * sizeof(*log->moves));
+    }
+    log->moves[log->move_count++] = (struct move){seq, location};
+}
+
+/* Until the pending batch is written, the old places are the ones that can be read. */
+static void moves_tell(struct log *log)
+{
+    for (size_t i = 0; i < log->move_count && log->options.moved; i++)
+        log->options.moved(log->options.arg, log->moves[i].seq, log->moves[i].location);
+    log->move_count = 0;
+}
+
 /* Puts the batch's records, which some other file holds, at the end of the pending ones. */
 static void pending_take_again(struct log *log, const struct batch *batch)
 {
@@ -550,8 +575,7 @@ static void pending_take_again(struct log *log, const struct batch *batch)
         struct str payload = str_make(batch->p + at + sizeof(header), header.n);
         uint64_t seq = log_append(log, header.type, payload, &location);
         ASSERT(seq == header.seq);
-        if (log->options.moved)
-            log->options.moved(log->options.arg, seq, location);
+        moves_add(log, seq, location);
         at += record_bytes_on_disk(header.n);
     }
 }
@@ -575,6 +599,7 @@ static void log_take_back(struct log *log)
     pthread_mutex_unlock(&log->mutex);
 
     log->pending = (struct batch){0};
+    log->move_count = 0; /* all places are new again */
     log->next_seq = first ? first->first_seq : last.count > 0 ? last.first_seq : log->next_seq;
     log_rotate(log);
     LIST_FOR_EACH_SAFE (batch, &again, struct batch, node) {
@@ -603,6 +628,7 @@ enum rc log_write(struct log *log)
         rc = log_write_batch(log, &log->pending);
     if (rc != RC_OK)
         return rc;
+    moves_tell(log);
     struct batch *written = xmalloc(sizeof(*written));
     *written = log->pending;
     log->pending = (struct batch){0};

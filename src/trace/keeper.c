@@ -19,8 +19,10 @@
 #define MANIFEST_BYTES_MAX (64u * 1024 * 1024)
 #define MERGE_PARTS_MIN    4
 #define MERGE_PARTS_MAX    16
-#define RETENTION_EVERY_NS (60 * NS_PER_S)
-#define RETRY_EVERY_NS     (5 * NS_PER_S)
+/* A record that cannot be read for so long shall not keep all others from being sealed. */
+#define SALVAGE_AFTER_FAILURES 20
+#define RETENTION_EVERY_NS     (60 * NS_PER_S)
+#define RETRY_EVERY_NS         (5 * NS_PER_S)
 
 struct manifest_disk {
     uint64_t epoch, sealed_seq, part_next, deletes_next;
@@ -373,7 +375,8 @@ static enum rc replace_parts(struct trace_store *store, struct change *change,
 {
     struct part_built built;
     uint64_t id = store->part_next++;
-    enum rc rc = part_build(store->fs, store->directory, id, inputs, count, &built, err);
+    enum rc rc = part_build(store->fs, store->directory, id, inputs, count,
+                            store->seal_failures_row >= SALVAGE_AFTER_FAILURES, &built, err);
     if (rc == RC_OK && built.rows > 0)
         rc = part_open(store->fs, store->directory, id, &change->added, err);
     if (rc != RC_OK)
@@ -643,6 +646,7 @@ bool trace_step_keep(struct trace_store *store)
         else if (find_merge(store, &at, &count))
             rc = merge_parts(store, at, count, &err);
     }
+    store->seal_failures_row = rc == RC_OK || rc == RC_NOT_FOUND ? 0 : store->seal_failures_row + 1;
     if (rc == RC_OK) {
         /* The writer may wait for a tail to be sealed. */
         ring_wake(store->ring);

@@ -28,10 +28,11 @@ struct part_built {
     int64_t bytes;
 };
 
-/* Writes the part `id` durably. With no row to keep nothing is written. */
+/* Writes the part `id` durably. With no row to keep nothing is written. Records that are damaged lose
+ * their bodies; records that cannot be read now make it fail, unless it shall salvage what it can. */
 enum rc part_build(struct file_system *fs, const char *directory, uint64_t id,
-                   const struct part_input *inputs, size_t count, struct part_built *built,
-                   struct err *err) MUST_CHECK;
+                   const struct part_input *inputs, size_t count, bool salvage,
+                   struct part_built *built, struct err *err) MUST_CHECK;
 
 enum rc part_open(struct file_system *fs, const char *directory, uint64_t id, struct part **out,
                   struct err *err) MUST_CHECK;

@@ -19,6 +19,7 @@ struct builder {
     int64_t *values; /* one column, or lengths */
     struct zone_disk *zones;
     struct part_built *built;
+    bool salvage;
     /* bodies */
     struct block_disk *blocks;
     size_t block_count, block_capacity;
@@ -400,11 +401,15 @@ static enum rc copy_records(struct builder *b, const struct part_input *input)
         if (!input_keeps(input, row))
             continue;
         struct str bytes = STR_EMPTY;
-        enum rc read = input->rows->calls->record(input->rows, row, &reader, &bytes);
-        if (read != RC_OK) {
-            b->built->records_unreadable += read != RC_NOT_FOUND;
-            bytes = STR_EMPTY;
+        rc = input->rows->calls->record(input->rows, row, &reader, &bytes);
+        if (rc == RC_CORRUPT || (rc == RC_IO && b->salvage)) {
+            b->built->records_unreadable++;
+            rc = RC_NOT_FOUND;
         }
+        if (rc == RC_NOT_FOUND) /* its columns are what is left of it */
+            bytes = STR_EMPTY;
+        else if (rc != RC_OK)
+            break;
         rc = add_record(b, bytes);
     }
     record_reader_fini(&reader);
@@ -467,11 +472,11 @@ static enum rc write_sections(struct builder *b)
 }
 
 enum rc part_build(struct file_system *fs, const char *directory, uint64_t id,
-                   const struct part_input *inputs, size_t count, struct part_built *built,
-                   struct err *err)
+                   const struct part_input *inputs, size_t count, bool salvage,
+                   struct part_built *built, struct err *err)
 {
     *built = (struct part_built){0};
-    struct builder b = {.inputs = inputs, .input_count = count, .built = built};
+    struct builder b = {.inputs = inputs, .input_count = count, .built = built, .salvage = salvage};
     for (size_t k = 0; k < count; k++)
         b.rows += inputs[k].kept_count;
     built->rows = b.rows;

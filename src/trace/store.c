@@ -14,7 +14,8 @@
 #define TAIL_BYTES_DEFAULT      (64ll * 1024 * 1024)
 #define COMMIT_INTERVAL_DEFAULT (20 * NS_PER_MS)
 #define RING_CAPACITY           (64 * 1024)
-#define BARRIER_NS_MAX (2 * NS_PER_S)
+#define BARRIER_NS_MAX          (2 * NS_PER_S)
+#define ERASE_NS_MAX            (30 * NS_PER_S)
 #define CLOSE_STEPS_MAX         100000
 /* A shorter tail is read back from the log faster than a part for it is written and merged later.
  */
@@ -320,7 +321,7 @@ static enum rc erase_and_wait(struct trace_store *store, const struct record_era
     enum rc rc = item_submit(store, item);
     while (store->options.no_threads && (trace_step_write(store) || trace_step_sync(store)))
         ;
-    struct timespec until = deadline_after(30 * NS_PER_S);
+    struct timespec until = deadline_after(store->options.no_threads ? 0 : ERASE_NS_MAX);
     pthread_mutex_lock(&wait->mutex);
     while (!wait->done && pthread_cond_timedwait(&wait->cond, &wait->mutex, &until) == 0)
         ;
@@ -465,17 +466,28 @@ static struct trace_store *store_new(const struct trace_options *options)
     return store;
 }
 
-/* What came while the role was handed over still goes to the other process. */
+/* What could not be stored: while the role was handed over it still goes to the other process. */
+static void item_give_up(struct trace_store *store, struct trace_item *item)
+{
+    if (store->released && item->kind == ITEM_RECORD)
+        store->forward(store->forward_arg, str_make(item->p, item->bytes));
+    if (item->waiter)
+        trace_waiter_finish(item->waiter, store->released ? RC_OK : RC_IO);
+    free(item);
+}
+
 static void store_free(struct trace_store *store)
 {
     struct trace_item *item;
-    while ((item = ring_pop(store->ring))) {
-        if (store->released && item->kind == ITEM_RECORD)
-            store->forward(store->forward_arg, str_make(item->p, item->bytes));
-        free(item);
-    }
+    while ((item = ring_pop(store->ring)))
+        item_give_up(store, item);
     for (size_t i = 0; i < store->batch_count; i++)
-        free(store->batch[i].item);
+        item_give_up(store, store->batch[i].item);
+    while (store->waiters) {
+        struct trace_waiter *waiter = store->waiters;
+        store->waiters = waiter->next;
+        trace_waiter_finish(waiter, RC_IO);
+    }
     view_unref(store->view);
     if (store->active)
         rowset_unref(tail_rows(store->active));

@@ -35,7 +35,7 @@ struct trace_item {
     enum record_type type;
     uint32_t bytes;
     struct trace_waiter *waiter; /* may be NULL */
-    uint64_t *erased;            /* ITEM_ERASE: how many rows; the waiter keeps it alive */
+    uint64_t *erased;            /* ITEM_ERASE: how many rows; NULL once the waiter was told */
     uint64_t barrier;            /* ITEM_BARRIER: its number */
     char p[];
 };
@@ -106,6 +106,7 @@ struct trace_store {
     struct spend_book book;       /* changed under checkpoint and mutex */
     struct retention *retentions; /* under mutex */
     size_t retention_count;
+    unsigned seal_failures_row; /* since the last success */
     int64_t retained_at_ns; /* monotonic, of the last look */
 
     void (*forward)(void *arg, struct str bytes);

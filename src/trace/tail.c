@@ -105,7 +105,7 @@ static enum rc tail_record(const struct rowset *rows, uint32_t row, struct recor
     enum rc rc = log_read(*tail->log, location, &record, &reader->block);
     if (rc == RC_OK)
         *bytes = record.payload;
-    return rc;
+    return rc == RC_NOT_FOUND ? RC_IO : rc;
 }
 
 /* ---- life ---- */

@@ -105,9 +105,12 @@ static void apply_erasure(struct trace_store *store, const struct batch_entry *e
 {
     struct record_erase erase;
     struct trace_item *item = entry->item;
+    uint64_t count = 0;
     tail_note_seq(store->active, entry->seq, item->bytes);
     if (record_erase_decode(str_make(item->p, item->bytes), &erase) == RC_OK)
-        trace_apply_erase(store, &erase, entry->seq, item->erased);
+        trace_apply_erase(store, &erase, entry->seq, &count);
+    if (item->erased)
+        *item->erased = count;
 }
 
 enum rc trace_replay(struct trace_store *store, const struct log_record *record)
@@ -168,6 +171,7 @@ static void batch_tell_failure(struct trace_store *store, enum rc rc)
     for (size_t i = 0; i < store->batch_count; i++) {
         struct trace_waiter *waiter = store->batch[i].item->waiter;
         store->batch[i].item->waiter = NULL;
+        store->batch[i].item->erased = NULL;
         if (waiter)
             trace_waiter_finish(waiter, rc);
     }
