@@ -20,6 +20,8 @@ void sse_parser_fini(struct sse_parser *parser)
 /* Offset of the next CR or LF, or s.n. */
 static size_t line_end(struct str s, size_t from)
 {
+    if (from == s.n)
+        return s.n;
     const char *lf = memchr(s.p + from, '\n', s.n - from);
     size_t end = lf ? (size_t)(lf - s.p) : s.n;
     const char *cr = memchr(s.p + from, '\r', end - from);

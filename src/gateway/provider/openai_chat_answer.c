@@ -193,12 +193,13 @@ static enum rc read_choices(struct event_reader *reader, yyjson_val *root, const
     return RC_OK;
 }
 
-/* llama-server's usage counts one choice only where n is above 1; each choice's last chunk has timings. */
+/* llama-server's usage counts one choice only where n is above 1. Streamed, it sends one usage chunk a
+ * choice, with timings; older versions put the timings into each choice's last chunk. */
 static void read_timings(struct event_reader *reader, yyjson_val *root)
 {
     struct read_state *state = reader->state;
     yyjson_val *timings = yyjson_obj_get(root, "timings");
-    if (!timings || yyjson_arr_size(yyjson_obj_get(root, "choices")) == 0)
+    if (!timings)
         return;
     state->timed_output += (uint64_t)MAX(json_get_int(timings, "predicted_n", 0), 0);
 }

@@ -56,7 +56,9 @@ static void ended(void *arg, const struct call_record *record)
 {
     struct stand *stand = arg;
     stand->record = *record;
-    memcpy(stand->attempts, record->attempts, record->attempt_count * sizeof(stand->attempts[0]));
+    if (record->attempt_count)
+        memcpy(stand->attempts, record->attempts,
+               record->attempt_count * sizeof(stand->attempts[0]));
     snprintf(stand->record_model, sizeof(stand->record_model), "%.*s", STR_ARG(record->model));
     snprintf(stand->record_error, sizeof(stand->record_error), "%.*s", STR_ARG(record->error_message));
     stand->records++;
