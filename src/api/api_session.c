@@ -301,17 +301,20 @@ enum rc api_projects_list(struct api_call *call)
 enum rc api_projects_create(struct api_call *call)
 {
     struct actor actor = api_actor(call);
+    struct str secret;
     struct id id;
     enum rc rc = api_need_body(call);
 
     if (rc != RC_OK)
         return rc;
     struct str name = json_get_text(call->body, "name");
-    rc = account_create_project(call->txn, call->principal, &actor, name, &id, &call->err);
+    rc = account_create_project(call->txn, call->principal, &actor, name, call->arena, &id, &secret, &call->err);
     if (rc != RC_OK)
         return rc;
     call->answer = yyjson_mut_obj(call->doc);
     put_project(call, call->answer, id, name);
+    if (secret.n)
+        api_put_str(call, call->answer, "secret", secret);
     call->status = 201;
     return RC_OK;
 }

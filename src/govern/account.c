@@ -210,11 +210,29 @@ static bool project_name_valid(struct str name)
     return name.n > 0 && name.n <= 64;
 }
 
+/* The key with an owner's rights that a project without people begins with. */
+static enum rc owner_key(struct db_txn *txn, struct id project, const struct actor *actor, struct arena *arena,
+                         struct str *secret, struct err *err)
+{
+    static const char definition[] = "{\"name\":\"first key\",\"scopes\":[\"owner\"],\"models\":[\"*\"]}";
+    const struct principal owner = {.project = project,
+                                    .role = ROLE_OWNER,
+                                    .permissions = role_permissions(ROLE_OWNER),
+                                    .name = actor->name};
+    struct object key;
+    yyjson_doc *doc;
+    enum rc rc = json_read(str_from(definition), arena, &doc, err);
+
+    return rc == RC_OK ? key_create(txn, &owner, actor, yyjson_doc_get_root(doc), arena, secret, &key, err) : rc;
+}
+
 enum rc account_create_project(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                               struct str name, struct id *out, struct err *err)
+                               struct str name, struct arena *arena, struct id *out, struct str *secret,
+                               struct err *err)
 {
     enum rc rc = principal_require(principal, PERMISSION_PROJECT_WRITE, err);
 
+    *secret = STR_EMPTY;
     if (rc != RC_OK)
         return rc;
     if (!project_name_valid(name))
@@ -223,8 +241,9 @@ enum rc account_create_project(struct db_txn *txn, const struct principal *princ
     rc = project_insert(txn, id, name, err);
     if (rc == RC_CONFLICT)
         return err_set_field(err, ERR_CONFLICT, "name", "There is already a project '%.*s'.", STR_ARG(name));
-    if (rc == RC_OK && !id_is_zero(principal->user))
-        rc = member_upsert(txn, id, principal->user, role_name(ROLE_OWNER), err);
+    if (rc == RC_OK)
+        rc = id_is_zero(principal->user) ? owner_key(txn, id, actor, arena, secret, err)
+                                         : member_upsert(txn, id, principal->user, role_name(ROLE_OWNER), err);
     if (rc == RC_OK)
         rc = audit_write(txn, actor, id, "create", STR("project"), name, STR_EMPTY, STR_EMPTY, err);
     if (rc != RC_OK)
@@ -425,14 +444,14 @@ enum rc account_ensure_project(struct db_txn *txn, struct arena *arena, struct e
     return project_insert(txn, id_new(), STR("default"), err);
 }
 
-static enum rc first_link(struct db_txn *txn, const struct principal *owner, char token[ACCOUNT_SECRET_BYTES],
+static enum rc first_link(struct db_txn *txn, struct id project, char token[ACCOUNT_SECRET_BYTES],
                           struct err *err)
 {
     struct invite_row invite = {.id = id_new(),
-                                .project = owner->project,
+                                .project = project,
                                 .first_run = true,
                                 .role = role_text(ROLE_OWNER),
-                                .author = owner->name,
+                                .author = STR("capstan"),
                                 .expires_ns = db_txn_now_ns(txn) + INVITE_NS};
 
     secret_make(token, invite.digest);
@@ -441,11 +460,8 @@ static enum rc first_link(struct db_txn *txn, const struct principal *owner, cha
 
 enum rc account_first_start(struct db_txn *txn, struct arena *arena, struct first_start *out, struct err *err)
 {
-    static const char definition[] = "{\"name\":\"first key\",\"scopes\":[\"owner\"],\"models\":[\"*\"]}";
     struct actor actor = ACTOR_SYSTEM;
-    struct principal owner = {.role = ROLE_OWNER, .permissions = role_permissions(ROLE_OWNER), .name = actor.name};
-    struct object key;
-    yyjson_doc *doc;
+    struct id project;
     bool done;
     enum rc rc = invite_first_run_exists(txn, &done, err);
 
@@ -454,10 +470,8 @@ enum rc account_first_start(struct db_txn *txn, struct arena *arena, struct firs
         return rc;
     rc = account_ensure_project(txn, arena, err);
     if (rc == RC_OK)
-        rc = project_find(txn, STR("default"), &owner.project, err);
+        rc = project_find(txn, STR("default"), &project, err);
     if (rc == RC_OK)
-        rc = json_read(str_from(definition), arena, &doc, err);
-    if (rc == RC_OK)
-        rc = key_create(txn, &owner, &actor, yyjson_doc_get_root(doc), arena, &out->key, &key, err);
-    return rc == RC_OK ? first_link(txn, &owner, out->token, err) : rc;
+        rc = owner_key(txn, project, &actor, arena, &out->key, err);
+    return rc == RC_OK ? first_link(txn, project, out->token, err) : rc;
 }

@@ -41,8 +41,10 @@ enum rc account_switch_project(struct db_txn *txn, const struct principal *princ
                                struct arena *arena, struct err *err) MUST_CHECK;
 
 /* ---- projects ---- */
+/* A user becomes its owner; who comes by key or link gets its first key, told once (*secret, else empty). */
 enum rc account_create_project(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                               struct str name, struct id *out, struct err *err) MUST_CHECK;
+                               struct str name, struct arena *arena, struct id *out, struct str *secret,
+                               struct err *err) MUST_CHECK;
 
 /* ---- members and invitations ---- */
 

@@ -215,6 +215,7 @@ struct project_step {
     const struct principal *by;
     const char *name;
     struct id id;
+    struct str secret;
 };
 
 static enum rc create_project(struct db_txn *txn, void *arg, struct err *err)
@@ -222,7 +223,8 @@ static enum rc create_project(struct db_txn *txn, void *arg, struct err *err)
     struct project_step *step = arg;
     struct actor actor = principal_actor(step->by, STR("::1"));
 
-    return account_create_project(txn, step->by, &actor, str_from(step->name), &step->id, err);
+    return account_create_project(txn, step->by, &actor, str_from(step->name), &g.control.arena, &step->id, &step->secret,
+                                  err);
 }
 
 static enum rc switch_project(struct db_txn *txn, void *arg, struct err *err)
@@ -235,7 +237,7 @@ static enum rc switch_project(struct db_txn *txn, void *arg, struct err *err)
 static void test_projects(void **state)
 {
     struct principal owner = join("own@example.org", ROLE_OWNER), viewer = join("vi@example.org", ROLE_VIEWER);
-    struct project_step step = {&owner, "second", {{0}}}, stranger = {&viewer, "second", {{0}}};
+    struct project_step step = {.by = &owner, .name = "second"}, stranger = {.by = &viewer, .name = "second"};
     struct err err = {0};
 
     UNUSED(state);
@@ -245,6 +247,11 @@ static void test_projects(void **state)
     assert_non_null(snapshot_project(snapshot_current(), step.id));
     assert_int_equal(govern_write(switch_project, &stranger, &err), RC_NOT_FOUND);
     expect_ok(govern_write(switch_project, &step, &err), &err);
+    assert_int_equal(step.secret.n, 0);
+    struct project_step by_key = {.by = &g.owner, .name = "third"};
+    expect_ok(govern_write(create_project, &by_key, &err), &err);
+    struct key *key = snapshot_find_key(snapshot_current(), by_key.secret);
+    assert_true(id_eq(key->principal.project, by_key.id));
     step.name = "Bad Name";
     assert_int_equal(govern_write(create_project, &step, &err), RC_INVALID);
 }
