@@ -165,6 +165,7 @@ static enum rc make_parts(struct server *server, struct err *err)
         &(struct gateway_options){
             .trace = server->trace,
             .engines = server->engines,
+            .workers = server->workers,
             .durability_sync = config->durability == TRACE_SYNC,
             .cache_bytes_max = config->cache_bytes_max,
             .ended = on_call_ended,

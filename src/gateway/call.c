@@ -8,11 +8,12 @@
 #define TO(state) (1u << CALL_##state)
 
 static const unsigned moves[CALL_STATE_COUNT] = {
-    [CALL_NEW] = TO(ENGINE) | TO(ASKING) | TO(WAITING) | TO(REPLAYING) | TO(COMMITTING) | TO(ENDED),
-    [CALL_ENGINE] = TO(ENGINE) | TO(ASKING) | TO(WAITING) | TO(COMMITTING) | TO(ENDED),
-    [CALL_WAITING] = TO(ENGINE) | TO(ASKING) | TO(WAITING) | TO(COMMITTING) | TO(ENDED),
+    [CALL_NEW] = TO(ENGINE) | TO(ASKING) | TO(WAITING) | TO(COUNTING) | TO(REPLAYING) | TO(COMMITTING) | TO(ENDED),
+    [CALL_ENGINE] = TO(ENGINE) | TO(ASKING) | TO(COUNTING) | TO(WAITING) | TO(COMMITTING) | TO(ENDED),
+    [CALL_WAITING] = TO(ENGINE) | TO(ASKING) | TO(COUNTING) | TO(WAITING) | TO(COMMITTING) | TO(ENDED),
     [CALL_ASKING] = TO(ENGINE) | TO(ASKING) | TO(WAITING) | TO(RELAYING) | TO(COMMITTING) | TO(ENDED),
     [CALL_RELAYING] = TO(COMMITTING) | TO(ENDED),
+    [CALL_COUNTING] = TO(COMMITTING) | TO(ENDED),
     [CALL_REPLAYING] = TO(COMMITTING) | TO(ENDED),
     [CALL_COMMITTING] = TO(ENDED),
     [CALL_ENDED] = 0,
@@ -162,6 +163,8 @@ static void estimate(struct call *call, struct usage *usage)
     int64_t most = call->wire.output_tokens_max;
     bool writes = call->request.operation == OPERATION_CHAT || call->request.operation == OPERATION_COMPLETION;
     *usage = (struct usage){.known = true, .estimated = true};
+    if (call->request.operation == OPERATION_COUNT_TOKENS)
+        return;
     usage->tokens[USAGE_INPUT] = call->wire.input_tokens_estimate;
     if (writes)
         usage->tokens[USAGE_OUTPUT] =
@@ -437,6 +440,7 @@ static void conclude(struct call *call)
         attempt_report(call, false);
     call->record.status = status_of(call);
     record_complete(call);
+    count_cancel(call);
     if (call->caching && answered && !call->kept_cut)
         fill_cache(call);
     attempt_abandon(call);

@@ -220,12 +220,9 @@ static enum rc answer_prepare(struct call *call, struct err *err)
     return RC_OK;
 }
 
-/* "/v1/messages" + "/count_tokens": only where the target speaks the door's own format. */
+/* "/v1/messages" + "/count_tokens" */
 static enum rc add_suffix(struct call *call, struct wire_call *wire, struct err *err)
 {
-    if (call->attempt.upstream.format != call->request.format)
-        return err_set(err, ERR_UNSUPPORTED, "the target '%.*s' has no %.*s; name a target of this door's format",
-                       STR_ARG(call->attempt.target->provider->name), STR_ARG(call->request.path_suffix));
     wire->path = arena_concat(call->scope->arena, wire->path, call->request.path_suffix);
     return wire->path.p ? RC_OK : err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
 }
@@ -242,6 +239,10 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
     /* A whole call to an engine would go on after its client has left: it is always asked for a stream. */
     upstream->stream = call->wire.stream ||
                        (is_engine && streams(upstream->format) && !call->request.path_suffix.n);
+    if (call->request.path_suffix.n && upstream->format != call->request.format) {
+        count_begin(call);
+        return;
+    }
     if (call->resolved.route->pass_credential && call->request.credential.n)
         secret = call->request.credential;
 
@@ -329,6 +330,16 @@ static void attempt_begin(struct call *call, const struct target *target, struct
 
 /* ---- which next ---- */
 
+/* Which of the provider's keys to use: -1 when none may be used before *until_ns. */
+static int pick_key(struct call *call, const struct target *target, int64_t *until_ns)
+{
+    int64_t now_ns = loop_now_ns(call->gateway->loop);
+    if (target->provider->key_count > 1)
+        return balance_pick_key(target->provider, &call->gateway->key_turn, now_ns, until_ns);
+    *until_ns = cooldown_until_ns(target->slot);
+    return *until_ns > now_ns ? -1 : 0;
+}
+
 /* Begins a fresh attempt at the target. False: its breaker is open or all its keys cool down; `err` then says when
  * to come again. */
 static bool attempt_admit(struct call *call, const struct target *target, struct str *secret,
@@ -336,9 +347,9 @@ static bool attempt_admit(struct call *call, const struct target *target, struct
 {
     struct attempt *attempt = &call->attempt;
     int64_t now_ns = loop_now_ns(call->gateway->loop), until_ns = 0;
-    int key = balance_pick_key(target->provider, &call->gateway->key_turn, now_ns, &until_ns);
+    int key = pick_key(call, target, &until_ns);
     if (key < 0) {
-        err_set(err, ERR_RATE_LIMIT, "every key of provider '%.*s' is cooling down after refusals",
+        err_set(err, ERR_RATE_LIMIT, "provider '%.*s' told to wait: its rate limit is reached",
                 STR_ARG(target->provider->name));
     } else if (!breaker_admit(target->slot, now_ns)) {
         until_ns = breaker_retry_at_ns(target->slot, now_ns);
@@ -408,11 +419,10 @@ static bool retry_same(struct call *call, enum failure failure, int64_t *wait_ns
     const struct provider *provider = attempt->target->provider;
     int retries = call->resolved.route->retry < 0 ? DEFAULT_RETRY : call->resolved.route->retry;
     int64_t now_ns = loop_now_ns(call->gateway->loop), until_ns, cooling_ns = 0;
-    uint32_t turn = call->gateway->key_turn;
     if (failure == FAILURE_CREDENTIAL || failure == FAILURE_RATE) {
         /* Another key is another try, as many as there are keys; none is waited for longer than is sensible. */
         *wait_ns = 0;
-        bool free_key = balance_pick_key(provider, &turn, now_ns, &until_ns) >= 0;
+        bool free_key = pick_key(call, attempt->target, &until_ns) >= 0;
         if (free_key && call->tries < (int)provider->key_count)
             return true;
         if (failure == FAILURE_CREDENTIAL)
@@ -434,15 +444,18 @@ static bool retry_same(struct call *call, enum failure failure, int64_t *wait_ns
            !(another && *wait_ns > NS_PER_S);
 }
 
+/* Of several keys the one that was refused is left alone for a while. Where there is only one, the target is:
+ * a provider's other models have limits of their own. */
 static void cool_down(struct call *call, enum failure failure)
 {
     const struct attempt *attempt = &call->attempt;
+    bool several = attempt->target->provider->key_count > 1;
     int64_t now_ns = loop_now_ns(call->gateway->loop);
+    int64_t rate_ns = attempt->retry_after_ns ? attempt->retry_after_ns : NS_PER_S;
     if (failure == FAILURE_RATE)
-        cooldown_start(attempt->provider_key_slot, now_ns,
-                       attempt->retry_after_ns ? attempt->retry_after_ns : NS_PER_S);
-    else if (failure == FAILURE_CREDENTIAL)
-        cooldown_start(attempt->provider_key_slot, now_ns, 60 * NS_PER_S);
+        cooldown_start(several ? attempt->provider_key_slot : attempt->target->slot, now_ns, rate_ns);
+    else if (failure == FAILURE_CREDENTIAL && several)
+        cooldown_start(attempt->provider_key_slot, now_ns, REFUSED_KEY_NS);
 }
 
 /* No other attempt: the last error is the answer, in the target's own words where that helps. */

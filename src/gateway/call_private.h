@@ -23,6 +23,7 @@
     STATE(WAITING)   /* for the time of the next attempt */                                        \
     STATE(ASKING)    /* a target was asked; nothing content-bearing has come */                    \
     STATE(RELAYING)  /* content goes to the sink */                                                \
+    STATE(COUNTING)  /* a worker counts the request's tokens */                                    \
     STATE(REPLAYING) /* an answer from the cache goes to the sink */                               \
     STATE(COMMITTING) /* all is there but the last piece, which waits for the record */            \
     STATE(ENDED)
@@ -142,6 +143,7 @@ struct call {
     size_t cached_at;
     struct err *err;          /* why the last attempt failed, or the call; in the arena; NULL: nothing did */
     struct commit *commit;
+    struct count *count;      /* what a worker is busy with for this call */
     struct call_attempt *attempt_lines; /* what record.attempts points to; grows 1, 4, 16 */
     size_t attempt_capacity;
     struct call_record record;
@@ -199,6 +201,11 @@ enum rc request_read(struct call *call, struct err *err) MUST_CHECK;
 /* A multipart request with the target's model in place of the one named. */
 enum rc request_write_multipart(struct call *call, struct str secret, struct wire_call *out,
                                 struct err *err) MUST_CHECK;
+
+/* ---- call_count.c ---- */
+/* Answers count_tokens without asking the target. */
+void count_begin(struct call *call);
+void count_cancel(struct call *call);
 
 /* ---- call_rules.c ---- */
 /* Does the target's `when` hold for this call? */

@@ -271,8 +271,8 @@ static void record_cost(struct call *call)
     struct call_record *record = &call->record;
     for (size_t i = 0; i < USAGE_BUCKET_COUNT; i++)
         record->bucket_price_pico[i] = COST_UNKNOWN;
-    if (call->cached || call->attempts_in_all == 0) {
-        record->cost_pico = 0; /* nothing was asked of anybody */
+    if (call->cached || call->attempts_in_all == 0 || call->request.operation == OPERATION_COUNT_TOKENS) {
+        record->cost_pico = 0; /* nothing was asked of anybody, or what costs nothing */
         return;
     }
     estimate_usage(call);

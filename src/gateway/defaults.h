@@ -10,6 +10,7 @@
 #define RETRY_BACKOFF_NS (250 * NS_PER_MS)      /* doubled each time, with jitter */
 #define RETRY_BACKOFF_NS_MAX (8 * NS_PER_S)
 #define RETRY_AFTER_NS_MAX (30 * NS_PER_S)      /* a longer Retry-After is not waited for */
+#define REFUSED_KEY_NS (60 * NS_PER_S)          /* a provider's key that was refused is not tried again for */
 /* Output tokens reserved for a call that does not say max_tokens. */
 #define DEFAULT_OUTPUT_TOKENS 1024
 /* Whole answers up to this size are sent in one piece, with their cost in a header. */
