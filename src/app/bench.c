@@ -75,10 +75,7 @@ static bool read_pids(struct bench_options *options, const char **list)
 
 /* ---- the report ---- */
 
-static double ms(uint64_t ns)
-{
-    return (double)ns / (double)NS_PER_MS;
-}
+static double ms(uint64_t ns) { return (double)ns / (double)NS_PER_MS; }
 
 static const struct {
     const char *name;
@@ -97,10 +94,7 @@ static void put_histogram(struct json_writer *w, const char *name, const struct 
     json_end_object(w);
 }
 
-static double per(double amount, uint64_t count)
-{
-    return count ? amount / (double)count : 0;
-}
+static double per(double amount, uint64_t count) { return count ? amount / (double)count : 0; }
 
 static int64_t cpu_ns(const struct bench_result *result)
 {
@@ -172,7 +166,8 @@ static void print_text(const struct bench_options *options, const struct bench_r
             printf(", %.2f us an event", per(us, result->events));
         printf(", %.2f cores, %.1f MB resident (at most %.1f)\n",
                (double)cpu_ns(result) / (double)result->measured_ns,
-               (double)result->after.resident_bytes / 1e6, (double)result->resident_bytes_max / 1e6);
+               (double)result->after.resident_bytes / 1e6,
+               (double)result->resident_bytes_max / 1e6);
     }
     if (result->first_error[0])
         printf("first error  %s\n", result->first_error);
@@ -210,8 +205,8 @@ static bool read_request(struct bench_options *options, const struct texts *text
     else if (!get)
         options->body = chat_body(arena, str_from(texts->model), texts->stream, (size_t)bytes);
     options->method = str_from(texts->method ? texts->method : "POST");
-    if (!get && (!options->body.p ||
-                 !add_header(options, STR("content-type"), STR("application/json"))))
+    if (!get &&
+        (!options->body.p || !add_header(options, STR("content-type"), STR("application/json"))))
         return false;
     if (texts->key)
         add_header(options, STR("authorization"), arena_printf(arena, "Bearer %s", texts->key));
@@ -220,8 +215,14 @@ static bool read_request(struct bench_options *options, const struct texts *text
 
 int command_bench(int argc, char **argv)
 {
-    struct texts texts = {.rate = "0", .parallel = "16", .connections = "0", .duration = "10s",
-                          .warmup = "1s", .timeout = "30s", .bytes = "1024", .model = "gpt-mock",
+    struct texts texts = {.rate = "0",
+                          .parallel = "16",
+                          .connections = "0",
+                          .duration = "10s",
+                          .warmup = "1s",
+                          .timeout = "30s",
+                          .bytes = "1024",
+                          .model = "gpt-mock",
                           .key = getenv("CAPSTAN_KEY")};
     const struct option_spec specs[] = {
         {.name = "rate", .value = &texts.rate},

@@ -1,4 +1,5 @@
-/* `capstan bench`: a load generator. See bench.c for the command, bench_load.c for how load is made. */
+/* `capstan bench`: a load generator. See bench.c for the command, bench_load.c for how load is
+ * made. */
 #pragma once
 #include "base/histogram.h"
 #include "http/client.h"
@@ -12,8 +13,8 @@ struct bench_options {
     size_t header_count;
     struct str ca_file;
     bool http2;
-    double rate;            /* requests a second, whatever the answers; 0: closed */
-    int64_t parallel;       /* closed: so many at a time */
+    double rate;      /* requests a second, whatever the answers; 0: closed */
+    int64_t parallel; /* closed: so many at a time */
     int64_t connections_max;
     int64_t warmup_ns, duration_ns, timeout_ns;
     pid_t pids[BENCH_PIDS_MAX]; /* processes whose CPU and memory are measured */
@@ -29,10 +30,11 @@ struct bench_usage {
 enum rc bench_usage_read(const pid_t *pids, size_t count, struct bench_usage *out) MUST_CHECK;
 
 struct bench_result {
-    uint64_t sent, completed, not_2xx, failed, unanswered; /* within the measured time, but sent: all */
+    uint64_t sent, completed, not_2xx, failed,
+        unanswered; /* within the measured time, but sent: all */
     uint64_t events, body_bytes;
     int64_t measured_ns;
-    struct histogram latency_ns;    /* from when the request should have been sent to the last byte */
+    struct histogram latency_ns; /* from when the request should have been sent to the last byte */
     struct histogram first_byte_ns; /* … to the first byte of the answer's body */
     struct bench_usage before, after;
     int64_t resident_bytes_max;

@@ -1,12 +1,13 @@
 /* How the load is made.
  *
- * Open: request number i is due at start + i / rate whatever happened to those before it, and its latency
- * counts from then: a server that stalls is charged for all who would have come meanwhile. A timer
- * descriptor paces, since the loop's own timers have ticks of a millisecond. Closed: a fixed number is
- * under way, each answer sends the next; latency counts from sending.
+ * Open: request number i is due at start + i / rate whatever happened to those before it, and its
+ * latency counts from then: a server that stalls is charged for all who would have come meanwhile.
+ * A timer descriptor paces, since the loop's own timers have ticks of a millisecond. Closed: a
+ * fixed number is under way, each answer sends the next; latency counts from sending.
  *
- * Measured is what completes between the end of the warm-up and the end of the duration; the processes'
- * CPU time is read at both moments. What is still under way then is waited for, and not counted. */
+ * Measured is what completes between the end of the warm-up and the end of the duration; the
+ * processes' CPU time is read at both moments. What is still under way then is waited for, and not
+ * counted. */
 #include "app/bench.h"
 #include "base/clock.h"
 #include "base/slab.h"
@@ -192,8 +193,7 @@ static void read_usage(struct bench *bench, struct bench_usage *out)
 {
     if (bench_usage_read(bench->options->pids, bench->options->pid_count, out) != RC_OK)
         *out = (struct bench_usage){0}; /* the report says that the process is gone */
-    bench->result->resident_bytes_max =
-        MAX(bench->result->resident_bytes_max, out->resident_bytes);
+    bench->result->resident_bytes_max = MAX(bench->result->resident_bytes_max, out->resident_bytes);
 }
 
 static void sample_fire(struct timer *timer)

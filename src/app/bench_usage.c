@@ -1,5 +1,5 @@
-/* What processes have used, from /proc. Nanoseconds of each thread from schedstat, where the kernel keeps
- * it; else clock ticks from stat. */
+/* What processes have used, from /proc. Nanoseconds of each thread from schedstat, where the kernel
+ * keeps it; else clock ticks from stat. */
 #include "app/bench.h"
 #include <dirent.h>
 #include <fcntl.h>
@@ -27,8 +27,8 @@ static int64_t ticks_ns(pid_t pid)
         return 0;
     const char *behind = strrchr(text, ')');
     unsigned long user = 0, system = 0;
-    if (!behind ||
-        sscanf(behind + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+    if (!behind || sscanf(behind + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
+                          &system) != 2)
         return 0;
     return (int64_t)(user + system) * (1000000000 / sysconf(_SC_CLK_TCK));
 }

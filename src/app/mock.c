@@ -103,7 +103,10 @@ static void answer_stats(struct http_request *request)
 static void answer_invalid(struct http_request *request, bool anthropic, int status,
                            const char *message)
 {
-    struct mock_error error = {status, status, "invalid", "invalid_request_error",
+    struct mock_error error = {status,
+                               status,
+                               "invalid",
+                               "invalid_request_error",
                                status == 401 ? "invalid_api_key" : "invalid_value",
                                status == 401 ? "authentication_error" : "invalid_request_error",
                                message};
@@ -147,12 +150,11 @@ static void begin_call(struct mock_server *all, struct http_request *request,
     call->body = yyjson_doc_get_root(doc);
     call->stream = json_get_bool(call->body, "stream", false);
     if (!read_script(all, call, &err)) {
-        answer_invalid(request, format->anthropic, 400, arena_copy(request->arena,
-                       str_from(err.message)).p);
+        answer_invalid(request, format->anthropic, 400,
+                       arena_copy(request->arena, str_from(err.message)).p);
         return;
     }
-    const char *wrong =
-        call->model.n ? format->begin(call) : "you must provide a model parameter";
+    const char *wrong = call->model.n ? format->begin(call) : "you must provide a model parameter";
     if (wrong)
         answer_invalid(request, format->anthropic, 400, wrong);
     else
@@ -325,10 +327,10 @@ int command_mock(int argc, char **argv)
     const char *cert_file = NULL, *key_file = NULL;
     bool settings = false;
     const struct option_spec specs[] = {
-        {.name = "listen", .value = &listen},       {.name = "loops", .value = &loops},
-        {.name = "script", .value = &script},       {.name = "key", .value = &key},
-        {.name = "tls-cert", .value = &cert_file},  {.name = "tls-key", .value = &key_file},
-        {.name = "record", .flag = &all.record},    {.name = "settings", .flag = &settings},
+        {.name = "listen", .value = &listen},      {.name = "loops", .value = &loops},
+        {.name = "script", .value = &script},      {.name = "key", .value = &key},
+        {.name = "tls-cert", .value = &cert_file}, {.name = "tls-key", .value = &key_file},
+        {.name = "record", .flag = &all.record},   {.name = "settings", .flag = &settings},
     };
     if (!command_parse_options("mock", &argc, argv, specs, COUNT_OF(specs)))
         return EXIT_USAGE;

@@ -1,8 +1,8 @@
-/* `capstan mock`: a scripted upstream that speaks OpenAI's chat, completions, responses, embeddings and
- * models, and Anthropic's messages. What it does with a call is said by a script of `name=value` pairs:
- * the command's own options, then the request's `x-mock` header, then what stands behind `?` in the model's
- * name ("gpt-mock?status=429&retry_after=2"), the later overriding the earlier. Nothing is random but
- * `jitter` and `error_rate`, so tests can predict every byte. */
+/* `capstan mock`: a scripted upstream that speaks OpenAI's chat, completions, responses, embeddings
+ * and models, and Anthropic's messages. What it does with a call is said by a script of
+ * `name=value` pairs: the command's own options, then the request's `x-mock` header, then what
+ * stands behind `?` in the model's name ("gpt-mock?status=429&retry_after=2"), the later overriding
+ * the earlier. Nothing is random but `jitter` and `error_rate`, so tests can predict every byte. */
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
@@ -21,7 +21,7 @@
     MOCK_INT(echo, 0, "1: the text is the last message")                                           \
     MOCK_INT(reasoning, 0, "tokens of reasoning before the text")                                  \
     MOCK_INT(cached, 0, "input tokens said to come from a cache")                                  \
-    MOCK_INT(input_tokens, -1, "input tokens said; -1: a quarter of its bytes")                  \
+    MOCK_INT(input_tokens, -1, "input tokens said; -1: a quarter of its bytes")                    \
     MOCK_INT(tools, 0, "calls of the first tool offered; made also where one is required")         \
     MOCK_TEXT(arguments, "their arguments, instead of a sample of the schema")                     \
     MOCK_TEXT(finish, "finish reason, instead of the right one")                                   \
@@ -53,7 +53,8 @@ struct mock_script {
 };
 
 void mock_script_init(struct mock_script *script);
-/* "latency=20ms&status=429" (also separated by ';' or ','; values percent-encoded). Values are copied. */
+/* "latency=20ms&status=429" (also separated by ';' or ','; values percent-encoded). Values are
+ * copied. */
 enum rc mock_script_parse(struct mock_script *script, struct str text, struct arena *arena,
                           struct err *err) MUST_CHECK;
 void mock_script_print_help(void);
@@ -110,8 +111,8 @@ struct mock_call {
 
 /* Makes text, reasoning, tool calls and usage of the call; `last_message` is what echo answers,
  * `tool_name` the tool that may be called, if any. What is wrong, or NULL. */
-const char *mock_call_prepare(struct mock_call *call, struct str last_message,
-                              struct str tool_name, yyjson_val *tool_schema, bool tool_required);
+const char *mock_call_prepare(struct mock_call *call, struct str last_message, struct str tool_name,
+                              yyjson_val *tool_schema, bool tool_required);
 struct str mock_call_reasoning(const struct mock_call *call);
 /* Tokens of what a request says, the same however it is to be answered. */
 uint64_t mock_input_tokens(yyjson_val *body, struct arena *arena);
@@ -120,7 +121,8 @@ struct str mock_sample(yyjson_val *schema, struct arena *arena);
 /* Text of a message's content: a string, or the texts of its parts. */
 struct str mock_content_text(yyjson_val *content, struct arena *arena);
 
-/* Starts an event: "event: NAME" (NULL: none) and "data: "; then the data is written, then the end. */
+/* Starts an event: "event: NAME" (NULL: none) and "data: "; then the data is written, then the end.
+ */
 struct json_writer mock_event_begin(struct buf *out, const char *name);
 void mock_event_end(struct json_writer *w);
 

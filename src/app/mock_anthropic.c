@@ -29,9 +29,8 @@ static yyjson_val *find_tool(yyjson_val *tools, struct str name)
 {
     size_t i, count;
     yyjson_val *tool;
-    yyjson_arr_foreach(tools, i, count, tool)
-        if (name.n == 0 || str_eq(json_get_text(tool, "name"), name))
-            return tool;
+    yyjson_arr_foreach(tools, i, count, tool) if (name.n == 0 || str_eq(json_get_text(tool, "name"),
+                                                                        name)) return tool;
     return NULL;
 }
 
@@ -40,7 +39,7 @@ static size_t block_count(const struct mock_call *call)
     return (call->reasoning_count > 0) + (call->piece_count > 0) + (size_t)call->tool_calls;
 }
 
-static const char * messages_begin(struct mock_call *call)
+static const char *messages_begin(struct mock_call *call)
 {
     yyjson_val *choice = yyjson_obj_get(call->body, "tool_choice");
     struct str type = json_get_text(choice, "type");
@@ -226,7 +225,7 @@ static void block_event(struct mock_call *call, size_t block, size_t step, struc
 {
     enum block_kind kind = block_kind(call, block);
     bool first = step == 0, last = step == delta_count(call, kind) + 1;
-    const char *name = first ? "content_block_start"
+    const char *name = first  ? "content_block_start"
                        : last ? "content_block_stop"
                               : "content_block_delta";
     struct json_writer w = mock_event_begin(out, name);

@@ -1,7 +1,7 @@
 /* A call to the mock: what is answered, when, and what goes wrong on the way.
  *
- * A stream is driven by a timer where events have a delay, else written as far as the client takes it.
- * The call lives in the request's arena and ends with it. */
+ * A stream is driven by a timer where events have a delay, else written as far as the client takes
+ * it. The call lives in the request's arena and ends with it. */
 #include "app/mock.h"
 #include "base/clock.h"
 #include "base/id.h"
@@ -24,9 +24,9 @@ struct mock_stats mock_stats;
 
 /* ---- what is answered ---- */
 
-static const char *const words[] = {"The ",  "quick ", "brown ", "fox ",  "jumps ", "over ",
-                                    "the ",  "lazy ",  "dog, ",  "while ", "seven ", "wizards ",
-                                    "mix ",  "liquid ", "jade ", "tonight. "};
+static const char *const words[] = {"The ", "quick ",  "brown ", "fox ",     "jumps ", "over ",
+                                    "the ", "lazy ",   "dog, ",  "while ",   "seven ", "wizards ",
+                                    "mix ", "liquid ", "jade ",  "tonight. "};
 
 static struct str *make_words(struct arena *arena, size_t count)
 {
@@ -73,8 +73,8 @@ struct str mock_content_text(yyjson_val *content, struct arena *arena)
     struct str text = STR("");
     size_t i, count;
     yyjson_val *part;
-    yyjson_arr_foreach(content, i, count, part)
-        text = arena_concat(arena, text, json_get_text(part, "text"));
+    yyjson_arr_foreach(content, i, count, part) text =
+        arena_concat(arena, text, json_get_text(part, "text"));
     return text;
 }
 
@@ -153,16 +153,15 @@ static bool prepare_text(struct mock_call *call, struct str last_message)
     } else {
         call->piece_count = (size_t)MIN(MAX(script->tokens, 0), TOKENS_MAX);
         call->pieces = make_words(call->arena, call->piece_count);
-        call->text =
-            call->pieces ? join(call->arena, call->pieces, call->piece_count) : STR_EMPTY;
+        call->text = call->pieces ? join(call->arena, call->pieces, call->piece_count) : STR_EMPTY;
     }
     return call->pieces && call->text.p;
 }
 
 uint64_t mock_input_tokens(yyjson_val *body, struct arena *arena)
 {
-    static const char *const names[] = {"messages", "system", "input", "instructions", "prompt",
-                                        "tools"};
+    static const char *const names[] = {"messages",     "system", "input",
+                                        "instructions", "prompt", "tools"};
     uint64_t bytes = 0;
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (yyjson_obj_get(body, names[i]))
@@ -170,8 +169,8 @@ uint64_t mock_input_tokens(yyjson_val *body, struct arena *arena)
     return (bytes + 3) / 4;
 }
 
-const char *mock_call_prepare(struct mock_call *call, struct str last_message,
-                              struct str tool_name, yyjson_val *tool_schema, bool tool_required)
+const char *mock_call_prepare(struct mock_call *call, struct str last_message, struct str tool_name,
+                              yyjson_val *tool_schema, bool tool_required)
 {
     struct mock_script *script = &call->script;
     if (tool_name.n && (script->tools > 0 || tool_required)) {
@@ -190,9 +189,10 @@ const char *mock_call_prepare(struct mock_call *call, struct str last_message,
     call->reasoning_pieces = make_words(call->arena, call->reasoning_count);
     call->input_tokens = script->input_tokens >= 0 ? (uint64_t)script->input_tokens
                                                    : mock_input_tokens(call->body, call->arena);
-    call->output_tokens = ((uint64_t)call->tool_calls * (call->argument_count + 3) +
-                           call->piece_count) * (uint64_t)call->choices +
-                          call->reasoning_count;
+    call->output_tokens =
+        ((uint64_t)call->tool_calls * (call->argument_count + 3) + call->piece_count) *
+            (uint64_t)call->choices +
+        call->reasoning_count;
     return call->reasoning_pieces ? NULL : TOO_LARGE;
 }
 
@@ -215,10 +215,7 @@ struct json_writer mock_event_begin(struct buf *out, const char *name)
     return w;
 }
 
-void mock_event_end(struct json_writer *w)
-{
-    json_append(w, STR("\n\n"));
-}
+void mock_event_end(struct json_writer *w) { json_append(w, STR("\n\n")); }
 
 /* ---- answering ---- */
 
@@ -367,9 +364,9 @@ static void call_answer(struct mock_call *call)
         fails = (int64_t)rand_below(1000) < script->error_rate;
         error = error ? error : mock_error_of(&server);
     }
-    bool goes_wrong = script->fail_first <= 0 ||
-                      mock_is_among_first(script->id.n ? script->id : script->source,
-                                          script->fail_first);
+    bool goes_wrong =
+        script->fail_first <= 0 ||
+        mock_is_among_first(script->id.n ? script->id : script->source, script->fail_first);
     if (goes_wrong && script->hang)
         return;
     if (goes_wrong && script->disconnect) {

@@ -1,5 +1,5 @@
-/* The mock's OpenAI formats: chat completions, completions, embeddings, models. Shapes after OpenAI's
- * published OpenAPI document. */
+/* The mock's OpenAI formats: chat completions, completions, embeddings, models. Shapes after
+ * OpenAI's published OpenAPI document. */
 #include "app/mock.h"
 #include "base/clock.h"
 #include "base/hash.h"
@@ -59,7 +59,7 @@ static yyjson_val *find_tool(yyjson_val *tools, struct str name)
     return NULL;
 }
 
-static const char * chat_begin(struct mock_call *call)
+static const char *chat_begin(struct mock_call *call)
 {
     yyjson_val *messages = yyjson_obj_get(call->body, "messages");
     struct str name = STR_EMPTY;
@@ -75,7 +75,7 @@ static const char * chat_begin(struct mock_call *call)
     yyjson_val *last = yyjson_arr_get_last(messages);
     struct str said = mock_content_text(yyjson_obj_get(last, "content"), call->arena);
     const char *wrong = mock_call_prepare(call, said, json_get_text(tool, "name"),
-                           yyjson_obj_get(tool, "parameters"), required);
+                                          yyjson_obj_get(tool, "parameters"), required);
     if (wrong)
         return wrong;
     size_t body = call->reasoning_count + call->piece_count +
@@ -321,7 +321,7 @@ const struct mock_format MOCK_CHAT = {
 
 /* ---- completions ---- */
 
-static const char * completions_begin(struct mock_call *call)
+static const char *completions_begin(struct mock_call *call)
 {
     call->choices = 1;
     yyjson_val *options = yyjson_obj_get(call->body, "stream_options");

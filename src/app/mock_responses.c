@@ -1,5 +1,6 @@
-/* The mock's OpenAI Responses format, whole and streamed, without stored state. Shapes after OpenAI's
- * published OpenAPI document. An answer is one output item: a message, or function calls. */
+/* The mock's OpenAI Responses format, whole and streamed, without stored state. Shapes after
+ * OpenAI's published OpenAPI document. An answer is one output item: a message, or function calls.
+ */
 #include "app/mock.h"
 #include "text/json.h"
 
@@ -29,10 +30,10 @@ static yyjson_val *find_tool(yyjson_val *tools, struct str name)
 {
     size_t i, count;
     yyjson_val *tool;
-    yyjson_arr_foreach(tools, i, count, tool)
-        if (str_eq(json_get_text(tool, "type"), STR("function")) &&
-            (name.n == 0 || str_eq(json_get_text(tool, "name"), name)))
-            return tool;
+    yyjson_arr_foreach(
+        tools, i, count,
+        tool) if (str_eq(json_get_text(tool, "type"), STR("function")) &&
+                  (name.n == 0 || str_eq(json_get_text(tool, "name"), name))) return tool;
     return NULL;
 }
 
@@ -42,7 +43,7 @@ static size_t item_events(const struct mock_call *call)
     return call->tool_calls ? call->argument_count + 3 : call->piece_count + 5;
 }
 
-static const char * responses_begin(struct mock_call *call)
+static const char *responses_begin(struct mock_call *call)
 {
     yyjson_val *choice = yyjson_obj_get(call->body, "tool_choice");
     bool none = str_eq(json_text(choice), STR("none"));
@@ -51,7 +52,7 @@ static const char * responses_begin(struct mock_call *call)
         none ? NULL : find_tool(yyjson_obj_get(call->body, "tools"), json_get_text(choice, "name"));
     call->choices = 1;
     const char *wrong = mock_call_prepare(call, last_input(call), json_get_text(tool, "name"),
-                           yyjson_obj_get(tool, "parameters"), required);
+                                          yyjson_obj_get(tool, "parameters"), required);
     if (wrong)
         return wrong;
     size_t items = call->tool_calls ? (size_t)call->tool_calls : 1;
@@ -64,8 +65,9 @@ static const char * responses_begin(struct mock_call *call)
 static void put_item_id(struct json_writer *w, struct mock_call *call, const char *name,
                         size_t item)
 {
-    json_put_string(w, name, arena_printf(call->arena, "%s_%s%zu", call->tool_calls ? "fc" : "msg",
-                                          call->id, item));
+    json_put_string(
+        w, name,
+        arena_printf(call->arena, "%s_%s%zu", call->tool_calls ? "fc" : "msg", call->id, item));
 }
 
 static void put_part(struct json_writer *w, struct str text)
@@ -89,8 +91,7 @@ static void put_item(struct json_writer *w, struct mock_call *call, size_t item,
     json_put_text(w, "status", done ? "completed" : "in_progress");
     if (call->tool_calls) {
         json_put_text(w, "type", "function_call");
-        json_put_string(w, "call_id",
-                        arena_printf(call->arena, "call_%.16s%zu", call->id, item));
+        json_put_string(w, "call_id", arena_printf(call->arena, "call_%.16s%zu", call->id, item));
         json_put_string(w, "name", call->tool_name);
         json_put_string(w, "arguments", done ? call->arguments : STR(""));
     } else {
@@ -241,8 +242,8 @@ static void message_step(struct mock_call *call, size_t step, size_t sequence, s
     else if (step == 1)
         part_event(call, "response.content_part.added", sequence, 0, "part", STR(""), out);
     else if (step < pieces + 2)
-        part_event(call, "response.output_text.delta", sequence, 0, "delta",
-                   call->pieces[step - 2], out);
+        part_event(call, "response.output_text.delta", sequence, 0, "delta", call->pieces[step - 2],
+                   out);
     else if (step == pieces + 2)
         part_event(call, "response.output_text.done", sequence, 0, "text", call->text, out);
     else if (step == pieces + 3)

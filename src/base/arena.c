@@ -1,7 +1,8 @@
-/* Bump allocation for requests. Blocks come in a few sizes, each four times the one before: a request
- * that needs little holds little (thousands of open streams each have an arena), and a large one soon
- * has few, large blocks. Freed blocks stay in a small cache of their thread. Under AddressSanitizer
- * there is no cache and allocations are kept apart, so that it sees what it should. */
+/* Bump allocation for requests. Blocks come in a few sizes, each four times the one before: a
+ * request that needs little holds little (thousands of open streams each have an arena), and a
+ * large one soon has few, large blocks. Freed blocks stay in a small cache of their thread. Under
+ * AddressSanitizer there is no cache and allocations are kept apart, so that it sees what it
+ * should. */
 #include "base/arena.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,13 +10,13 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
-#define ARENA_GAP_BYTES 16
+#define ARENA_GAP_BYTES  16
 #define CACHED_BYTES_MAX 0
 #else
 #define ASAN_POISON_MEMORY_REGION(p, n)   ((void)0)
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)0)
-#define ARENA_GAP_BYTES  0
-#define CACHED_BYTES_MAX (512 * 1024) /* per thread and block size */
+#define ARENA_GAP_BYTES                   0
+#define CACHED_BYTES_MAX                  (512 * 1024) /* per thread and block size */
 #endif
 
 #define ARENA_ALIGN 16
@@ -92,10 +93,7 @@ void arena_reset(struct arena *arena)
     arena_init(arena, arena->used_bytes_max);
 }
 
-void arena_fini(struct arena *arena)
-{
-    arena_reset(arena);
-}
+void arena_fini(struct arena *arena) { arena_reset(arena); }
 
 /* The smallest size that fits and is in proportion to what the arena holds already; larger than all
  * sizes: exactly what is asked for. */

@@ -22,7 +22,7 @@ void arena_thread_exit(void);
 /* 16-byte aligned, not cleared; NULL when the cap would be passed: answer 413 or 503. */
 void *arena_alloc(struct arena *arena, size_t n) MUST_CHECK;
 void *arena_calloc(struct arena *arena, size_t n) MUST_CHECK;
-#define ARENA_NEW(arena, type) ((type *)arena_calloc((arena), sizeof(type)))
+#define ARENA_NEW(arena, type)              ((type *)arena_calloc((arena), sizeof(type)))
 #define ARENA_NEW_ARRAY(arena, type, count) ((type *)arena_calloc((arena), sizeof(type) * (count)))
 /* Copies end with a NUL that is not counted; .p is NULL when the cap would be passed. */
 struct str arena_copy(struct arena *arena, struct str s) MUST_CHECK;

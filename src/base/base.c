@@ -1,5 +1,6 @@
-/* Result names, the assertion that stops the process, and memory whose exhaustion does the same. Any
- * thread. What is written here on the way down uses no heap and no lock: either may be what broke. */
+/* Result names, the assertion that stops the process, and memory whose exhaustion does the same.
+ * Any thread. What is written here on the way down uses no heap and no lock: either may be what
+ * broke. */
 #include "base/base.h"
 #include <execinfo.h>
 #include <stdio.h>
@@ -36,10 +37,11 @@ static NORETURN void crash(const char *event, const char *what, const char *file
                            const char *func)
 {
     char report[1024];
-    int n = snprintf(report, sizeof(report),
-                     "{\"level\":\"error\",\"event\":\"%s\",\"what\":\"%.256s\",\"file\":\"%.256s\","
-                     "\"line\":%d,\"function\":\"%.128s\",\"version\":\"" CAPSTAN_VERSION "\"}\n",
-                     event, what, file, line, func);
+    int n =
+        snprintf(report, sizeof(report),
+                 "{\"level\":\"error\",\"event\":\"%s\",\"what\":\"%.256s\",\"file\":\"%.256s\","
+                 "\"line\":%d,\"function\":\"%.128s\",\"version\":\"" CAPSTAN_VERSION "\"}\n",
+                 event, what, file, line, func);
     ssize_t written = n > 0 ? write(STDERR_FILENO, report, (size_t)n) : 0;
     UNUSED(written);
     void *frames[CRASH_FRAMES_MAX];
@@ -64,22 +66,10 @@ static void *or_crash(void *p)
     return p;
 }
 
-void *xmalloc(size_t n)
-{
-    return or_crash(malloc(n ? n : 1));
-}
+void *xmalloc(size_t n) { return or_crash(malloc(n ? n : 1)); }
 
-void *xcalloc(size_t count, size_t n)
-{
-    return or_crash(calloc(count ? count : 1, n ? n : 1));
-}
+void *xcalloc(size_t count, size_t n) { return or_crash(calloc(count ? count : 1, n ? n : 1)); }
 
-void *xrealloc(void *p, size_t n)
-{
-    return or_crash(realloc(p, n ? n : 1));
-}
+void *xrealloc(void *p, size_t n) { return or_crash(realloc(p, n ? n : 1)); }
 
-char *xstrdup(const char *s)
-{
-    return or_crash(strdup(s));
-}
+char *xstrdup(const char *s) { return or_crash(strdup(s)); }

@@ -26,26 +26,27 @@ enum rc {
 
 const char *rc_name(enum rc rc);
 
-#define MUST_CHECK __attribute__((warn_unused_result))
-#define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
-#define NORETURN __attribute__((noreturn))
-#define UNUSED(x) ((void)(x))
-#define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
+#define MUST_CHECK                      __attribute__((warn_unused_result))
+#define PRINTF_LIKE(fmt, args)          __attribute__((format(printf, fmt, args)))
+#define NORETURN                        __attribute__((noreturn))
+#define UNUSED(x)                       ((void)(x))
+#define COUNT_OF(array)                 (sizeof(array) / sizeof((array)[0]))
 #define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
-#define LIKELY(x) __builtin_expect(!!(x), 1)
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
-#define ALIGN_UP(n, a) (((n) + ((a) - 1)) & ~((size_t)(a) - 1))
-#define CACHE_LINE_BYTES 64
+#define MIN(a, b)                       ((a) < (b) ? (a) : (b))
+#define MAX(a, b)                       ((a) > (b) ? (a) : (b))
+#define LIKELY(x)                       __builtin_expect(!!(x), 1)
+#define UNLIKELY(x)                     __builtin_expect(!!(x), 0)
+#define ALIGN_UP(n, a)                  (((n) + ((a) - 1)) & ~((size_t)(a) - 1))
+#define CACHE_LINE_BYTES                64
 
 /* Assertions stay on in release: they state what must be true, and stop the process with the place
  * and the expression where it is not. */
 NORETURN void assert_failed(const char *expression, const char *file, int line, const char *func);
-#define ASSERT(x) (LIKELY(x) ? (void)0 : assert_failed(#x, __FILE__, __LINE__, __func__))
+#define ASSERT(x)     (LIKELY(x) ? (void)0 : assert_failed(#x, __FILE__, __LINE__, __func__))
 #define UNREACHABLE() assert_failed("unreachable", __FILE__, __LINE__, __func__)
 
-/* Run-time type check for objects that pass through a `void *`: the first field is `uint32_t magic`. */
+/* Run-time type check for objects that pass through a `void *`: the first field is `uint32_t
+ * magic`. */
 #define CHECK_MAGIC(object, value) ASSERT((object) != NULL && (object)->magic == (value))
 
 /* Process-lifetime memory. These stop the process when memory is exhausted: use them only for

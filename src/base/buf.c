@@ -1,5 +1,6 @@
-/* A byte queue in one piece of memory. It grows by doubling up to the maximum it was born with; what
- * was consumed at the front is reclaimed by moving the rest only when that is cheaper than growing. */
+/* A byte queue in one piece of memory. It grows by doubling up to the maximum it was born with;
+ * what was consumed at the front is reclaimed by moving the rest only when that is cheaper than
+ * growing. */
 #include "base/buf.h"
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,10 +13,7 @@ static void buf_check(const struct buf *buf)
     ASSERT(buf->start <= buf->end && buf->end <= buf->capacity && buf->capacity <= buf->bytes_max);
 }
 
-void buf_init(struct buf *buf, size_t bytes_max)
-{
-    *buf = (struct buf){.bytes_max = bytes_max};
-}
+void buf_init(struct buf *buf, size_t bytes_max) { *buf = (struct buf){.bytes_max = bytes_max}; }
 
 void buf_fini(struct buf *buf)
 {
@@ -88,10 +86,7 @@ enum rc buf_append(struct buf *buf, struct str s)
     return RC_OK;
 }
 
-enum rc buf_append_char(struct buf *buf, char c)
-{
-    return buf_append(buf, str_make(&c, 1));
-}
+enum rc buf_append_char(struct buf *buf, char c) { return buf_append(buf, str_make(&c, 1)); }
 
 enum rc buf_printf(struct buf *buf, const char *fmt, ...)
 {
@@ -115,10 +110,7 @@ enum rc buf_printf(struct buf *buf, const char *fmt, ...)
     return rc;
 }
 
-void buf_clear(struct buf *buf)
-{
-    buf->start = buf->end = 0;
-}
+void buf_clear(struct buf *buf) { buf->start = buf->end = 0; }
 
 void buf_release(struct buf *buf)
 {

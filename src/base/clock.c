@@ -1,5 +1,5 @@
-/* Clocks and their texts. The kernel's clocks are read through the vDSO, so reading costs some 20 ns;
- * calendar arithmetic is done here (no locale, no time zone database, no locks). Any thread. */
+/* Clocks and their texts. The kernel's clocks are read through the vDSO, so reading costs some 20
+ * ns; calendar arithmetic is done here (no locale, no time zone database, no locks). Any thread. */
 #include "base/clock.h"
 #include <time.h>
 
@@ -39,12 +39,15 @@ void clock_override(int64_t (*wall)(void *), int64_t (*monotonic)(void *), void 
  * Proleptic Gregorian, in eras of 400 years that start on 1 March, so that the leap day comes last:
  * H. Hinnant, "chrono-Compatible Low-Level Date Algorithms". */
 
-#define DAYS_PER_ERA        146097
-#define DAYS_TO_1970        719468 /* from 0000-03-01 */
-#define YEAR_MIN            1678   /* the years whose every day fits int64 nanoseconds */
-#define YEAR_MAX            2261
+#define DAYS_PER_ERA 146097
+#define DAYS_TO_1970 719468 /* from 0000-03-01 */
+#define YEAR_MIN     1678   /* the years whose every day fits int64 nanoseconds */
+#define YEAR_MAX     2261
 
-static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b != 0 && (a % b < 0) != (b < 0)); }
+static int64_t floor_div(int64_t a, int64_t b)
+{
+    return a / b - (a % b != 0 && (a % b < 0) != (b < 0));
+}
 
 static int64_t days_from_civil(int year, int month, int day)
 {
@@ -199,8 +202,8 @@ enum rc clock_parse_iso(struct str s, int64_t *wall_ns)
         if (!take_offset(&s, &offset_s) || s.n > 0)
             return RC_INVALID;
     }
-    int64_t seconds = days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 +
-                      second - offset_s;
+    int64_t seconds =
+        days_from_civil(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - offset_s;
     *wall_ns = seconds * NS_PER_S + fraction_ns;
     return RC_OK;
 }
@@ -212,8 +215,12 @@ static bool take_unit(struct str *s, int64_t *unit_ns)
         int64_t ns;
     } units[] = {
         /* Two letters first, so that "ms" is not taken for minutes. */
-        {STR_INIT("ns"), 1},         {STR_INIT("us"), NS_PER_US},      {STR_INIT("ms"), NS_PER_MS},
-        {STR_INIT("s"), NS_PER_S},   {STR_INIT("m"), 60 * NS_PER_S},   {STR_INIT("h"), 3600 * NS_PER_S},
+        {STR_INIT("ns"), 1},
+        {STR_INIT("us"), NS_PER_US},
+        {STR_INIT("ms"), NS_PER_MS},
+        {STR_INIT("s"), NS_PER_S},
+        {STR_INIT("m"), 60 * NS_PER_S},
+        {STR_INIT("h"), 3600 * NS_PER_S},
         {STR_INIT("d"), NS_PER_DAY},
     };
     for (size_t i = 0; i < COUNT_OF(units); i++) {

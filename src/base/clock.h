@@ -4,15 +4,16 @@
 #pragma once
 #include "base/str.h"
 
-#define NS_PER_US 1000LL
-#define NS_PER_MS 1000000LL
-#define NS_PER_S  1000000000LL
+#define NS_PER_US  1000LL
+#define NS_PER_MS  1000000LL
+#define NS_PER_S   1000000000LL
 #define NS_PER_DAY (86400LL * NS_PER_S)
 
 int64_t clock_wall_ns(void);      /* nanoseconds since 1970, UTC */
 int64_t clock_monotonic_ns(void); /* from an arbitrary start */
 int64_t clock_thread_cpu_ns(void);
-/* For tests and simulation: from now on this process's clocks answer what `fn` says; NULL restores. */
+/* For tests and simulation: from now on this process's clocks answer what `fn` says; NULL restores.
+ */
 void clock_override(int64_t (*wall)(void *), int64_t (*monotonic)(void *), void *arg);
 
 #define CLOCK_ISO_BYTES_MAX 32

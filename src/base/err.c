@@ -21,20 +21,11 @@ static const struct err_row *err_row(enum err_code code)
     return &err_rows[code];
 }
 
-const char *err_code_name(enum err_code code)
-{
-    return err_row(code)->name;
-}
+const char *err_code_name(enum err_code code) { return err_row(code)->name; }
 
-int err_http_status(enum err_code code)
-{
-    return err_row(code)->status;
-}
+int err_http_status(enum err_code code) { return err_row(code)->status; }
 
-const char *err_openai_type(enum err_code code)
-{
-    return err_row(code)->openai_type;
-}
+const char *err_openai_type(enum err_code code) { return err_row(code)->openai_type; }
 
 static enum rc err_rc(enum err_code code)
 {

@@ -4,7 +4,7 @@
 #include "base/str.h"
 
 #define ERR_MESSAGE_BYTES_MAX 512
-#define ERR_FIELD_BYTES_MAX 128
+#define ERR_FIELD_BYTES_MAX   128
 
 enum err_code {
 #define ERR_CODE(name, code, status, type) ERR_##name,

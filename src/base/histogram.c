@@ -1,5 +1,5 @@
-/* Buckets: values below 64 have one each; above, each doubling is cut into 64 equal steps. A value's
- * bucket follows from the position of its highest bit and the six bits behind it. */
+/* Buckets: values below 64 have one each; above, each doubling is cut into 64 equal steps. A
+ * value's bucket follows from the position of its highest bit and the six bits behind it. */
 #include "base/histogram.h"
 #include <string.h>
 

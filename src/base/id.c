@@ -1,13 +1,14 @@
-/* UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, then 12 bits that continue the time to some
- * 244 ns (method 3 of section 6.2), then 62 random bits. Within a thread the 60 bits of time strictly
- * increase, so ids made by one thread sort in the order in which they were made. */
+/* UUIDv7 (RFC 9562, section 5.7): 48 bits of milliseconds, then 12 bits that continue the time to
+ * some 244 ns (method 3 of section 6.2), then 62 random bits. Within a thread the 60 bits of time
+ * strictly increase, so ids made by one thread sort in the order in which they were made. */
 #include "base/id.h"
 #include "base/clock.h"
 #include "base/rand.h"
 
 #define TEXT_BYTES           26 /* 130 bits, of which the first two are zero */
 #define TICKS_PER_MS         4096
-#define CLOCK_BACK_TICKS_MAX (10 * 1000 * TICKS_PER_MS) /* beyond it the clock was set: follow it */
+#define CLOCK_BACK_TICKS_MAX (10 * 1000 * TICKS_PER_MS) /* beyond it the clock was set: follow it  \
+                                                         */
 
 static const char alphabet[] = "0123456789abcdefghjkmnpqrstvwxyz";
 

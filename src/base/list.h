@@ -1,4 +1,5 @@
-/* Intrusive doubly linked list. State is membership: an object is on exactly one list of its kind. */
+/* Intrusive doubly linked list. State is membership: an object is on exactly one list of its kind.
+ */
 #pragma once
 #include "base/base.h"
 
@@ -19,8 +20,14 @@ static inline void list_add_after(struct list *at, struct list *node)
     at->next = node;
 }
 
-static inline void list_push_front(struct list *head, struct list *node) { list_add_after(head, node); }
-static inline void list_push_back(struct list *head, struct list *node) { list_add_after(head->prev, node); }
+static inline void list_push_front(struct list *head, struct list *node)
+{
+    list_add_after(head, node);
+}
+static inline void list_push_back(struct list *head, struct list *node)
+{
+    list_add_after(head->prev, node);
+}
 
 static inline void list_remove(struct list *node)
 {

@@ -1,6 +1,6 @@
-/* JSON lines on standard error. A line is built on the stack and leaves in one write of at most 4096
- * bytes, which pipes take whole: lines of different threads and processes never mix, and no lock is
- * needed. A value that does not fit is cut, and the line then says "cut":true. */
+/* JSON lines on standard error. A line is built on the stack and leaves in one write of at most
+ * 4096 bytes, which pipes take whole: lines of different threads and processes never mix, and no
+ * lock is needed. A value that does not fit is cut, and the line then says "cut":true. */
 #include "base/log.h"
 #include "base/clock.h"
 #include "base/utf8.h"
@@ -21,10 +21,7 @@ void log_set_level(enum log_level level)
     atomic_store_explicit(&log_level, (int)level, memory_order_relaxed);
 }
 
-void log_set_fd(int fd)
-{
-    atomic_store_explicit(&log_fd, fd, memory_order_relaxed);
-}
+void log_set_fd(int fd) { atomic_store_explicit(&log_fd, fd, memory_order_relaxed); }
 
 struct line {
     char text[LOG_LINE_BYTES_MAX];
@@ -50,10 +47,7 @@ static bool line_add(struct line *line, const char *p, size_t n)
     return true;
 }
 
-static bool line_add_z(struct line *line, const char *z)
-{
-    return line_add(line, z, strlen(z));
-}
+static bool line_add_z(struct line *line, const char *z) { return line_add(line, z, strlen(z)); }
 
 static bool line_add_character(struct line *line, struct str at, size_t length)
 {

@@ -17,13 +17,15 @@ struct log_field {
     double f;
 };
 
-#define LOG_STR(key, value)  ((struct log_field){.name = (key), .type = LOG_FIELD_STR, .s = (value)})
-#define LOG_Z(key, value)    LOG_STR(key, str_from(value))
-#define LOG_I64(key, value)  ((struct log_field){.name = (key), .type = LOG_FIELD_I64, .i = (value)})
-#define LOG_F64(key, value)  ((struct log_field){.name = (key), .type = LOG_FIELD_F64, .f = (value)})
-#define LOG_BOOL(key, value) ((struct log_field){.name = (key), .type = LOG_FIELD_BOOL, .i = (value)})
+#define LOG_STR(key, value) ((struct log_field){.name = (key), .type = LOG_FIELD_STR, .s = (value)})
+#define LOG_Z(key, value)   LOG_STR(key, str_from(value))
+#define LOG_I64(key, value) ((struct log_field){.name = (key), .type = LOG_FIELD_I64, .i = (value)})
+#define LOG_F64(key, value) ((struct log_field){.name = (key), .type = LOG_FIELD_F64, .f = (value)})
+#define LOG_BOOL(key, value)                                                                       \
+    ((struct log_field){.name = (key), .type = LOG_FIELD_BOOL, .i = (value)})
 
 void log_event_fields(enum log_level level, const char *event, const struct log_field *fields);
 /* log_event(LOG_INFO, "server_started", LOG_Z("address", a), LOG_I64("loops", n)); */
 #define log_event(level, event, ...)                                                               \
-    log_event_fields((level), (event), (struct log_field[]){__VA_ARGS__ __VA_OPT__(,) {.name = NULL}})
+    log_event_fields((level), (event),                                                             \
+                     (struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){.name = NULL}})

@@ -1,14 +1,11 @@
-/* Open addressing with linear probing, at most three quarters full. Removal closes the gap by moving
- * later entries of the same run back, so there are no tombstones and lookups stay short. */
+/* Open addressing with linear probing, at most three quarters full. Removal closes the gap by
+ * moving later entries of the same run back, so there are no tombstones and lookups stay short. */
 #include "base/map.h"
 #include <stdlib.h>
 
 #define MAP_SLOTS_MIN 8
 
-void map_init(struct map *map)
-{
-    *map = (struct map){0};
-}
+void map_init(struct map *map) { *map = (struct map){0}; }
 
 void map_fini(struct map *map)
 {
@@ -34,7 +31,7 @@ static void map_resize(struct map *map, size_t capacity)
     struct map old = *map;
     map->slots = xcalloc(capacity, sizeof(*map->slots));
     map->capacity = capacity;
-    MAP_FOR_EACH(slot, &old)
+    MAP_FOR_EACH (slot, &old)
         *map_find(map, slot->key, slot->hash) = *slot;
     free(old.slots);
 }

@@ -1,5 +1,5 @@
-/* xoshiro256** (Blackman and Vigna, 2018) per thread, seeded from the kernel at first use. Secrets do
- * not come from it. */
+/* xoshiro256** (Blackman and Vigna, 2018) per thread, seeded from the kernel at first use. Secrets
+ * do not come from it. */
 #include "base/rand.h"
 #include <errno.h>
 #include <sys/random.h>

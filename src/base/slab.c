@@ -1,5 +1,5 @@
-/* Objects of one size, recycled through a free list. Under AddressSanitizer every object goes back to
- * the system at once, so that a use after slab_give is seen. */
+/* Objects of one size, recycled through a free list. Under AddressSanitizer every object goes back
+ * to the system at once, so that a use after slab_give is seen. */
 #include "base/slab.h"
 #include <stdlib.h>
 #include <string.h>

@@ -12,6 +12,6 @@ struct slab {
 };
 
 void slab_init(struct slab *slab, size_t object_bytes, size_t count_max);
-void slab_fini(struct slab *slab); /* every object must have been given back */
+void slab_fini(struct slab *slab);             /* every object must have been given back */
 void *slab_take(struct slab *slab) MUST_CHECK; /* cleared; NULL at the bound */
 void slab_give(struct slab *slab, void *object);

@@ -6,10 +6,7 @@
 #include <sys/random.h>
 #include <xxhash.h>
 
-static char ascii_lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
-}
+static char ascii_lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c; }
 
 bool str_eq_nocase(struct str a, struct str b)
 {
@@ -77,10 +74,7 @@ struct str str_slice(struct str s, size_t from, size_t to)
     return s.p ? str_make(s.p + from, to - from) : STR_EMPTY;
 }
 
-static bool is_space(char c)
-{
-    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
+static bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
 struct str str_trim(struct str s)
 {
@@ -194,10 +188,8 @@ static uint64_t hash_seed;
 __attribute__((constructor)) static void hash_seed_init(void)
 {
     if (getrandom(&hash_seed, sizeof(hash_seed), GRND_NONBLOCK) != sizeof(hash_seed))
-        hash_seed = (uint64_t)(uintptr_t)&hash_seed; /* at boot, before entropy: the address varies */
+        hash_seed =
+            (uint64_t)(uintptr_t)&hash_seed; /* at boot, before entropy: the address varies */
 }
 
-uint64_t str_hash(struct str s)
-{
-    return XXH3_64bits_withSeed(s.p, s.n, hash_seed);
-}
+uint64_t str_hash(struct str s) { return XXH3_64bits_withSeed(s.p, s.n, hash_seed); }

@@ -8,9 +8,9 @@ struct str {
     size_t n;
 };
 
-#define STR(literal) ((struct str){(literal), sizeof(literal) - 1})
+#define STR(literal)      ((struct str){(literal), sizeof(literal) - 1})
 #define STR_INIT(literal) {(literal), sizeof(literal) - 1} /* for static initialisers */
-#define STR_EMPTY ((struct str){NULL, 0})
+#define STR_EMPTY         ((struct str){NULL, 0})
 /* For printf: "%.*s", STR_ARG(s) */
 #define STR_ARG(s) (int)(s).n, (s).p
 
@@ -19,10 +19,7 @@ static inline struct str str_make(const void *p, size_t n)
     return (struct str){(const char *)p, n};
 }
 
-static inline struct str str_from(const char *z)
-{
-    return (struct str){z, z ? strlen(z) : 0};
-}
+static inline struct str str_from(const char *z) { return (struct str){z, z ? strlen(z) : 0}; }
 
 static inline bool str_eq(struct str a, struct str b)
 {
@@ -44,7 +41,8 @@ struct str str_slice(struct str s, size_t from, size_t to);
 struct str str_trim(struct str s); /* spaces, tabs, CR, LF at both ends */
 /* Cuts the part before the next `separator` off `*rest`; false when nothing is left. */
 bool str_split(struct str *rest, char separator, struct str *part);
-/* Whole-text numbers: RC_INVALID for anything else than digits (sign, fraction), RC_LIMIT on overflow. */
+/* Whole-text numbers: RC_INVALID for anything else than digits (sign, fraction), RC_LIMIT on
+ * overflow. */
 enum rc str_to_u64(struct str s, uint64_t *out) MUST_CHECK;
 enum rc str_to_i64(struct str s, int64_t *out) MUST_CHECK;
 enum rc str_to_double(struct str s, double *out) MUST_CHECK;

@@ -1,5 +1,5 @@
-/* UTF-8 as the Unicode standard's table 3-7 defines it: shortest form, no surrogates, at most U+10FFFF.
- * ASCII, the usual case, is skipped eight bytes at a time. */
+/* UTF-8 as the Unicode standard's table 3-7 defines it: shortest form, no surrogates, at most
+ * U+10FFFF. ASCII, the usual case, is skipped eight bytes at a time. */
 #include "base/utf8.h"
 
 #define HIGH_BITS 0x8080808080808080ull
@@ -26,8 +26,8 @@ size_t utf8_next(struct str s, uint32_t *codepoint)
     }
     if (p[0] >= 0xf0 && p[0] <= 0xf4 && s.n >= 4 && continues(p[1]) && continues(p[2]) &&
         continues(p[3])) {
-        uint32_t c = (p[0] & 0x07u) << 18 | (p[1] & 0x3fu) << 12 | (p[2] & 0x3fu) << 6 |
-                     (p[3] & 0x3fu);
+        uint32_t c =
+            (p[0] & 0x07u) << 18 | (p[1] & 0x3fu) << 12 | (p[2] & 0x3fu) << 6 | (p[3] & 0x3fu);
         *codepoint = c;
         return c >= 0x10000 && c <= 0x10ffff ? 4 : 0;
     }

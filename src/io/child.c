@@ -1,11 +1,11 @@
 /* Children of the server: started, read, measured and ended.
  *
  * fork and exec with nothing inherited: environment given, signals reset, standard streams ours,
- * everything above closed, own process group. The end is learned from a pidfd, and told only after the
- * output was read to its end or half a second has passed (a grandchild may hold the pipe open).
+ * everything above closed, own process group. The end is learned from a pidfd, and told only after
+ * the output was read to its end or half a second has passed (a grandchild may hold the pipe open).
  *
- * PDEATHSIG is bound to the *thread* that forked: children must be started on threads that live as long
- * as the server. The loops' threads do. */
+ * PDEATHSIG is bound to the *thread* that forked: children must be started on threads that live as
+ * long as the server. The loops' threads do. */
 #include "io/child.h"
 #include "base/clock.h"
 #include "io/loop_private.h"
@@ -19,10 +19,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LINE_BYTES_MAX       4096
-#define RESIDENT_POLL_NS     NS_PER_S
-#define OUTPUT_LINGER_NS     (500 * NS_PER_MS)
-#define READS_PER_TURN       16
+#define LINE_BYTES_MAX   4096
+#define RESIDENT_POLL_NS NS_PER_S
+#define OUTPUT_LINGER_NS (500 * NS_PER_MS)
+#define READS_PER_TURN   16
 
 struct child_pipe {
     struct watch watch;
@@ -48,10 +48,7 @@ struct child {
     struct dead dead;
 };
 
-static void child_free(struct dead *dead)
-{
-    free(CONTAINER_OF(dead, struct child, dead));
-}
+static void child_free(struct dead *dead) { free(CONTAINER_OF(dead, struct child, dead)); }
 
 static void pipe_close(struct child_pipe *pipe)
 {
@@ -210,8 +207,8 @@ void child_end(struct child *child, int64_t grace_ns)
 
 struct spawn {
     const struct child_options *options;
-    int streams[3];  /* the child's ends */
-    int failure[2];  /* closes at exec; else carries errno */
+    int streams[3]; /* the child's ends */
+    int failure[2]; /* closes at exec; else carries errno */
     pid_t parent;
 };
 
@@ -254,7 +251,8 @@ static void close_all(const int *fds, size_t count)
             close(fds[i]);
 }
 
-/* Forks and waits for exec, which takes microseconds; 0 or the errno of what failed in the child. */
+/* Forks and waits for exec, which takes microseconds; 0 or the errno of what failed in the child.
+ */
 static int spawn_fork(struct spawn *spawn, pid_t *pid)
 {
     if (pipe2(spawn->failure, O_CLOEXEC) != 0)
@@ -343,17 +341,8 @@ struct child *child_start(struct loop *loop, const struct child_options *options
     return child;
 }
 
-pid_t child_pid(const struct child *child)
-{
-    return child->pid;
-}
+pid_t child_pid(const struct child *child) { return child->pid; }
 
-int64_t child_resident_bytes(const struct child *child)
-{
-    return child->resident_bytes;
-}
+int64_t child_resident_bytes(const struct child *child) { return child->resident_bytes; }
 
-int child_stdin(const struct child *child)
-{
-    return child->stdin_fd;
-}
+int child_stdin(const struct child *child) { return child->stdin_fd; }

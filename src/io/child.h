@@ -1,5 +1,5 @@
-/* A child process supervised by a loop: cleared environment, own process group, output line by line,
- * resident memory, end by TERM then KILL. Restarting is the owner's policy. */
+/* A child process supervised by a loop: cleared environment, own process group, output line by
+ * line, resident memory, end by TERM then KILL. Restarting is the owner's policy. */
 #pragma once
 #include "base/err.h"
 #include "io/loop.h"
@@ -12,12 +12,14 @@ struct child_options {
     const char *const *envp; /* the whole environment: nothing is inherited */
     const char *directory;   /* NULL: inherit */
     const struct confinement *confinement;
-    bool stdin_pipe;         /* else /dev/null */
-    int64_t resident_bytes_max; /* 0: none; polled once a second, passed: killed with a clear reason */
+    bool stdin_pipe; /* else /dev/null */
+    int64_t
+        resident_bytes_max; /* 0: none; polled once a second, passed: killed with a clear reason */
 };
 
 struct child_owner {
-    void (*line)(void *owner, struct child *child, bool is_stderr, struct str line); /* without LF, ≤ 4 KB */
+    void (*line)(void *owner, struct child *child, bool is_stderr,
+                 struct str line); /* without LF, ≤ 4 KB */
     /* Exit status or signal as waitpid tells; the child is freed when this returns. */
     void (*ended)(void *owner, struct child *child, int status, const char *reason);
 };
@@ -26,6 +28,6 @@ struct child *child_start(struct loop *loop, const struct child_options *options
                           const struct child_owner *calls, void *owner, struct err *err);
 pid_t child_pid(const struct child *child);
 int64_t child_resident_bytes(const struct child *child); /* as last polled */
-int child_stdin(const struct child *child); /* non-blocking; -1 without stdin_pipe */
+int child_stdin(const struct child *child);              /* non-blocking; -1 without stdin_pipe */
 /* TERM now, KILL after `grace_ns`; `ended` comes later. */
 void child_end(struct child *child, int64_t grace_ns);

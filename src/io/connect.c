@@ -1,15 +1,15 @@
 /* Connecting: look the name up, try its addresses, shake hands.
  *
- * Addresses are tried in the resolver's order, families taking turns, each 250 ms after the one before
- * or at once when that failed, and the first that answers wins (RFC 8305). One deadline covers it all.
- * `done` is called exactly once and never from inside stream_connect: what fails at once is told by a
- * deferred task. */
+ * Addresses are tried in the resolver's order, families taking turns, each 250 ms after the one
+ * before or at once when that failed, and the first that answers wins (RFC 8305). One deadline
+ * covers it all. `done` is called exactly once and never from inside stream_connect: what fails at
+ * once is told by a deferred task. */
 #include "base/clock.h"
 #include "io/stream_private.h"
 #include "io/tls.h"
 #include <stdlib.h>
 
-#define ATTEMPTS_MAX      8
+#define ATTEMPTS_MAX       8
 #define ATTEMPT_STAGGER_NS (250 * NS_PER_MS)
 
 struct connecting {
@@ -67,7 +67,8 @@ static void connecting_finish(struct task *task)
     connecting_end(CONTAINER_OF(task, struct connecting, finish), NULL);
 }
 
-/* With the reason in connecting->err. Not called from within a callback of ours: always deferred. */
+/* With the reason in connecting->err. Not called from within a callback of ours: always deferred.
+ */
 static void connecting_fail(struct connecting *connecting)
 {
     if (connecting->finish_posted)
@@ -241,15 +242,14 @@ static void find_endpoints(struct connecting *connecting)
     } else if (endpoint_from_literal(address->host, address->port, &endpoint)) {
         resolved(connecting, &endpoint, 1, NULL);
     } else {
-        connecting->lookup = connecting->loop->ops->resolve(
-            connecting->loop, address->host, address->port, resolved, connecting);
+        connecting->lookup = connecting->loop->ops->resolve(connecting->loop, address->host,
+                                                            address->port, resolved, connecting);
     }
 }
 
-static struct connecting *connecting_new(struct loop *loop, const struct connect_options *options,
-                                         void (*done)(void *arg, struct stream *stream,
-                                                      const struct err *err),
-                                         void *arg)
+static struct connecting *
+connecting_new(struct loop *loop, const struct connect_options *options,
+               void (*done)(void *arg, struct stream *stream, const struct err *err), void *arg)
 {
     struct str host = options->address.host, name = options->tls_server_name;
     struct connecting *connecting = xcalloc(1, sizeof(*connecting) + host.n + name.n);
@@ -275,20 +275,18 @@ static struct connecting *connecting_new(struct loop *loop, const struct connect
     return connecting;
 }
 
-struct connecting *stream_connect(struct loop *loop, const struct connect_options *options,
-                                  void (*done)(void *arg, struct stream *stream,
-                                               const struct err *err),
-                                  void *arg)
+struct connecting *
+stream_connect(struct loop *loop, const struct connect_options *options,
+               void (*done)(void *arg, struct stream *stream, const struct err *err), void *arg)
 {
     struct connecting *connecting = connecting_new(loop, options, done, arg);
     find_endpoints(connecting);
     return connecting;
 }
 
-struct connecting *stream_start_tls(struct stream *stream, const struct connect_options *options,
-                                    void (*done)(void *arg, struct stream *stream,
-                                                 const struct err *err),
-                                    void *arg)
+struct connecting *
+stream_start_tls(struct stream *stream, const struct connect_options *options,
+                 void (*done)(void *arg, struct stream *stream, const struct err *err), void *arg)
 {
     ASSERT(options->tls != NULL);
     struct connecting *connecting = connecting_new(stream->loop, options, done, arg);

@@ -1,12 +1,13 @@
 /* Names to addresses: c-ares on the loop, with a cache in front. One resolver a loop.
  *
- * A name asked for by many is asked once. What was found is kept for its time to live, within bounds;
- * a name in use is asked again in the background shortly before that, so that no call waits for it. When
- * asking again fails, the old answer serves for a while: an upstream whose address we know should not
- * become unreachable because its name server is.
+ * A name asked for by many is asked once. What was found is kept for its time to live, within
+ * bounds; a name in use is asked again in the background shortly before that, so that no call waits
+ * for it. When asking again fails, the old answer serves for a while: an upstream whose address we
+ * know should not become unreachable because its name server is.
  *
- * Entries are found by name in a table and kept in order of use; the least recently used goes when the
- * table is full. A lookup's callback is always a task of its own, never called from inside a lookup. */
+ * Entries are found by name in a table and kept in order of use; the least recently used goes when
+ * the table is full. A lookup's callback is always a task of its own, never called from inside a
+ * lookup. */
 #include "base/clock.h"
 #include "base/map.h"
 #include "io/epoll.h"
@@ -20,7 +21,7 @@
 #define ENTRY_ENDPOINTS_MAX 16
 #define KNOWN_NS_MIN        (5 * NS_PER_S)
 #define KNOWN_NS_MAX        (300 * NS_PER_S)
-#define UNKNOWN_NS          (2 * NS_PER_S)   /* a failure is kept this long */
+#define UNKNOWN_NS          (2 * NS_PER_S)    /* a failure is kept this long */
 #define STALE_NS_MAX        (1800 * NS_PER_S) /* an old answer serves this long when asking fails */
 #define ASK_TIMEOUT_MS      2000
 #define ASK_TRIES           3
@@ -28,16 +29,16 @@
 struct entry {
     struct list node; /* of resolver->entries */
     struct resolver *resolver;
-    struct list waiting;  /* lookups */
-    size_t telling;       /* lookups whose task is on its way */
+    struct list waiting; /* lookups */
+    size_t telling;      /* lookups whose task is on its way */
     bool asking;
-    int64_t refresh_ns;   /* from then on it is asked again when used */
-    int64_t expires_ns;   /* 0: nothing known yet */
-    int64_t stale_ns;     /* the endpoints may serve until then */
+    int64_t refresh_ns; /* from then on it is asked again when used */
+    int64_t expires_ns; /* 0: nothing known yet */
+    int64_t stale_ns;   /* the endpoints may serve until then */
     size_t count;
     struct endpoint endpoints[ENTRY_ENDPOINTS_MAX]; /* without port */
-    struct err err;       /* why there are none */
-    struct str name;      /* lower case, without trailing dot */
+    struct err err;                                 /* why there are none */
+    struct str name;                                /* lower case, without trailing dot */
     char name_bytes[];
 };
 
@@ -64,9 +65,9 @@ struct resolver {
     size_t asking;
     struct timer timer;
     struct list sockets;
-    struct map names; /* to entries */
+    struct map names;    /* to entries */
     struct list entries; /* most recently used first */
-    char servers[64]; /* instead of the system's, for tests */
+    char servers[64];    /* instead of the system's, for tests */
 };
 
 /* ---- c-ares on the loop ---- */
@@ -102,7 +103,7 @@ static void socket_state(void *arg, ares_socket_t fd, int readable, int writable
 {
     struct resolver *resolver = arg;
     struct dns_socket *socket = NULL;
-    LIST_FOR_EACH(each, &resolver->sockets, struct dns_socket, node)
+    LIST_FOR_EACH (each, &resolver->sockets, struct dns_socket, node)
         if (each->watch.fd == fd)
             socket = each;
     unsigned events = (readable ? LOOP_READ : 0u) | (writable ? LOOP_WRITE : 0u);
@@ -123,10 +124,7 @@ static void socket_state(void *arg, ares_socket_t fd, int readable, int writable
     }
 }
 
-static void library_init(void)
-{
-    ares_library_init(ARES_LIB_INIT_ALL);
-}
+static void library_init(void) { ares_library_init(ARES_LIB_INIT_ALL); }
 
 static bool resolver_open(struct resolver *resolver)
 {
@@ -335,7 +333,8 @@ static struct resolver *resolver_of(struct loop *loop)
     return loop->resolver;
 }
 
-/* One form for each name; a name that cannot be one becomes the empty name, which is never found. */
+/* One form for each name; a name that cannot be one becomes the empty name, which is never found.
+ */
 static struct str normal_name(struct str host, char out[NAME_BYTES_MAX])
 {
     if (host.n && host.p[host.n - 1] == '.')
@@ -402,7 +401,7 @@ void resolver_free(struct resolver *resolver)
         ares_destroy(resolver->channel); /* answers what is asked, and closes the sockets */
     resolver->open = false;
     timer_stop(&resolver->timer);
-    LIST_FOR_EACH_SAFE(entry, &resolver->entries, struct entry, node) {
+    LIST_FOR_EACH_SAFE (entry, &resolver->entries, struct entry, node) {
         ASSERT(!entry_in_use(entry));
         entry_free(entry);
     }

@@ -100,22 +100,34 @@ static bool in_prefixes(const uint8_t *address, const struct prefix *prefixes, s
 static bool v4_is_public(const uint8_t address[4])
 {
     static const struct prefix special[] = {
-        {{0}, 8},          {{10}, 8},          {{100, 64}, 10},   {{127}, 8},
-        {{169, 254}, 16},  {{172, 16}, 12},    {{192, 0, 0}, 24}, {{192, 0, 2}, 24},
-        {{192, 88, 99}, 24}, {{192, 168}, 16}, {{198, 18}, 15},   {{198, 51, 100}, 24},
-        {{203, 0, 113}, 24}, {{224}, 4},       {{240}, 4},
+        {{0}, 8},
+        {{10}, 8},
+        {{100, 64}, 10},
+        {{127}, 8},
+        {{169, 254}, 16},
+        {{172, 16}, 12},
+        {{192, 0, 0}, 24},
+        {{192, 0, 2}, 24},
+        {{192, 88, 99}, 24},
+        {{192, 168}, 16},
+        {{198, 18}, 15},
+        {{198, 51, 100}, 24},
+        {{203, 0, 113}, 24},
+        {{224}, 4},
+        {{240}, 4},
     };
     return !in_prefixes(address, special, COUNT_OF(special));
 }
 
-/* Source: IANA IPv6 Special-Purpose Address Registry. Only 2000::/3 is handed out as global unicast. */
+/* Source: IANA IPv6 Special-Purpose Address Registry. Only 2000::/3 is handed out as global
+ * unicast. */
 static bool v6_is_public(const uint8_t address[16])
 {
     static const struct prefix global[] = {{{0x20}, 3}};
     static const struct prefix special[] = {
-        {{0x20, 0x01, 0x00}, 23},           /* protocol assignments, Teredo, benchmarking, ORCHID */
-        {{0x20, 0x01, 0x0d, 0xb8}, 32},     /* documentation */
-        {{0x3f, 0xff, 0x00}, 20},           /* documentation */
+        {{0x20, 0x01, 0x00}, 23},       /* protocol assignments, Teredo, benchmarking, ORCHID */
+        {{0x20, 0x01, 0x0d, 0xb8}, 32}, /* documentation */
+        {{0x3f, 0xff, 0x00}, 20},       /* documentation */
     };
     static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
     static const struct prefix nat64[] = {{{0x00, 0x64, 0xff, 0x9b}, 32}};
@@ -144,7 +156,8 @@ size_t endpoint_host_text(const struct endpoint *endpoint, char out[ENDPOINT_TEX
     int family = endpoint->any.sa_family;
     if (family == AF_INET6) {
         address = &endpoint->v6.sin6_addr;
-        if (memcmp(address, mapped, sizeof(mapped)) == 0) { /* an IPv4 peer of a dual-stack socket */
+        if (memcmp(address, mapped, sizeof(mapped)) ==
+            0) { /* an IPv4 peer of a dual-stack socket */
             family = AF_INET;
             address = (const uint8_t *)address + sizeof(mapped);
         }

@@ -25,8 +25,8 @@ enum rc endpoint_from_path(struct str path, struct endpoint *out) MUST_CHECK;
 void endpoint_set_port(struct endpoint *endpoint, uint16_t port);
 uint16_t endpoint_port(const struct endpoint *endpoint);
 /* Globally reachable, as far as the address alone can tell (IANA special-purpose registries): not
- * loopback, private, link-local, shared, multicast, documentation or reserved, whether written as IPv4,
- * IPv6, or IPv4 inside IPv6. Unix sockets are not public. */
+ * loopback, private, link-local, shared, multicast, documentation or reserved, whether written as
+ * IPv4, IPv6, or IPv4 inside IPv6. Unix sockets are not public. */
 bool endpoint_is_public(const struct endpoint *endpoint);
 /* "203.0.113.7" or "unix": without port. Returns the length. */
 size_t endpoint_host_text(const struct endpoint *endpoint, char out[ENDPOINT_TEXT_BYTES_MAX]);

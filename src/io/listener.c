@@ -1,5 +1,5 @@
-/* Listeners: accepted peers become streams, through a TLS handshake where one is asked for. Handshakes
- * are bounded in number and time, so that silent peers cost little. */
+/* Listeners: accepted peers become streams, through a TLS handshake where one is asked for.
+ * Handshakes are bounded in number and time, so that silent peers cost little. */
 #include "base/clock.h"
 #include "io/stream_private.h"
 #include "io/tls.h"
@@ -66,10 +66,7 @@ void listener_take(struct listener *listener, struct stream *stream)
     timer_start(listener->loop, &handshake->timeout, HANDSHAKE_TIMEOUT_NS);
 }
 
-static void listener_free(struct dead *dead)
-{
-    free(CONTAINER_OF(dead, struct listener, dead));
-}
+static void listener_free(struct dead *dead) { free(CONTAINER_OF(dead, struct listener, dead)); }
 
 static struct listener *listener_make(struct loop *loop, struct tls_context *tls,
                                       void (*accepted)(void *arg, struct stream *stream), void *arg)
@@ -117,10 +114,7 @@ struct listener *listener_from_fd(struct loop *loop, int fd, struct tls_context 
     return NULL;
 }
 
-int listener_fd(const struct listener *listener)
-{
-    return listener->fd;
-}
+int listener_fd(const struct listener *listener) { return listener->fd; }
 
 uint16_t listener_port(const struct listener *listener)
 {
@@ -140,7 +134,7 @@ void listener_pause(struct listener *listener, bool paused)
 
 void listener_close(struct listener *listener)
 {
-    LIST_FOR_EACH_SAFE(handshake, &listener->handshakes, struct handshake, node) {
+    LIST_FOR_EACH_SAFE (handshake, &listener->handshakes, struct handshake, node) {
         stream_close(handshake->stream);
         handshake_free(handshake);
     }

@@ -3,10 +3,11 @@
  * A turn: wait; read the clock; hooks; events; timers; posted tasks; deferred tasks; free the dead.
  * Events come before timers, so that an answer that arrives together with its deadline counts.
  *
- * Posting from another thread costs one compare-and-swap; the system call that wakes the loop is made
- * only by the first who posts after it went to sleep. `awake` and `posted` are the two sides of that
- * agreement: the poster writes `posted` and then reads `awake`, the loop writes `awake` and then reads
- * `posted`, both in sequentially consistent order, so at least one of them sees the other. */
+ * Posting from another thread costs one compare-and-swap; the system call that wakes the loop is
+ * made only by the first who posts after it went to sleep. `awake` and `posted` are the two sides
+ * of that agreement: the poster writes `posted` and then reads `awake`, the loop writes `awake` and
+ * then reads `posted`, both in sequentially consistent order, so at least one of them sees the
+ * other. */
 #include "base/clock.h"
 #include "base/arena.h"
 #include "io/loop_private.h"
@@ -16,15 +17,9 @@
 
 static _Thread_local struct loop *current;
 
-struct loop *loop_current(void)
-{
-    return current;
-}
+struct loop *loop_current(void) { return current; }
 
-void loop_set_current(struct loop *loop)
-{
-    current = loop;
-}
+void loop_set_current(struct loop *loop) { current = loop; }
 
 void loop_init(struct loop *loop, const struct loop_ops *ops, int index, int64_t now_ns)
 {
@@ -63,25 +58,13 @@ void loop_free(struct loop *loop)
     loop->ops->free(loop);
 }
 
-int loop_index(const struct loop *loop)
-{
-    return loop->index;
-}
+int loop_index(const struct loop *loop) { return loop->index; }
 
-int64_t loop_now_ns(const struct loop *loop)
-{
-    return loop->now_ns;
-}
+int64_t loop_now_ns(const struct loop *loop) { return loop->now_ns; }
 
-int64_t loop_wall_ns(const struct loop *loop)
-{
-    return loop->wall_ns;
-}
+int64_t loop_wall_ns(const struct loop *loop) { return loop->wall_ns; }
 
-void loop_bury(struct loop *loop, struct dead *dead)
-{
-    list_push_back(&loop->dead, &dead->node);
-}
+void loop_bury(struct loop *loop, struct dead *dead) { list_push_back(&loop->dead, &dead->node); }
 
 /* ---- timers ---- */
 
@@ -240,7 +223,4 @@ void loop_watch_change(struct loop *loop, struct watch *watch, unsigned events)
     loop->ops->watch_change(loop, watch, events);
 }
 
-void loop_unwatch(struct loop *loop, struct watch *watch)
-{
-    loop->ops->unwatch(loop, watch);
-}
+void loop_unwatch(struct loop *loop, struct watch *watch) { loop->ops->unwatch(loop, watch); }

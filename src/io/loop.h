@@ -9,11 +9,11 @@
 struct loop;
 
 /* ---- life ---- */
-struct loop *loop_new(int index);          /* epoll; index counts from 0 */
-void loop_free(struct loop *loop);         /* nothing may be open on it any more */
-void loop_run(struct loop *loop);          /* until loop_stop; sets loop_current() */
-void loop_stop(struct loop *loop);         /* any thread */
-struct loop *loop_current(void);           /* of this thread, or NULL */
+struct loop *loop_new(int index);  /* epoll; index counts from 0 */
+void loop_free(struct loop *loop); /* nothing may be open on it any more */
+void loop_run(struct loop *loop);  /* until loop_stop; sets loop_current() */
+void loop_stop(struct loop *loop); /* any thread */
+struct loop *loop_current(void);   /* of this thread, or NULL */
 int loop_index(const struct loop *loop);
 
 /* ---- time: read once a turn ---- */

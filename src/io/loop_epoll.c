@@ -1,10 +1,10 @@
 /* The loop over epoll(7).
  *
- * A socket is registered once, edge-triggered, for reading, writing and hang-up, and its readiness is
- * kept in flags (socket.c): a request on a kept connection costs no epoll_ctl. Descriptors watched for
- * others (pipes, c-ares) are level-triggered and few. The wake-up is an eventfd registered
- * edge-triggered, which therefore need not be read. Waiting has the precision of the clock
- * (epoll_pwait2), with milliseconds where the kernel lacks it. */
+ * A socket is registered once, edge-triggered, for reading, writing and hang-up, and its readiness
+ * is kept in flags (socket.c): a request on a kept connection costs no epoll_ctl. Descriptors
+ * watched for others (pipes, c-ares) are level-triggered and few. The wake-up is an eventfd
+ * registered edge-triggered, which therefore need not be read. Waiting has the precision of the
+ * clock (epoll_pwait2), with milliseconds where the kernel lacks it. */
 #include "base/clock.h"
 #include "io/epoll.h"
 #include <errno.h>
@@ -38,8 +38,8 @@ static void epoll_loop_wait(struct loop *loop, int64_t until_ns)
 {
     struct epoll_loop *epoll = EPOLL_LOOP(loop);
     int n = -1;
-    int64_t now_ns = until_ns <= loop->now_ns || until_ns == INT64_MAX ? loop->now_ns
-                                                                       : clock_monotonic_ns();
+    int64_t now_ns =
+        until_ns <= loop->now_ns || until_ns == INT64_MAX ? loop->now_ns : clock_monotonic_ns();
     if (until_ns > now_ns && until_ns != INT64_MAX && !epoll->no_pwait2) {
         struct timespec timeout = {.tv_sec = (until_ns - now_ns) / NS_PER_S,
                                    .tv_nsec = (until_ns - now_ns) % NS_PER_S};

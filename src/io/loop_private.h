@@ -19,8 +19,8 @@ typedef void resolved_fn(void *arg, const struct endpoint *endpoints, size_t cou
                          const struct err *err);
 
 struct loop_ops {
-    /* Waits for events at most until `until_ns` (INT64_MAX: for ever; <= now: does not wait), then sets
-     * the loop's clocks. */
+    /* Waits for events at most until `until_ns` (INT64_MAX: for ever; <= now: does not wait), then
+     * sets the loop's clocks. */
     void (*wait)(struct loop *loop, int64_t until_ns);
     /* Hands out the events found by wait. */
     void (*dispatch)(struct loop *loop);
@@ -31,7 +31,8 @@ struct loop_ops {
     void (*watch_change)(struct loop *loop, struct watch *watch, unsigned events);
     void (*unwatch)(struct loop *loop, struct watch *watch);
 
-    /* Begins to connect. The stream becomes writable or closed when it is decided: dial_result tells. */
+    /* Begins to connect. The stream becomes writable or closed when it is decided: dial_result
+     * tells. */
     struct stream *(*dial)(struct loop *loop, const struct endpoint *to, struct err *err);
     enum rc (*dial_result)(struct stream *stream, struct err *err);
     /* Fills listener->fd or what the loop needs instead, and listener->port. */
@@ -42,7 +43,8 @@ struct loop_ops {
     struct lookup *(*resolve)(struct loop *loop, struct str host, uint16_t port, resolved_fn *done,
                               void *arg);
     void (*resolve_cancel)(struct lookup *lookup);
-    /* Order among timers that are due in the same turn: left as it is by epoll, shuffled in simulation. */
+    /* Order among timers that are due in the same turn: left as it is by epoll, shuffled in
+     * simulation. */
     void (*order_timers)(struct loop *loop, struct list *expired);
 };
 
@@ -58,10 +60,10 @@ struct loop {
         void *arg;
     } hooks[LOOP_TURN_HOOKS_MAX];
     size_t hook_count;
-    struct slab streams;          /* plain ones */
-    struct resolver *resolver;    /* made on first use */
-    struct tls_scratch *tls;      /* made on first use */
-    struct {                      /* written by the loop only, read by any thread */
+    struct slab streams;       /* plain ones */
+    struct resolver *resolver; /* made on first use */
+    struct tls_scratch *tls;   /* made on first use */
+    struct {                   /* written by the loop only, read by any thread */
         _Atomic uint64_t turns, events, timers_fired, tasks_run;
         _Atomic int64_t busy_ns, turn_ns_max;
     } stats;

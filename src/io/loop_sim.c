@@ -1,9 +1,9 @@
 /* The simulated loop.
  *
- * A connection is two ends; each holds the bytes on their way to it. Bytes are written into the peer's
- * end at once but can be read only after an event announced them, and events take a random time: that
- * gives latency, coalescing and overtaking between connections. An end has at most one event on its
- * way, a mask with a due time; when it comes, parts of the mask may be put off again.
+ * A connection is two ends; each holds the bytes on their way to it. Bytes are written into the
+ * peer's end at once but can be read only after an event announced them, and events take a random
+ * time: that gives latency, coalescing and overtaking between connections. An end has at most one
+ * event on its way, a mask with a due time; when it comes, parts of the mask may be put off again.
  *
  * A turn takes all events that are due, in random order, and hands timers out in random order too:
  * whoever relies on an order that the interface does not promise is found out. */
@@ -37,8 +37,8 @@ struct sim_end_point { /* one end of a connection */
     bool fin_sent, fin_visible; /* the peer writes no more */
     bool shut;                  /* we write no more */
     bool reset, refused;
-    struct endpoint to;         /* dialled */
-    struct listener *listener;  /* not yet accepted */
+    struct endpoint to;        /* dialled */
+    struct listener *listener; /* not yet accepted */
     char text[ENDPOINT_TEXT_BYTES_MAX];
     struct dead dead;
 };
@@ -80,20 +80,11 @@ static uint64_t sim_random(struct sim *sim)
     return z ^ (z >> 31);
 }
 
-static uint64_t below(struct sim *sim, uint64_t n)
-{
-    return n ? sim_random(sim) % n : 0;
-}
+static uint64_t below(struct sim *sim, uint64_t n) { return n ? sim_random(sim) % n : 0; }
 
-static bool chance(struct sim *sim, unsigned percent)
-{
-    return below(sim, 100) < percent;
-}
+static bool chance(struct sim *sim, unsigned percent) { return below(sim, 100) < percent; }
 
-uint64_t loop_sim_below(struct loop *loop, uint64_t n)
-{
-    return below(SIM(loop), n);
-}
+uint64_t loop_sim_below(struct loop *loop, uint64_t n) { return below(SIM(loop), n); }
 
 static int64_t sim_latency(struct sim *sim)
 {
@@ -143,7 +134,6 @@ static void end_reset(struct sim_end_point *end)
     end->reset = true;
     end_schedule(end, EVENT_READABLE | EVENT_WRITABLE | EVENT_CLOSED);
 }
-
 
 /* ---- the stream ---- */
 
@@ -314,7 +304,7 @@ static void end_connect(struct sim_end_point *end)
 {
     struct sim *sim = SIM(end->base.loop);
     struct sim_listener *found = NULL;
-    LIST_FOR_EACH(listener, &sim->listeners, struct sim_listener, node)
+    LIST_FOR_EACH (listener, &sim->listeners, struct sim_listener, node)
         if (same_endpoint(&listener->at, &end->to))
             found = listener;
     if (found == NULL || chance(sim, sim->faults.refuse_percent)) {
@@ -346,8 +336,7 @@ static void name_endpoint(struct str host, uint16_t port, struct endpoint *out)
     out->v4.sin_addr.s_addr |= htonl(hash & 0x7fffffu);
 }
 
-static enum rc sim_listen(struct listener *listener, const struct address *address,
-                          struct err *err)
+static enum rc sim_listen(struct listener *listener, const struct address *address, struct err *err)
 {
     struct sim *sim = SIM(listener->loop);
     ASSERT(address != NULL); /* no descriptors here */
@@ -360,7 +349,7 @@ static enum rc sim_listen(struct listener *listener, const struct address *addre
         name_endpoint(address->host, listener->port, &own->at);
     }
     own->listener = listener;
-    LIST_FOR_EACH(other, &sim->listeners, struct sim_listener, node)
+    LIST_FOR_EACH (other, &sim->listeners, struct sim_listener, node)
         if (same_endpoint(&other->at, &own->at)) {
             free(own);
             return err_set(err, ERR_CONFLICT, "somebody listens there already");
@@ -380,10 +369,10 @@ static void sim_listen_close(struct listener *listener)
 {
     struct sim *sim = SIM(listener->loop);
     struct sim_listener *own = listener->impl;
-    LIST_FOR_EACH_SAFE(end, &sim->pending, struct sim_end_point, node)
+    LIST_FOR_EACH_SAFE (end, &sim->pending, struct sim_end_point, node)
         if (end->listener == listener)
             stream_close(&end->base);
-    LIST_FOR_EACH_SAFE(end, &sim->batch, struct sim_end_point, node)
+    LIST_FOR_EACH_SAFE (end, &sim->batch, struct sim_end_point, node)
         if (end->listener == listener)
             stream_close(&end->base);
     list_remove(&own->node);
@@ -409,8 +398,7 @@ static struct lookup *sim_resolve(struct loop *loop, struct str host, uint16_t p
     struct lookup *lookup = xcalloc(1, sizeof(*lookup));
     lookup->done = done;
     lookup->arg = arg;
-    lookup->fails =
-        str_ends(host, STR(".invalid")) || chance(sim, sim->faults.lookup_fail_percent);
+    lookup->fails = str_ends(host, STR(".invalid")) || chance(sim, sim->faults.lookup_fail_percent);
     name_endpoint(host, port, &lookup->found);
     timer_init(&lookup->timer, lookup_fire);
     timer_start(loop, &lookup->timer, sim_latency(sim));
@@ -428,7 +416,7 @@ static void sim_resolve_cancel(struct lookup *lookup)
 static int64_t next_event_ns(const struct sim *sim)
 {
     int64_t next_ns = INT64_MAX;
-    LIST_FOR_EACH(end, &sim->pending, struct sim_end_point, node)
+    LIST_FOR_EACH (end, &sim->pending, struct sim_end_point, node)
         next_ns = MIN(next_ns, end->due_ns);
     return next_ns;
 }
@@ -446,7 +434,7 @@ static void sim_wait(struct loop *loop, int64_t until_ns)
     int64_t next_ns = MIN(until_ns, next_event_ns(sim));
     if (next_ns > loop->now_ns && next_ns != INT64_MAX)
         sim_set_time(sim, next_ns + (chance(sim, 10) ? (int64_t)below(sim, 3 * NS_PER_MS) : 0));
-    LIST_FOR_EACH_SAFE(end, &sim->pending, struct sim_end_point, node)
+    LIST_FOR_EACH_SAFE (end, &sim->pending, struct sim_end_point, node)
         if (end->due_ns <= loop->now_ns) {
             list_remove(&end->node);
             list_push_back(&sim->batch, &end->node);
@@ -517,10 +505,7 @@ static void sim_order_timers(struct loop *loop, struct list *expired)
     shuffle(SIM(loop), expired);
 }
 
-static void sim_wake(struct loop *loop)
-{
-    UNUSED(loop); /* one thread: it is awake */
-}
+static void sim_wake(struct loop *loop) { UNUSED(loop); /* one thread: it is awake */ }
 
 static enum rc sim_watch(struct loop *loop, struct watch *watch, unsigned events)
 {
@@ -529,20 +514,14 @@ static enum rc sim_watch(struct loop *loop, struct watch *watch, unsigned events
 
 /* ---- life ---- */
 
-static int64_t sim_monotonic(void *arg)
-{
-    return ((struct sim *)arg)->base.now_ns;
-}
+static int64_t sim_monotonic(void *arg) { return ((struct sim *)arg)->base.now_ns; }
 
-static int64_t sim_wall(void *arg)
-{
-    return ((struct sim *)arg)->base.wall_ns;
-}
+static int64_t sim_wall(void *arg) { return ((struct sim *)arg)->base.wall_ns; }
 
 static void sim_loop_free(struct loop *loop)
 {
     struct sim *sim = SIM(loop);
-    LIST_FOR_EACH_SAFE(end, &sim->pending, struct sim_end_point, node)
+    LIST_FOR_EACH_SAFE (end, &sim->pending, struct sim_end_point, node)
         if (end->listener)
             stream_close(&end->base);
     tls_scratch_free(loop->tls);

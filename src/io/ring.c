@@ -1,9 +1,9 @@
 /* A bounded queue after Dmitry Vyukov's: every slot carries the turn in which it may be written or
  * read, so producers contend only for a position and the consumer for nothing.
  *
- * Sleeping is an agreement like the loop's (loop.c): the consumer announces it and looks once more; a
- * producer publishes its item and then looks for the announcement. Only who takes the announcement back
- * makes the system call. */
+ * Sleeping is an agreement like the loop's (loop.c): the consumer announces it and looks once more;
+ * a producer publishes its item and then looks for the announcement. Only who takes the
+ * announcement back makes the system call. */
 #include "io/ring.h"
 #include "base/clock.h"
 #include <errno.h>

@@ -1,4 +1,5 @@
-/* A bounded queue of pointers, many producers, one consumer, without locks on the producer's side. */
+/* A bounded queue of pointers, many producers, one consumer, without locks on the producer's side.
+ */
 #pragma once
 #include "base/base.h"
 

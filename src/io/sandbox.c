@@ -25,10 +25,8 @@ static int apply(const struct confinement *confinement)
         int resource;
         int64_t max;
     } limits[] = {
-        {RLIMIT_CPU, confinement->cpu_s_max},
-        {RLIMIT_AS, confinement->address_bytes_max},
-        {RLIMIT_FSIZE, confinement->file_bytes_max},
-        {RLIMIT_NOFILE, confinement->open_files_max},
+        {RLIMIT_CPU, confinement->cpu_s_max},        {RLIMIT_AS, confinement->address_bytes_max},
+        {RLIMIT_FSIZE, confinement->file_bytes_max}, {RLIMIT_NOFILE, confinement->open_files_max},
         {RLIMIT_NPROC, confinement->processes_max},
     };
     for (size_t i = 0; i < COUNT_OF(limits); i++) {

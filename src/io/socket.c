@@ -1,9 +1,10 @@
 /* Streams over TCP and Unix sockets on the epoll loop.
  *
- * Readiness is remembered in flags, set by events and cleared by what a call told: EAGAIN, or a short
- * transfer, which epoll(7) allows to be taken for it. So after a request was read in one piece the next
- * stream_read answers RC_AGAIN without a system call. The exception is the end of the stream: once a
- * hang-up was reported no further edge will come for it, so reading then goes on until it says so. */
+ * Readiness is remembered in flags, set by events and cleared by what a call told: EAGAIN, or a
+ * short transfer, which epoll(7) allows to be taken for it. So after a request was read in one
+ * piece the next stream_read answers RC_AGAIN without a system call. The exception is the end of
+ * the stream: once a hang-up was reported no further edge will come for it, so reading then goes on
+ * until it says so. */
 #include "io/epoll.h"
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -97,10 +98,7 @@ static enum rc socket_write(struct stream *stream, const struct iovec *parts, in
     return RC_OK;
 }
 
-static void socket_shutdown(struct stream *stream)
-{
-    shutdown(SOCKET(stream)->fd, SHUT_WR);
-}
+static void socket_shutdown(struct stream *stream) { shutdown(SOCKET(stream)->fd, SHUT_WR); }
 
 static void socket_free(struct dead *dead)
 {

@@ -1,5 +1,5 @@
-/* Listening sockets on the epoll loop. Level-triggered: what a turn leaves is told again in the next, so
- * a flood of connections cannot starve those that are open. */
+/* Listening sockets on the epoll loop. Level-triggered: what a turn leaves is told again in the
+ * next, so a flood of connections cannot starve those that are open. */
 #include "base/clock.h"
 #include "io/epoll.h"
 #include <errno.h>
@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LISTEN_BACKLOG         4096
-#define ACCEPTS_PER_TURN       64
-#define OUT_OF_FILES_PAUSE_NS  (100 * NS_PER_MS)
+#define LISTEN_BACKLOG        4096
+#define ACCEPTS_PER_TURN      64
+#define OUT_OF_FILES_PAUSE_NS (100 * NS_PER_MS)
 
 struct listen_source {
     struct source source;
@@ -103,7 +103,8 @@ static int bound_socket(const struct endpoint *at, bool share_port)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int));
         if (share_port)
             setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &(int){1}, sizeof(int));
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int)); /* accepted ones inherit */
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1},
+                   sizeof(int)); /* accepted ones inherit */
     }
     if (at->any.sa_family == AF_INET6) { /* "::" serves both families, an address its own */
         int only = !IN6_IS_ADDR_UNSPECIFIED(&at->v6.sin6_addr);
@@ -117,8 +118,8 @@ static int bound_socket(const struct endpoint *at, bool share_port)
     return -1;
 }
 
-/* Sharing a port among loops (SO_REUSEPORT) would also let a second server of the same user share it
- * unnoticed. So the first loop tries the port alone before. */
+/* Sharing a port among loops (SO_REUSEPORT) would also let a second server of the same user share
+ * it unnoticed. So the first loop tries the port alone before. */
 static int listening_socket(const struct endpoint *at, bool first_loop)
 {
     bool fixed_port = at->any.sa_family != AF_UNIX && endpoint_port(at) != 0;

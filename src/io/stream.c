@@ -21,10 +21,7 @@ enum rc stream_write(struct stream *stream, const struct iovec *parts, int count
     return stream->ops->write(stream, parts, count, n);
 }
 
-void stream_shutdown(struct stream *stream)
-{
-    stream->ops->shutdown(stream);
-}
+void stream_shutdown(struct stream *stream) { stream->ops->shutdown(stream); }
 
 void stream_close(struct stream *stream)
 {
@@ -32,22 +29,13 @@ void stream_close(struct stream *stream)
     stream->ops->close(stream);
 }
 
-bool stream_peer_gone(struct stream *stream)
-{
-    return stream->hung_up;
-}
+bool stream_peer_gone(struct stream *stream) { return stream->hung_up; }
 
 struct str stream_alpn(const struct stream *stream)
 {
     return stream->ops->alpn ? stream->ops->alpn(stream) : STR_EMPTY;
 }
 
-struct str stream_peer_text(const struct stream *stream)
-{
-    return stream->ops->peer_text(stream);
-}
+struct str stream_peer_text(const struct stream *stream) { return stream->ops->peer_text(stream); }
 
-struct loop *stream_loop(const struct stream *stream)
-{
-    return stream->loop;
-}
+struct loop *stream_loop(const struct stream *stream) { return stream->loop; }

@@ -19,7 +19,7 @@ struct stream {
     void *owner;
     bool readable; /* reading may give something: no RC_AGAIN since the last event */
     bool writable;
-    bool hung_up;  /* the peer has shut down, closed or reset: told by an event, or read */
+    bool hung_up; /* the peer has shut down, closed or reset: told by an event, or read */
 };
 
 /* Tells the owner, who may close the stream; `events` is not 0. */
@@ -29,8 +29,8 @@ static inline void stream_tell(struct stream *stream, unsigned events)
         stream->calls->ready(stream->owner, stream, events);
 }
 
-/* TLS over `transport`, which it owns from now on. `done` comes exactly once, later, unless the stream
- * is closed before; with err set the stream is closed after it returns. */
+/* TLS over `transport`, which it owns from now on. `done` comes exactly once, later, unless the
+ * stream is closed before; with err set the stream is closed after it returns. */
 struct tls_start {
     struct tls_context *context;
     struct str server_name; /* client: SNI and certificate check; valid during the call only */

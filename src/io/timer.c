@@ -1,6 +1,6 @@
-/* The timer wheel. A timer stands at the level of the highest six-bit digit in which its tick differs
- * from the wheel's, in the slot of that digit; so all slots in use lie ahead of the wheel's own digit,
- * and when the wheel reaches the first tick of a slot, its timers move down. */
+/* The timer wheel. A timer stands at the level of the highest six-bit digit in which its tick
+ * differs from the wheel's, in the slot of that digit; so all slots in use lie ahead of the wheel's
+ * own digit, and when the wheel reaches the first tick of a slot, its timers move down. */
 #include "io/timer_wheel.h"
 
 #define DIGIT_BITS 6
@@ -12,15 +12,9 @@ void timer_init(struct timer *timer, void (*fire)(struct timer *timer))
     list_init(&timer->node);
 }
 
-void timer_stop(struct timer *timer)
-{
-    list_remove(&timer->node);
-}
+void timer_stop(struct timer *timer) { list_remove(&timer->node); }
 
-bool timer_armed(const struct timer *timer)
-{
-    return !list_detached(&timer->node);
-}
+bool timer_armed(const struct timer *timer) { return !list_detached(&timer->node); }
 
 void timer_wheel_init(struct timer_wheel *wheel, int64_t now_ns)
 {
@@ -47,8 +41,8 @@ void timer_wheel_add(struct timer_wheel *wheel, struct timer *timer)
     wheel->occupied[level] |= 1ull << slot;
 }
 
-/* The tick at which the first occupied slot ahead begins; lower levels always come earlier. Slots that
- * turn out empty (their timers were stopped) are forgotten here. */
+/* The tick at which the first occupied slot ahead begins; lower levels always come earlier. Slots
+ * that turn out empty (their timers were stopped) are forgotten here. */
 static bool next_slot(struct timer_wheel *wheel, int *level, size_t *slot, uint64_t *tick)
 {
     for (*level = 0; *level < WHEEL_LEVELS; (*level)++) {

@@ -1,6 +1,6 @@
-/* A hierarchical timer wheel with ticks of one millisecond: seven levels of 64 slots reach 139 years.
- * Starting and stopping a timer is a list operation; a timer moves down at most once a level on its
- * way. Time is given in, so that a simulated loop can drive it. */
+/* A hierarchical timer wheel with ticks of one millisecond: seven levels of 64 slots reach 139
+ * years. Starting and stopping a timer is a list operation; a timer moves down at most once a level
+ * on its way. Time is given in, so that a simulated loop can drive it. */
 #pragma once
 #include "base/list.h"
 #include "io/loop.h"
@@ -9,8 +9,8 @@
 #define WHEEL_TICK_NS 1000000LL
 
 struct timer_wheel {
-    uint64_t tick;                    /* the last one handled */
-    uint64_t occupied[WHEEL_LEVELS];  /* a set bit: the slot may hold timers */
+    uint64_t tick;                   /* the last one handled */
+    uint64_t occupied[WHEEL_LEVELS]; /* a set bit: the slot may hold timers */
     struct list slots[WHEEL_LEVELS][64];
 };
 

@@ -78,7 +78,7 @@ void tls_unref(struct tls_context *tls)
 {
     if (tls == NULL || atomic_fetch_sub_explicit(&tls->refs, 1, memory_order_acq_rel) > 1)
         return;
-    MAP_FOR_EACH(slot, &tls->peers) {
+    MAP_FOR_EACH (slot, &tls->peers) {
         struct tls_peer *peer = slot->value;
         SSL_SESSION_free(peer->session);
         free(peer);
@@ -137,8 +137,9 @@ struct tls_context *tls_server_new(struct str cert_file, struct str key_file, st
     char path[4096];
     ERR_clear_error();
     if (!path_z(cert_file, path) || SSL_CTX_use_certificate_chain_file(tls->ctx, path) != 1) {
-        err_set_field(err, ERR_BAD_FIELD, "cert_file", "cannot read a certificate from \"%.*s\": %s",
-                      STR_ARG(cert_file), openssl_reason());
+        err_set_field(err, ERR_BAD_FIELD, "cert_file",
+                      "cannot read a certificate from \"%.*s\": %s", STR_ARG(cert_file),
+                      openssl_reason());
         tls_unref(tls);
         return NULL;
     }

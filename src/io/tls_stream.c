@@ -1,14 +1,15 @@
 /* TLS over a stream of any kind.
  *
- * OpenSSL reads and writes through a BIO of ours. Reading takes as much ciphertext as there is, in one
- * system call, into a buffer that all TLS streams of a loop share; what the SSL did not use when
- * control goes back to the owner is kept aside in memory of the stream. Writing collects records in a
- * shared buffer and sends them in one call; what the transport did not take is kept aside likewise, so a
- * write that was accepted never has to be repeated. An idle stream therefore holds no buffers at all.
- * A stream that is closed while bytes are kept aside lingers, unknown to its owner, until they are out.
+ * OpenSSL reads and writes through a BIO of ours. Reading takes as much ciphertext as there is, in
+ * one system call, into a buffer that all TLS streams of a loop share; what the SSL did not use
+ * when control goes back to the owner is kept aside in memory of the stream. Writing collects
+ * records in a shared buffer and sends them in one call; what the transport did not take is kept
+ * aside likewise, so a write that was accepted never has to be repeated. An idle stream therefore
+ * holds no buffers at all. A stream that is closed while bytes are kept aside lingers, unknown to
+ * its owner, until they are out.
  *
- * "Enter" and "leave" bracket each use of the SSL: between them the shared buffers are this stream's.
- * The owner is never called in between. */
+ * "Enter" and "leave" bracket each use of the SSL: between them the shared buffers are this
+ * stream's. The owner is never called in between. */
 #include "base/buf.h"
 #include "base/clock.h"
 #include "io/tls_private.h"
@@ -55,10 +56,7 @@ struct tls_stream {
 };
 #define TLS(stream) CONTAINER_OF(stream, struct tls_stream, base)
 
-static struct tls_scratch *scratch_of(const struct tls_stream *tls)
-{
-    return tls->base.loop->tls;
-}
+static struct tls_scratch *scratch_of(const struct tls_stream *tls) { return tls->base.loop->tls; }
 
 /* ---- between OpenSSL and the transport ---- */
 
@@ -80,8 +78,7 @@ static int bio_read(BIO *bio, char *out, int n_max)
         return (int)take(out, (size_t)n_max, tls->in.p, &tls->in.at, &tls->in.n);
     if (scratch->in_n == 0) {
         scratch->in_at = 0;
-        enum rc rc =
-            stream_read(tls->transport, scratch->in, sizeof(scratch->in), &scratch->in_n);
+        enum rc rc = stream_read(tls->transport, scratch->in, sizeof(scratch->in), &scratch->in_n);
         if (rc == RC_END)
             return 0;
         if (rc == RC_AGAIN)
@@ -202,10 +199,7 @@ static void tls_leave(struct tls_stream *tls)
 
 /* ---- telling the owner later ---- */
 
-static void tls_free(struct dead *dead)
-{
-    free(CONTAINER_OF(dead, struct tls_stream, dead));
-}
+static void tls_free(struct dead *dead) { free(CONTAINER_OF(dead, struct tls_stream, dead)); }
 
 static void tls_kick(struct task *task);
 
@@ -254,8 +248,8 @@ static void describe_failure(struct tls_stream *tls, int ssl_error, struct err *
     long verified = SSL_get_verify_result(tls->ssl);
     const char *reason = ERR_reason_error_string(ERR_peek_error());
     if (tls->context->server == false && verified != X509_V_OK)
-        err_set(err, ERR_UPSTREAM, "the certificate of %s is refused: %s", name ? name : "the server",
-                X509_verify_cert_error_string(verified));
+        err_set(err, ERR_UPSTREAM, "the certificate of %s is refused: %s",
+                name ? name : "the server", X509_verify_cert_error_string(verified));
     else if (ssl_error == SSL_ERROR_SSL && reason)
         err_set(err, ERR_UPSTREAM, "TLS handshake with %s failed: %s", name ? name : "the peer",
                 reason);
@@ -364,8 +358,8 @@ static enum rc tls_read(struct stream *stream, void *p, size_t n_max, size_t *n)
     return *n ? RC_OK : read_error(tls, ssl_error);
 }
 
-/* The next bytes to seal: in place when they are in one piece, else joined. Small parts make one record,
- * not one each. */
+/* The next bytes to seal: in place when they are in one piece, else joined. Small parts make one
+ * record, not one each. */
 static struct str next_plain(struct tls_scratch *scratch, const struct iovec *parts, int count,
                              size_t skip)
 {
@@ -549,7 +543,8 @@ struct stream *tls_stream_new(struct stream *transport, const struct tls_start *
             ok = start_client(tls, start);
     }
     if (!ok) {
-        err_set(err, ERR_UPSTREAM, "cannot start TLS with \"%.*s\": not a usable name, or no memory",
+        err_set(err, ERR_UPSTREAM,
+                "cannot start TLS with \"%.*s\": not a usable name, or no memory",
                 STR_ARG(start->server_name));
         SSL_free(ssl);
         BIO_free(bio);

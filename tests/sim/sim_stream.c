@@ -1,7 +1,7 @@
-/* Streams on a bad network: clients send a pattern, end their side, and must get the same back and then
- * the end, over plain streams and TLS. Where connections are lost, each must still end, with an error,
- * and without a wrong byte. Shows that the simulated loop keeps the interface's promises, and that TLS
- * over it does. */
+/* Streams on a bad network: clients send a pattern, end their side, and must get the same back and
+ * then the end, over plain streams and TLS. Where connections are lost, each must still end, with
+ * an error, and without a wrong byte. Shows that the simulated loop keeps the interface's promises,
+ * and that TLS over it does. */
 #include "base/clock.h"
 #include "io/stream.h"
 #include "io/tls.h"
@@ -36,10 +36,7 @@ struct test {
     size_t count, done, echoes;
 };
 
-static char pattern(size_t i)
-{
-    return (char)(i * 7 + i / 251);
-}
+static char pattern(size_t i) { return (char)(i * 7 + i / 251); }
 
 /* ---- server ---- */
 
@@ -181,11 +178,11 @@ static void run(uint64_t seed)
     loop_sim_set_faults(test.loop, &faults);
     current = &test;
     struct address address = {.kind = ADDRESS_TCP, .host = STR("localhost"), .port = 443};
-    struct listener *listener = listener_new(test.loop, &address, tls ? server_tls : NULL,
-                                             echo_accepted, NULL, NULL);
+    struct listener *listener =
+        listener_new(test.loop, &address, tls ? server_tls : NULL, echo_accepted, NULL, NULL);
     test.count = 1 + loop_sim_below(test.loop, CLIENTS_MAX);
-    struct connect_options options = {.address = address, .tls = tls ? client_tls : NULL,
-                                      .timeout_ns = 300 * NS_PER_S};
+    struct connect_options options = {
+        .address = address, .tls = tls ? client_tls : NULL, .timeout_ns = 300 * NS_PER_S};
     for (size_t i = 0; i < test.count; i++) {
         test.clients[i] = (struct client){
             .test = &test, .total = 1 + loop_sim_below(test.loop, lossy ? 5000 : 20000)};
@@ -216,8 +213,7 @@ static void make_contexts(void)
     X509_NAME *name = X509_get_subject_name(cert);
     X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"sim", -1, -1, 0);
     X509_set_issuer_name(cert, name);
-    X509_EXTENSION *names =
-        X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "DNS:localhost");
+    X509_EXTENSION *names = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "DNS:localhost");
     X509_add_ext(cert, names, -1);
     X509_EXTENSION_free(names);
     ASSERT(X509_sign(cert, key, EVP_sha256()) > 0);

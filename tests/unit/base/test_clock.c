@@ -1,3 +1,4 @@
+/* Clocks: text forms of times and durations, overriding. */
 #include "base/clock.h"
 #include "../test.h"
 

@@ -1,3 +1,4 @@
+/* Checksums and digests against published vectors; hex and base 64. */
 #include "base/hash.h"
 #include "../test.h"
 
@@ -80,7 +81,8 @@ static void base64_round_trips(void **state)
     assert_int_equal(base64_decode(STR("Zm8"), back, 2), 2);   /* no padding */
     assert_int_equal(base64_decode(STR("_-8"), back, 2), 2);   /* URL alphabet */
     assert_int_equal(base64_decode(STR("Zm9v"), back, 2), -1); /* no room */
-    static const char *const bad[] = {"Z", "Zg=", "Zm9v=", "Zm9 ", "Zh==", "Zm9=", "====", "Zg==Zg=="};
+    static const char *const bad[] = {"Z",    "Zg=",  "Zm9v=", "Zm9 ",
+                                      "Zh==", "Zm9=", "====",  "Zg==Zg=="};
     for (size_t i = 0; i < COUNT_OF(bad); i++)
         assert_int_equal(base64_decode(str_from(bad[i]), back, sizeof(back)), -1);
 }

@@ -1,3 +1,4 @@
+/* Identifiers: order, text form, uniqueness. */
 #include "base/id.h"
 #include "../test.h"
 #include "base/clock.h"

@@ -27,8 +27,9 @@ static const char *text_of(yyjson_doc *doc, const char *name)
 
 static void writes_fields(void **state)
 {
-    log_event(LOG_WARN, "thing_happened", LOG_Z("text", "a\"b\\c\n\x01 \xff \xc3\xa9"), LOG_I64("n", -5),
-              LOG_F64("f", 0.5), LOG_F64("inf", 1e308 * 10), LOG_BOOL("yes", true));
+    log_event(LOG_WARN, "thing_happened", LOG_Z("text", "a\"b\\c\n\x01 \xff \xc3\xa9"),
+              LOG_I64("n", -5), LOG_F64("f", 0.5), LOG_F64("inf", 1e308 * 10),
+              LOG_BOOL("yes", true));
     yyjson_doc *doc = logged();
     yyjson_val *root = yyjson_doc_get_root(doc);
     assert_string_equal(text_of(doc, "event"), "thing_happened");

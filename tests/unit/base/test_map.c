@@ -37,7 +37,7 @@ static void agrees_with_an_array(void **state)
         assert_ptr_equal(map_get(&map, str_from(names[i])), model[i]);
     }
     size_t seen = 0;
-    MAP_FOR_EACH(slot, &map) {
+    MAP_FOR_EACH (slot, &map) {
         assert_non_null(slot->value);
         seen++;
     }

@@ -1,3 +1,4 @@
+/* Randomness: bounds, repeatability, spread. */
 #include "base/rand.h"
 #include "../test.h"
 

@@ -1,3 +1,4 @@
+/* UTF-8: validity, cutting, stepping. */
 #include "base/utf8.h"
 #include "../test.h"
 
@@ -21,9 +22,18 @@ static void invalid_texts_are_found(void **state)
     assert_true(utf8_valid(STR("plain ascii, long enough for words")));
     assert_true(utf8_valid(STR("gr\xc3\xbc\xc3\x9f dich \xf0\x9f\x98\x80 \xe2\x82\xac")));
     static const char *const bad[] = {
-        "\x80",         "\xc0\x80",         "\xc1\xbf",         "\xe0\x80\x80", "\xed\xa0\x80",
-        "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xff",         "\xc3",
-        "12345678\xe2\x82", "\xe2\x28\xa1",
+        "\x80",
+        "\xc0\x80",
+        "\xc1\xbf",
+        "\xe0\x80\x80",
+        "\xed\xa0\x80",
+        "\xf0\x80\x80\x80",
+        "\xf4\x90\x80\x80",
+        "\xf5\x80\x80\x80",
+        "\xff",
+        "\xc3",
+        "12345678\xe2\x82",
+        "\xe2\x28\xa1",
     };
     for (size_t i = 0; i < COUNT_OF(bad); i++)
         assert_false(utf8_valid(str_from(bad[i])));

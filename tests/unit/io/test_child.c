@@ -57,9 +57,10 @@ static void run_shell(const char *script, struct child_options options)
 static void output_and_environment(void **state)
 {
     setenv("CAPSTAN_SECRET", "leak", 1);
-    run_shell("echo $GREETING; echo \"secret=$CAPSTAN_SECRET\"; echo oops >&2; pwd; printf 'no end'; "
-              "exit 3",
-              (struct child_options){.directory = "/"});
+    run_shell(
+        "echo $GREETING; echo \"secret=$CAPSTAN_SECRET\"; echo oops >&2; pwd; printf 'no end'; "
+        "exit 3",
+        (struct child_options){.directory = "/"});
     assert_string_equal(outcome.out, "hello|secret=|/|no end|");
     assert_string_equal(outcome.err, "oops|");
     assert_true(WIFEXITED(outcome.status) && WEXITSTATUS(outcome.status) == 3);
@@ -125,10 +126,7 @@ static void memory_is_bounded(void **state)
 }
 
 static struct child *cat;
-static void say(struct timer *timer)
-{
-    assert_int_equal(write(child_stdin(cat), "ready\n", 6), 6);
-}
+static void say(struct timer *timer) { assert_int_equal(write(child_stdin(cat), "ready\n", 6), 6); }
 
 static void takes_input(void **state)
 {
@@ -147,11 +145,15 @@ int main(void)
 {
     loop = loop_new(0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(output_and_environment), cmocka_unit_test(long_lines_come_in_pieces),
-        cmocka_unit_test(ends_when_asked),        cmocka_unit_test(killed_when_it_will_not),
+        cmocka_unit_test(output_and_environment),
+        cmocka_unit_test(long_lines_come_in_pieces),
+        cmocka_unit_test(ends_when_asked),
+        cmocka_unit_test(killed_when_it_will_not),
         cmocka_unit_test(grandchildren_do_not_hold_the_end),
-        cmocka_unit_test(start_failures),         cmocka_unit_test(confined),
-        cmocka_unit_test(memory_is_bounded),      cmocka_unit_test(takes_input),
+        cmocka_unit_test(start_failures),
+        cmocka_unit_test(confined),
+        cmocka_unit_test(memory_is_bounded),
+        cmocka_unit_test(takes_input),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     loop_free(loop);

@@ -1,4 +1,5 @@
-/* Looking names up, against a name server of our own: cache, refresh, failures, sharing of a query. */
+/* Looking names up, against a name server of our own: cache, refresh, failures, sharing of a query.
+ */
 #include "base/clock.h"
 #include "io/epoll.h"
 #include <netinet/in.h>
@@ -30,7 +31,8 @@ static size_t answer(uint8_t *packet, size_t n)
     n = end + 5;
     if (known && type == 1 && !broken) {
         packet[7] = 1;
-        const uint8_t record[] = {0xc0, 12, 0, 1, 0, 1, 0, 0, 0, (uint8_t)ttl_s, 0, 4, 192, 0, 2, last_byte};
+        const uint8_t record[] = {0xc0,           12, 0, 1,   0, 1, 0,        0, 0,
+                                  (uint8_t)ttl_s, 0,  4, 192, 0, 2, last_byte};
         memcpy(packet + n, record, sizeof(record));
         n += sizeof(record);
         questions++;
@@ -137,15 +139,9 @@ static int64_t later(void *arg)
     return now.tv_sec * NS_PER_S + now.tv_nsec + skipped_ns;
 }
 
-static int64_t later_wall(void *arg)
-{
-    return later(NULL);
-}
+static int64_t later_wall(void *arg) { return later(NULL); }
 
-static void stop(struct timer *timer)
-{
-    loop_stop(loop);
-}
+static void stop(struct timer *timer) { loop_stop(loop); }
 
 /* So that the loop reads the clock and background answers come in. */
 static void run_for(int64_t ns)

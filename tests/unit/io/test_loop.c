@@ -11,16 +11,10 @@
 
 static struct loop *loop;
 
-static void stop(struct timer *timer)
-{
-    loop_stop(loop);
-}
+static void stop(struct timer *timer) { loop_stop(loop); }
 
 static int fired;
-static void count_fire(struct timer *timer)
-{
-    fired++;
-}
+static void count_fire(struct timer *timer) { fired++; }
 
 static void timers_fire(void **state)
 {
@@ -41,7 +35,7 @@ static void timers_fire(void **state)
     assert_null(loop_current());
 }
 
-#define POSTERS       4
+#define POSTERS        4
 #define TASKS_A_POSTER 20000
 
 struct numbered {
@@ -94,10 +88,7 @@ static void run_third(struct task *task)
     loop_stop(loop);
 }
 
-static void run_second(struct task *task)
-{
-    strcat(order, "2");
-}
+static void run_second(struct task *task) { strcat(order, "2"); }
 
 static void run_first(struct task *task)
 {
@@ -119,10 +110,7 @@ static void deferred_tasks_run_in_order(void **state)
 static struct watch pair[2];
 static int watch_calls;
 
-static void never(struct watch *watch, unsigned events)
-{
-    fail();
-}
+static void never(struct watch *watch, unsigned events) { fail(); }
 
 /* Both ends are ready in one turn; the first that is told takes both away. */
 static void unwatch_all(struct watch *watch, unsigned events)

@@ -61,10 +61,7 @@ struct client {
     struct err err;
 };
 
-static char pattern(size_t i)
-{
-    return (char)(i * 7 + i / 251);
-}
+static char pattern(size_t i) { return (char)(i * 7 + i / 251); }
 
 static bool client_write(struct client *client)
 {
@@ -126,10 +123,7 @@ static void client_connected(void *arg, struct stream *stream, const struct err 
         client->failed = true;
 }
 
-static void stop(struct timer *timer)
-{
-    loop_stop(loop);
-}
+static void stop(struct timer *timer) { loop_stop(loop); }
 
 static void run_for(int64_t ns)
 {
@@ -166,10 +160,7 @@ static void over_tcp(void **state)
     transfers(STR("localhost:0"), 1000);
 }
 
-static void over_tcp6(void **state)
-{
-    transfers(STR("[::1]:0"), 100000);
-}
+static void over_tcp6(void **state) { transfers(STR("[::1]:0"), 100000); }
 
 static void over_unix(void **state)
 {
@@ -206,10 +197,7 @@ static void connect_failures(void **state)
     fails_clearly(&options, ERR_UPSTREAM);
 }
 
-static void cancelled(void *arg, struct stream *stream, const struct err *err)
-{
-    fail();
-}
+static void cancelled(void *arg, struct stream *stream, const struct err *err) { fail(); }
 
 static void cancel_tells_nothing(void **state)
 {
@@ -244,9 +232,12 @@ int main(void)
 {
     loop = loop_new(0);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(over_tcp),         cmocka_unit_test(over_tcp6),
-        cmocka_unit_test(over_unix),        cmocka_unit_test(connect_failures),
-        cmocka_unit_test(cancel_tells_nothing), cmocka_unit_test(listen_failures),
+        cmocka_unit_test(over_tcp),
+        cmocka_unit_test(over_tcp6),
+        cmocka_unit_test(over_unix),
+        cmocka_unit_test(connect_failures),
+        cmocka_unit_test(cancel_tells_nothing),
+        cmocka_unit_test(listen_failures),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     loop_free(loop);

@@ -13,8 +13,8 @@ static bool armed[TIMERS];
 
 static int64_t random_delay(void)
 {
-    static const int64_t scales[] = {NS_PER_MS, 100 * NS_PER_MS, NS_PER_S, 100 * NS_PER_S,
-                                     10000 * NS_PER_S, 100 * NS_PER_DAY};
+    static const int64_t scales[] = {NS_PER_MS,      100 * NS_PER_MS,  NS_PER_S,
+                                     100 * NS_PER_S, 10000 * NS_PER_S, 100 * NS_PER_DAY};
     return (int64_t)rand_below((uint64_t)scales[rand_below(COUNT_OF(scales))]);
 }
 
@@ -61,7 +61,8 @@ static void agrees_with_a_list(void **state)
         if (due != INT64_MAX)
             assert_true(next <= due + WHEEL_TICK_NS);
         int64_t before = now_ns;
-        now_ns = rand_below(2) && next != INT64_MAX && next > now_ns ? next : now_ns + random_delay() / 64;
+        now_ns = rand_below(2) && next != INT64_MAX && next > now_ns ? next
+                                                                     : now_ns + random_delay() / 64;
         struct list expired;
         list_init(&expired);
         timer_wheel_advance(&wheel, now_ns, &expired);

@@ -1,4 +1,5 @@
-/* TLS streams: transfers, resumption, certificate checks, ALPN, ends with and without close_notify. */
+/* TLS streams: transfers, resumption, certificate checks, ALPN, ends with and without close_notify.
+ */
 #include "base/clock.h"
 #include "io/tls_private.h"
 #include <openssl/pem.h>
@@ -103,10 +104,7 @@ static struct client {
     struct err err;
 } client;
 
-static char pattern(size_t i)
-{
-    return (char)(i * 7 + i / 251);
-}
+static char pattern(size_t i) { return (char)(i * 7 + i / 251); }
 
 static void client_write(void)
 {
@@ -158,10 +156,7 @@ static void client_connected(void *arg, struct stream *stream, const struct err 
     client_write();
 }
 
-static void stop(struct timer *timer)
-{
-    loop_stop(loop);
-}
+static void stop(struct timer *timer) { loop_stop(loop); }
 
 static void run_for(int64_t ns)
 {
@@ -257,20 +252,18 @@ static void context_failures(void **state)
     assert_string_equal(err.field, "key_file");
 }
 
-static void plain_accepted(void *arg, struct stream *stream)
-{
-    *(struct stream **)arg = stream;
-}
+static void plain_accepted(void *arg, struct stream *stream) { *(struct stream **)arg = stream; }
 
-/* A peer that takes the connection and says nothing, one that closes, and one that talks nonsense. */
+/* A peer that takes the connection and says nothing, one that closes, and one that talks nonsense.
+ */
 static void handshakes_fail_clearly(void **state)
 {
     struct stream *peer = NULL;
     struct address address = {.kind = ADDRESS_TCP, .host = STR("127.0.0.1")};
     struct listener *plain = listener_new(loop, &address, NULL, plain_accepted, &peer, NULL);
     address.port = listener_port(plain);
-    struct connect_options options = {.address = address, .tls = client_tls,
-                                      .timeout_ns = 50 * NS_PER_MS};
+    struct connect_options options = {
+        .address = address, .tls = client_tls, .timeout_ns = 50 * NS_PER_MS};
     client = (struct client){0};
     stream_connect(loop, &options, client_connected, NULL);
     loop_run(loop);
