@@ -14,13 +14,14 @@
 #define H2_MAGIC             0x68746832u
 #define H2_CONNECTION_WINDOW (16 * 1024 * 1024)
 #define H2_STREAMS_UNKNOWN   100 /* allowed before the peer's SETTINGS say otherwise; RFC 9113 advises 100 */
+#define H2_REFUSALS_MAX      5   /* of one exchange, before it fails */
 #define H2_WRITE_BYTES       (32 * 1024)
 #define H2_QUIET_NS          (30 * NS_PER_S) /* nothing received for so long: ping */
 #define H2_PING_NS           (15 * NS_PER_S) /* and no answer to it: the peer is gone */
 
 struct h2_session {
     uint32_t magic;
-    bool settings_known, going_away, readable, peer_closed;
+    bool going_away, readable, peer_closed;
     bool in_pump, deferred, closed;
     struct http_origin *origin;
     struct list node;      /* of origin->sessions */
@@ -159,7 +160,8 @@ static int on_frame(nghttp2_session *frames, const nghttp2_frame *frame, void *a
 {
     struct h2_session *session = arg;
     if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
-        session->settings_known = true;
+        session->origin->streams_max = nghttp2_session_get_remote_settings(
+            frames, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
     if (frame->hd.type == NGHTTP2_GOAWAY)
         session->going_away = true;
     if (frame->hd.type == NGHTTP2_PING && frame->hd.flags & NGHTTP2_FLAG_ACK)
@@ -228,8 +230,10 @@ static int on_stream_close(nghttp2_session *frames, int32_t stream_id, uint32_t 
             STR_ARG(session->origin->authority), nghttp2_http2_strerror(error));
     err.rc = RC_IO;
     stream_forget(session, exchange);
-    if (error == NGHTTP2_REFUSED_STREAM) /* not processed: safe to repeat, whoever asked for it */
-        exchange->retry_stale = true;
+    if (error == NGHTTP2_REFUSED_STREAM && exchange->refusals++ < H2_REFUSALS_MAX) {
+        exchange->retry_stale = true; /* not processed: safe to repeat, whoever asked for it */
+        exchange->fresh_only = false;
+    }
     exchange_connection_lost(exchange, &err);
     return 0;
 }
@@ -325,10 +329,8 @@ static int32_t request_submit(struct h2_session *session, struct http_exchange *
 
 bool h2_session_has_room(const struct h2_session *session)
 {
-    uint32_t allowed = H2_STREAMS_UNKNOWN;
-    if (session->settings_known)
-        allowed = nghttp2_session_get_remote_settings(session->frames,
-                                                      NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    /* What the origin said on the connection before holds until this one's SETTINGS come. */
+    uint32_t allowed = session->origin->streams_max ? session->origin->streams_max : H2_STREAMS_UNKNOWN;
     return !session->closed && !session->going_away && session->streams_count < allowed &&
            nghttp2_session_check_request_allowed(session->frames);
 }

@@ -41,6 +41,7 @@ struct http_exchange {
     bool stopped;        /* the owner said STOP */
     bool deferred;       /* `task` is queued */
     bool in_call;        /* a callback of the owner is on the stack */
+    uint8_t refusals;    /* HTTP/2: times the peer would not look at it */
     bool answered;       /* a byte of the answer has come */
     struct http_origin *origin;
     const struct http_exchange_owner *calls;
@@ -115,6 +116,7 @@ struct http_origin {
     struct list busy;
     size_t links_count, connections_max;
     struct list sessions;  /* HTTP/2 */
+    uint32_t streams_max;  /* at once on a session, as the origin last said; 0: not yet */
 };
 
 struct http_client {
