@@ -227,6 +227,8 @@ enum rc http_head_parse_response(struct http_head *head, struct str text, bool t
     enum rc rc = head_parse(head, text, HTTP_RESPONSE);
     if (rc != RC_OK)
         return rc;
+    if (head->status < 100)
+        return refuse(head, 502, "a status below 100");
     if (to_head || head->status < 200 || head->status == 204 || head->status == 304) {
         head->framing = HTTP_BODY_NONE;
         return RC_OK;

@@ -19,13 +19,13 @@ struct call { /* one stream of it */
     char body[65536];
     size_t body_bytes, left;
     bool fixed;
-    struct list node; /* of calls */
+    struct list node; /* of open_calls */
 };
 
 static struct loop *loop;
 static struct rig rig;
 static struct listener *listener;
-static struct list peers, calls;
+static struct list peers, open_calls;
 static char url[64];
 static uint32_t streams_max;
 static unsigned connections, resets_seen, most_open, open_now;
@@ -51,7 +51,7 @@ static void peer_flush(struct peer *peer)
 static int on_begin(nghttp2_session *frames, const nghttp2_frame *frame, void *arg)
 {
     struct call *call = calloc(1, sizeof(*call));
-    list_push_back(&calls, &call->node);
+    list_push_back(&open_calls, &call->node);
     open_now++;
     most_open = MAX(most_open, open_now);
     return nghttp2_session_set_stream_user_data(frames, frame->hd.stream_id, call);
@@ -190,7 +190,7 @@ static int set_up(void **state)
     loop = loop_new(0);
     rig_init(&rig, loop, NULL);
     list_init(&peers);
-    list_init(&calls);
+    list_init(&open_calls);
     streams_max = 100;
     connections = resets_seen = most_open = open_now = 0;
     struct err err = {0};
@@ -206,7 +206,7 @@ static int tear_down(void **state)
     rig_fini(&rig);
     LIST_FOR_EACH_SAFE(peer, &peers, struct peer, node)
         peer_free(peer);
-    LIST_FOR_EACH_SAFE(call, &calls, struct call, node)
+    LIST_FOR_EACH_SAFE(call, &open_calls, struct call, node)
         free(call);
     loop_free(loop);
     return 0;

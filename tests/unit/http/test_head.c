@@ -120,6 +120,7 @@ static void answers_tell_how_their_body_ends(void **state)
             &head, STR("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"),
             false),
         RC_INVALID);
+    assert_int_equal(http_head_parse_response(&head, STR("HTTP/1.1 042 X\r\n\r\n"), false), RC_INVALID);
     assert_int_equal(http_head_parse_response(&head, STR("SSH-2.0-x\r\n\r\n"), false), RC_INVALID);
 }
 
