@@ -123,6 +123,7 @@ function summary(list) {
   };
 }
 function stats(query) {
+  if (query.get('text')) throw new Refused(400, 'bad_field', 'Statistics cannot be filtered by text.', 'text');
   const list = select(query);
   const from = Date.parse(query.get('from'));
   const step = Number(query.get('step_s')) * 1000;

@@ -6,12 +6,12 @@ import { createRequire } from 'node:module';
 
 const root = new URL('../../../', import.meta.url);
 const { chromium } = createRequire(new URL('web/package.json', root))('playwright-core');
-const PROGRAMS = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
+const PROGRAMS = [process.env.CAPSTAN_TEST_CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
 export const TIMEOUT_MS = 15_000;
 
 export function launch() {
   const executablePath = PROGRAMS.find((path) => path && existsSync(path));
-  if (!executablePath) throw new Error('no Chromium: apt-get install chromium, or name one in CHROMIUM');
+  if (!executablePath) throw new Error('no Chromium: apt-get install chromium, or name one in CAPSTAN_TEST_CHROMIUM');
   return chromium.launch({ executablePath, args: ['--no-sandbox'] });
 }
 
@@ -41,7 +41,8 @@ export async function open_page(browser, options = {}, expected = []) {
   const problems = [];
   page.on('pageerror', (error) => problems.push(error.message));
   page.on('console', (message) => {
-    if (message.type() === 'error' && !expected.some((pattern) => pattern.test(message.text()))) problems.push(message.text());
+    const text = `${message.text()} ${message.location().url}`;
+    if (message.type() === 'error' && !expected.some((pattern) => pattern.test(text))) problems.push(text);
   });
   return { page, problems, close: () => context.close() };
 }

@@ -1,4 +1,4 @@
-// The console on the real server (build/capstan, or the one named by CAPSTAN_PROGRAM), with `capstan mock` as provider:
+// The console on the real server (build/capstan, or the one named by CAPSTAN_BINARY), with `capstan mock` as provider:
 // what a person does in the first minutes. Skipped where the program is not built.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { launch, open_page } from './browser.mjs';
 
-const program = process.env.CAPSTAN_PROGRAM ?? new URL('../../../build/capstan', import.meta.url).pathname;
+const program = process.env.CAPSTAN_BINARY ?? new URL('../../../build/capstan', import.meta.url).pathname;
 const skip = existsSync(program) ? false : 'the program is not built';
 const START_TIMEOUT_MS = 15_000;
 let browser, folder, upstream, server;
