@@ -193,6 +193,9 @@ static size_t print_plan(yyjson_val *plan)
         char sign = *action == 'c' ? '+' : *action == 'd' ? '-' : '~';
         printf("%c %s %s%s%s\n", sign, text_of(change, "kind"), text_of(change, "name"), detail ? ": " : "",
                detail ? detail : "");
+        const char *secret = yyjson_get_str(yyjson_obj_get(change, "secret"));
+        if (secret)
+            printf("  its secret, shown this once: %s\n", secret);
     }
     return count;
 }
