@@ -125,17 +125,19 @@ struct str mock_sample(yyjson_val *schema, struct arena *arena)
     return text;
 }
 
-/* The schema that the answer must fit, where the request names one. */
+/* The schema that the answer must fit, where the request names one: chat's response_format, Responses' text.format,
+ * Anthropic's output_config.format. */
 static yyjson_val *answer_schema(const struct mock_call *call)
 {
     yyjson_val *format = yyjson_obj_get(call->body, "response_format");
-    if (!format) {
-        format = yyjson_obj_get(yyjson_obj_get(call->body, "text"), "format");
-        return yyjson_obj_get(format, "schema");
-    }
-    if (str_eq(json_get_text(format, "type"), STR("json_object")))
+    if (format && str_eq(json_get_text(format, "type"), STR("json_object")))
         return format; /* without properties: {} */
-    return yyjson_obj_get(yyjson_obj_get(format, "json_schema"), "schema");
+    if (format)
+        return yyjson_obj_get(yyjson_obj_get(format, "json_schema"), "schema");
+    format = yyjson_obj_get(yyjson_obj_get(call->body, "text"), "format");
+    if (!format)
+        format = yyjson_obj_get(yyjson_obj_get(call->body, "output_config"), "format");
+    return yyjson_obj_get(format, "schema");
 }
 
 static bool prepare_text(struct mock_call *call, struct str last_message)

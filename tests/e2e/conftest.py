@@ -125,11 +125,12 @@ def mock():
 
 
 def mock_config(mock, extra=""):
-    """Providers `mock` (OpenAI) and `claude` (Anthropic), routes `smart` and `sonnet` to them."""
+    """Providers `mock` (OpenAI), `claude` (Anthropic) and `busy` (for refusals that cool a key down), routes `smart` and `sonnet` to them."""
     return f"""
 providers:
   mock:   {{ format: openai,    base_url: "{mock.url}/v1", api_key: "sk-mock" }}
   claude: {{ format: anthropic, base_url: "{mock.url}", api_key: "sk-ant-mock" }}
+  busy:   {{ format: openai,    base_url: "{mock.url}/v1", api_key: "sk-busy" }}
 routes:
   smart:  {{ targets: [ {{ provider: mock, model: gpt-mock }} ] }}
   sonnet: {{ targets: [ {{ provider: claude, model: claude-mock }} ] }}

@@ -131,7 +131,7 @@ def test_errors_are_the_sdks_own(client, server):
 
 def test_upstream_errors_pass_as_they_are(client, server):
     with pytest.raises(openai.RateLimitError) as failure:
-        client.chat.completions.create(model="mock/gpt-mock?status=429&retry_after=3", messages=HELLO)
+        client.chat.completions.create(model="busy/gpt-mock?status=429&retry_after=3", messages=HELLO)
     assert failure.value.response.headers["retry-after"]
     assert server.last_call()["status"] == "error"
 
