@@ -161,6 +161,8 @@ static enum rc sim_read(struct stream *stream, void *p, size_t n_max, size_t *n)
         stream->hung_up = true;
         return RC_IO;
     }
+    if (!stream->readable)
+        return RC_AGAIN;
     if (end->visible == 0) {
         if (end->fin_visible && buf_len(&end->in) == 0) {
             stream->hung_up = true;
@@ -177,6 +179,11 @@ static enum rc sim_read(struct stream *stream, void *p, size_t n_max, size_t *n)
     end->visible -= *n;
     if (end->peer && !end->peer->base.writable)
         end_schedule(end->peer, EVENT_WRITABLE);
+    if (*n < n_max && !stream->hung_up) { /* as from a socket: an event tells of the rest */
+        stream->readable = false;
+        if (buf_len(&end->in))
+            end_schedule(end, EVENT_READABLE);
+    }
     return RC_OK;
 }
 
@@ -207,9 +214,10 @@ static enum rc sim_write(struct stream *stream, const struct iovec *parts, int c
         left -= k;
     }
     end_schedule(peer, EVENT_READABLE);
-    if (chance(sim, sim->faults.spurious_percent)) { /* a buffer that is full for a while */
-        stream->writable = false;
-        end_schedule(end, EVENT_WRITABLE);
+    if (*n < offered || chance(sim, sim->faults.spurious_percent)) {
+        stream->writable = false; /* full, or for a while; the peer's reading tells otherwise */
+        if (*n < room)
+            end_schedule(end, EVENT_WRITABLE);
     }
     return RC_OK;
 }

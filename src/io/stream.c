@@ -29,8 +29,6 @@ void stream_close(struct stream *stream)
     stream->ops->close(stream);
 }
 
-bool stream_peer_gone(struct stream *stream) { return stream->hung_up; }
-
 struct str stream_alpn(const struct stream *stream)
 {
     return stream->ops->alpn ? stream->ops->alpn(stream) : STR_EMPTY;

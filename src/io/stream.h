@@ -45,8 +45,6 @@ enum rc stream_write(struct stream *stream, const struct iovec *parts, int count
 void stream_shutdown(struct stream *stream);
 /* Closes at once and frees; no callback comes after it. */
 void stream_close(struct stream *stream);
-/* Has the peer gone while we were not reading? Cheap; used on idle pooled connections. */
-bool stream_peer_gone(struct stream *stream);
 
 struct str stream_alpn(const struct stream *stream);      /* "h2", "http/1.1" or empty */
 struct str stream_peer_text(const struct stream *stream); /* "203.0.113.7", "unix" */

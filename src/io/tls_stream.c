@@ -296,7 +296,7 @@ static void tls_kick(struct task *task)
     else if (tls->done)
         handshake_step(tls);
     else
-        stream_tell(&tls->base, STREAM_READABLE);
+        stream_tell(&tls->base, STREAM_READABLE | (tls->base.hung_up ? STREAM_CLOSED : 0u));
 }
 
 static void transport_ready(void *owner, struct stream *transport, unsigned events)
@@ -354,8 +354,13 @@ static enum rc tls_read(struct stream *stream, void *p, size_t n_max, size_t *n)
         *n += got;
     }
     tls_leave(tls);
-    /* An end or error behind the bytes is met again by the next read. */
-    return *n ? RC_OK : read_error(tls, ssl_error);
+    if (*n == 0)
+        return read_error(tls, ssl_error);
+    if (ssl_error != SSL_ERROR_NONE && ssl_error != SSL_ERROR_WANT_READ) {
+        stream->hung_up = true; /* an end behind the bytes: the next read meets it again */
+        tls_post_kick(tls);
+    }
+    return RC_OK;
 }
 
 /* The next bytes to seal: in place when they are in one piece, else joined. Small parts make one
@@ -380,15 +385,10 @@ static struct str next_plain(struct tls_scratch *scratch, const struct iovec *pa
     return str_make(scratch->plain, n);
 }
 
-static enum rc tls_write(struct stream *stream, const struct iovec *parts, int count, size_t *n)
+/* Seals and sends a few records of what stands behind *n; false when there was nothing left. */
+static bool write_records(struct tls_stream *tls, const struct iovec *parts, int count, size_t *n)
 {
-    struct tls_stream *tls = TLS(stream);
-    if (tls->failed || tls->end_wanted)
-        return RC_IO;
-    if (tls->done || !flush_kept(tls)) {
-        stream->writable = false;
-        return tls->failed ? RC_IO : RC_AGAIN;
-    }
+    bool any = false;
     tls_enter(tls);
     for (int record = 0; record < WRITE_RECORDS_MAX && !tls->failed; record++) {
         struct str plain = next_plain(scratch_of(tls), parts, count, *n);
@@ -398,8 +398,23 @@ static enum rc tls_write(struct stream *stream, const struct iovec *parts, int c
         if (SSL_write_ex(tls->ssl, plain.p, plain.n, &written) != 1)
             tls->failed = true;
         *n += written;
+        any = true;
     }
     tls_leave(tls);
+    return any;
+}
+
+static enum rc tls_write(struct stream *stream, const struct iovec *parts, int count, size_t *n)
+{
+    struct tls_stream *tls = TLS(stream);
+    if (tls->failed || tls->end_wanted)
+        return RC_IO;
+    if (tls->done || !flush_kept(tls)) {
+        stream->writable = false;
+        return tls->failed ? RC_IO : RC_AGAIN;
+    }
+    while (write_records(tls, parts, count, n) && tls->out.n == 0 && !tls->failed)
+        continue;
     if (tls->failed)
         return RC_IO;
     stream->writable = tls->out.n == 0;
