@@ -93,6 +93,7 @@ function select(query) {
       at >= since && at <= until &&
       (!q('model') || glob(q('model'), call.model) || glob(q('model'), call.model_requested)) &&
       glob(q('provider'), call.provider) &&
+      (!q('route') || call.route === q('route')) &&
       (!q('key') || call.key.id === q('key')) &&
       (!q('status') || q('status').split(',').includes(call.status)) &&
       (!q('user') || call.user === q('user')) &&
@@ -136,7 +137,7 @@ function stats(query) {
     }
     return [...parts];
   };
-  const by = { model: (c) => c.model, key: (c) => c.key.id, provider: (c) => c.provider, status: (c) => c.status }[query.get('group_by')];
+  const by = { model: (c) => c.model, key: (c) => c.key.id, provider: (c) => c.provider, route: (c) => c.route ?? '', user: (c) => c.user ?? '', status: (c) => c.status }[query.get('group_by')];
   return {
     totals: summary(list),
     series: split((call) => Math.floor((Date.parse(call.started_at) - from) / step))
@@ -231,6 +232,8 @@ function resource(name, what, field, make) {
       return made;
     },
     [`GET /api/${name}/:id`]: ({ id }) => find(store[name], field, id, what),
+    [`GET /api/${name}/:id/versions`]: ({ id }) => list([2, 1].map((version) => ({ version, hash: 'ab', author: 'grace@example.com', message: null, created_at: later(-3600e3 * (3 - version)), definition: find(store[name], field, id, what) }))),
+    [`POST /api/${name}/:id/versions/:version/restore`]: ({ id }) => find(store[name], field, id, what),
     [`PATCH /api/${name}/:id`]: ({ id, body }) => {
       const one = find(store[name], field, id, what);
       refuse_file(one, what);
@@ -290,6 +293,7 @@ const handlers = {
     emit('model', model);
     return model;
   },
+  'PATCH /api/models/:id': ({ id, body }) => Object.assign(find(store.models, 'name', id, 'model'), body),
   'DELETE /api/models/:id': ({ id }) => void (store.models = store.models.filter((one) => one.name !== id)),
   'GET /api/engine': () => engine,
   'POST /api/engine/install': () => {

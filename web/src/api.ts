@@ -111,6 +111,9 @@ export interface LocalModel {
   memory?: number | null;
   context?: number | null;
   slots?: number | null;
+  threads?: number | null;
+  context_max?: number | null;
+  idle_stop_ms?: number | null;
   port?: number | null;
   error?: string | null;
   loaded_at?: string | null;

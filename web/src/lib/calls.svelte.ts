@@ -8,7 +8,7 @@ const PAGE = 100;
 const HEAD = 50;
 
 export const filter_names = [
-  'text', 'model', 'provider', 'key', 'status', 'user', 'session', 'tag', 'min_latency_ms', 'max_latency_ms', 'min_cost_usd', 'from', 'to',
+  'text', 'model', 'provider', 'route', 'key', 'status', 'user', 'session', 'tag', 'min_latency_ms', 'max_latency_ms', 'min_cost_usd', 'from', 'to',
 ] as const;
 export type FilterName = (typeof filter_names)[number];
 export type Filters = Partial<Record<FilterName, string>>;
