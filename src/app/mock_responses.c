@@ -114,6 +114,7 @@ static void put_usage(struct json_writer *w, const struct mock_call *call)
     json_key(w, "input_tokens_details");
     json_begin_object(w);
     json_put_int(w, "cached_tokens", call->script.cached);
+    json_put_int(w, "cache_write_tokens", 0);
     json_end_object(w);
     json_put_uint(w, "output_tokens", call->output_tokens);
     json_key(w, "output_tokens_details");
@@ -165,8 +166,6 @@ static void put_response(struct json_writer *w, struct mock_call *call, bool don
     put_echoed(w, call, "truncation", STR("\"disabled\""));
     if (done && !call->script.no_usage)
         put_usage(w, call);
-    else
-        json_put_null(w, "usage");
     json_end_object(w);
 }
 
@@ -225,6 +224,8 @@ static void part_event(struct mock_call *call, const char *type, size_t sequence
         put_part(&w, text);
     } else {
         json_put_string(&w, name, text);
+        if (call->tool_calls && str_eq(str_from(name), STR("arguments")))
+            json_put_string(&w, "name", call->tool_name);
         if (!call->tool_calls) {
             json_key(&w, "logprobs");
             json_begin_array(&w);
