@@ -1,3 +1,4 @@
+/* See call_stand.h. */
 #include "call_stand.h"
 #include <stdio.h>
 #include <stdlib.h>

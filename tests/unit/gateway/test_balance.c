@@ -1,3 +1,4 @@
+/* The order in which targets are tried: weights, stickiness, latency; keys that take turns. */
 #include "gateway/balance.h"
 #include "base/rand.h"
 #include "gateway/breaker.h"

@@ -1,3 +1,4 @@
+/* Circuit breakers open, probe and close; latency and cool-downs that loops share. */
 #include "gateway/breaker.h"
 #include "gateway/slots.h"
 #include <setjmp.h>

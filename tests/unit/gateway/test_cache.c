@@ -1,3 +1,4 @@
+/* The cache of answers: hits, expiry, its bound, and keys that cannot be shifted into one another. */
 #include "gateway/cache.h"
 #include "base/clock.h"
 #include <pthread.h>

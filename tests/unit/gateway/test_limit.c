@@ -1,3 +1,4 @@
+/* Limits and budgets hold exactly, also when loops share them and after a restart. */
 #include "gateway/limit.h"
 #include "base/clock.h"
 #include <pthread.h>

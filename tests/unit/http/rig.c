@@ -1,3 +1,4 @@
+/* See rig.h. */
 #include "rig.h"
 #include "base/clock.h"
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* See script.h. */
 #include "script.h"
 #include <stdio.h>
 #include <stdlib.h>

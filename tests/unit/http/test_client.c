@@ -1,3 +1,4 @@
+/* The client against peers that answer in pieces, late, wrongly or not at all. */
 #include "base/clock.h"
 #include "base/limits.h"
 #include "script.h"

@@ -1,3 +1,4 @@
+/* Heads and chunked bodies however they come, and what must be refused because it can be read in two ways. */
 #include "http/head.h"
 #include "../test.h"
 #include <stdio.h>

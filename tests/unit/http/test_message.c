@@ -1,3 +1,4 @@
+/* Headers, percent-encoding, query values and token lists, with their bounds. */
 #include "http/message.h"
 #include "../test.h"
 #include "base/limits.h"

@@ -1,3 +1,4 @@
+/* Forms: parts are found without copying, and a form that was cut off is never taken. */
 #include "http/multipart.h"
 #include "../test.h"
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Which proxy a target goes through, as the environment says. */
 #include "http/proxy.h"
 #include "../test.h"
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* The server against clients that pipeline, dribble, stall and leave. */
 #include "rig.h"
 #include "base/clock.h"
 #include "base/limits.h"

@@ -1,3 +1,4 @@
+/* Server-sent events: the standard's rules in pieces of any size, bounds, and no quadratic cost. */
 #include "http/sse.h"
 #include "../test.h"
 #include "base/limits.h"

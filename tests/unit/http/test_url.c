@@ -1,3 +1,4 @@
+/* URLs are cut up, and what is none is refused. */
 #include "../test.h"
 #include "http/message.h"
 
