@@ -12,8 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define EVENT_NS (1 * NS_PER_MS)
-
+static int64_t event_ns = NS_PER_MS; /* between two events of a stream; EVENT_MS */
 static struct loop *loop;
 static char kilobyte[1024];
 
@@ -35,7 +34,7 @@ static void tick(struct timer *timer)
         http_respond_end(ticker->request);
         return;
     }
-    timer_start(loop, timer, EVENT_NS);
+    timer_start(loop, timer, event_ns);
     (void)http_respond_write(ticker->request, str_make(event, sizeof(event) - 1));
 }
 
@@ -57,7 +56,7 @@ static void upstream_handle(void *arg, struct http_request *request)
     request->user = ticker;
     request->gone = ticker_gone;
     timer_init(&ticker->timer, tick);
-    timer_start(loop, &ticker->timer, EVENT_NS);
+    timer_start(loop, &ticker->timer, event_ns);
     http_respond_begin(request, 200, STR("text/event-stream"));
 }
 
@@ -235,6 +234,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     memset(kilobyte, 'k', sizeof(kilobyte));
     loop = loop_new(0);
+    if (getenv("EVENT_MS"))
+        event_ns = atoll(getenv("EVENT_MS")) * NS_PER_MS;
     const char *role = argc > 1 ? argv[1] : "";
     if (strcmp(role, "upstream") == 0) {
         serve(upstream_handle);

@@ -86,10 +86,7 @@ static void exchange_write_head(struct http_exchange *exchange,
 {
     struct http_origin *origin = exchange->origin;
     size_t bytes_max = head_bytes_max(origin, request);
-    exchange->head_bytes_slab = bytes_max <= CLIENT_HEAD_BYTES;
-    exchange->head =
-        exchange->head_bytes_slab ? slab_take(&origin->client->heads) : xmalloc(bytes_max);
-    ASSERT(exchange->head != NULL);
+    exchange->head = xmalloc(bytes_max); /* short-lived: gone when the answer begins */
 
     char *at = put(put(exchange->head, request->method), STR(" "));
     if (origin->proxy.kind == PROXY_FORWARD)
@@ -120,10 +117,7 @@ static void exchange_write_head(struct http_exchange *exchange,
 
 static void head_release(struct http_exchange *exchange)
 {
-    if (exchange->head && exchange->head_bytes_slab)
-        slab_give(&exchange->origin->client->heads, exchange->head);
-    else
-        free(exchange->head);
+    free(exchange->head);
     exchange->head = NULL;
 }
 

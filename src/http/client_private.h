@@ -17,7 +17,6 @@
 #define EXCHANGE_MAGIC             0x68746578u
 #define LINK_MAGIC                 0x68746c6bu
 #define CLIENT_READ_BYTES          (32 * 1024)
-#define CLIENT_HEAD_BYTES          1008 /* request heads up to here come from a slab */
 #define CLIENT_CONNECT_NS          (30 * NS_PER_S) /* one attempt, whoever waits for it */
 #define CLIENT_IDLE_NS             (90 * NS_PER_S) /* an idle connection is kept so long */
 #define CLIENT_SWEEP_NS            (5 * NS_PER_S)
@@ -51,7 +50,6 @@ struct http_exchange {
     struct h2_session *session;   /* HTTP/2 */
     int32_t stream_id;            /* of the HTTP/2 stream */
     uint16_t body_parts;
-    uint16_t head_bytes_slab;     /* 1: `head` is from the slab */
     char *head;                   /* serialised request (HTTP/1.1) or name-value block (HTTP/2); NULL
                                      once it cannot be needed again */
     size_t head_bytes;
@@ -125,7 +123,7 @@ struct http_client {
     struct loop *loop;
     struct map origins;
     struct list all;
-    struct slab exchanges, links, heads;
+    struct slab exchanges, links;
     struct timer sweep;
     struct proxy_settings *proxies;
     struct http_client_stats stats;

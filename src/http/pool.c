@@ -396,7 +396,6 @@ struct http_client *http_client_new(struct loop *loop)
     list_init(&client->all);
     slab_init(&client->exchanges, sizeof(struct http_exchange), 0);
     slab_init(&client->links, sizeof(struct link), 0);
-    slab_init(&client->heads, CLIENT_HEAD_BYTES, 0);
     timer_init(&client->sweep, client_sweep);
     timer_start(loop, &client->sweep, CLIENT_SWEEP_NS);
     return client;
@@ -409,7 +408,6 @@ static void client_free_now(struct http_client *client)
     map_fini(&client->origins);
     slab_fini(&client->exchanges);
     slab_fini(&client->links);
-    slab_fini(&client->heads);
     proxy_settings_free(client->proxies);
     client->magic = 0;
     free(client);
