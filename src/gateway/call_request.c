@@ -2,66 +2,17 @@
  * model's name is looked for, and exchanged when a target has another one. */
 #include "gateway/call_private.h"
 #include "gateway/provider_table.h"
-
-#define MULTIPART_PARTS_MAX 64
-
-/* The boundary parameter of a multipart content type; empty: it is none. */
-static struct str boundary_of(struct str content_type)
-{
-    if (content_type.n < 10 || !str_eq_nocase(str_slice(content_type, 0, 10), STR("multipart/")))
-        return STR_EMPTY;
-    ssize_t at = str_find(content_type, STR("boundary="));
-    if (at < 0)
-        return STR_EMPTY;
-    struct str value = str_slice(content_type, (size_t)at + 9, content_type.n);
-    if (value.n && value.p[0] == '"') {
-        value = str_slice(value, 1, value.n);
-        ssize_t end = str_find_char(value, '"');
-        return end < 0 ? STR_EMPTY : str_slice(value, 0, (size_t)end);
-    }
-    ssize_t end = str_find_char(value, ';');
-    return str_trim(end < 0 ? value : str_slice(value, 0, (size_t)end));
-}
-
-static bool is_model_part(struct str head)
-{
-    struct str line;
-    while (str_split(&head, '\n', &line)) {
-        line = str_trim(line);
-        if (line.n > 20 && str_eq_nocase(str_slice(line, 0, 20), STR("content-disposition:")))
-            return str_find(line, STR("name=\"model\"")) >= 0 || str_ends(line, STR("name=model"));
-    }
-    return false;
-}
-
-/* The value of the part called "model" (RFC 7578), inside the body. */
-static struct str multipart_model(struct str body, struct str boundary)
-{
-    struct str rest = body;
-    for (int i = 0; i < MULTIPART_PARTS_MAX && boundary.n; i++) {
-        ssize_t at = str_find(rest, boundary);
-        if (at < 0)
-            return STR_EMPTY;
-        rest = str_slice(rest, (size_t)at + boundary.n, rest.n);
-        ssize_t blank = str_find(rest, STR("\r\n\r\n"));
-        if (blank < 0)
-            return STR_EMPTY;
-        struct str head = str_slice(rest, 0, (size_t)blank);
-        struct str value = str_slice(rest, (size_t)blank + 4, rest.n);
-        if (!is_model_part(head))
-            continue;
-        ssize_t end = str_find(value, STR("\r\n"));
-        return end < 0 ? STR_EMPTY : str_slice(value, 0, (size_t)end);
-    }
-    return STR_EMPTY;
-}
+#include "http/multipart.h"
 
 static enum rc read_multipart(struct call *call, struct str boundary, struct err *err)
 {
     const struct call_request *request = &call->request;
     call->wire = (struct wire_request){.format = request->format, .body = request->body, .choices = 1};
-    call->wire.model = multipart_model(request->body, boundary);
-    if (call->wire.model.n == 0)
+    /* Strict: were the field there twice, the upstream could take the one that was not checked. */
+    enum rc rc = multipart_find(request->body, boundary, STR("model"), &call->wire.model);
+    if (rc == RC_INVALID)
+        return err_set_field(err, ERR_BAD_FIELD, "model", "the form is damaged, or has 'model' twice");
+    if (rc != RC_OK || call->wire.model.n == 0)
         return err_set_field(err, ERR_MISSING_FIELD, "model", "the form has no field 'model'");
     return RC_OK;
 }
@@ -75,7 +26,7 @@ static struct str member_text(yyjson_val *root, const char *name)
 enum rc request_read(struct call *call, struct err *err)
 {
     const struct call_request *request = &call->request;
-    struct str boundary = boundary_of(request->content_type);
+    struct str boundary = multipart_boundary(request->content_type);
     if (boundary.n)
         return read_multipart(call, boundary, err);
     enum rc rc = wire_read_request(request->format, request->body, call->scope->arena, &call->wire, err);
