@@ -233,13 +233,19 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
     const struct target *target = attempt->target;
     struct wire_upstream *upstream = &attempt->upstream;
     upstream->row = target->provider->row;
-    upstream->format = wire_choose_format(call->request.format, upstream->row);
+    unsigned quirks = upstream->row ? upstream->row->quirks : 0;
+    bool counts = call->request.path_suffix.n > 0;
+    /* llama-server counts tokens in this door's format, whatever calls are made in. */
+    upstream->format = counts && (quirks & PROVIDER_LEAVES_RUNNING)
+                           ? call->request.format
+                           : wire_choose_format(call->request.format, upstream->row);
     upstream->model = target->model;
     upstream->params = target->params;
-    /* A whole call to an engine would go on after its client has left: it is always asked for a stream. */
-    upstream->stream = call->wire.stream ||
-                       (is_engine && streams(upstream->format) && !call->request.path_suffix.n);
-    if (call->request.path_suffix.n && upstream->format != call->request.format) {
+    /* A whole call to a server of this kind would go on after its client has left: it is always
+     * asked for a stream. */
+    bool leaves_running = is_engine || (quirks & PROVIDER_LEAVES_RUNNING);
+    upstream->stream = call->wire.stream || (leaves_running && streams(upstream->format) && !counts);
+    if (counts && upstream->format != call->request.format) {
         count_begin(call);
         return;
     }

@@ -1,10 +1,10 @@
-/* Checks on text, whole and streamed. A stream goes through one stage per check, one after the other; what a
- * stage lets through is the next one's input. A stage keeps the text that it has not let through yet, and a
- * little of what it has, for patterns that look behind.
+/* Checks on text, whole and streamed. A stream goes through one stage per check, one after the
+ * other; what a stage lets through is the next one's input. A stage keeps the text that it has not
+ * let through yet, and a little of what it has, for patterns that look behind.
  *
- * PCRE2's hard partial matching tells where a match might still begin: up to there text may go. Patterns are
- * matched by the interpreter with limits on work and memory: code that is compiled into the configuration's
- * arena needs no freeing and no executable pages. */
+ * PCRE2's hard partial matching tells where a match might still begin: up to there text may go.
+ * Patterns are matched by the interpreter with limits on work and memory: code that is compiled
+ * into the configuration's arena needs no freeing and no executable pages. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "gateway/check_internal.h"
 #include "base/limits.h"
@@ -14,8 +14,8 @@
 #include <pcre2.h>
 #include <stdio.h>
 
-#define MATCH_LIMIT      500000 /* steps of the interpreter for one match */
-#define HEAP_LIMIT_KB    4096
+#define MATCH_LIMIT       500000 /* steps of the interpreter for one match */
+#define HEAP_LIMIT_KB     4096
 #define LOOK_BEHIND_BYTES 256
 
 struct compiled {
@@ -105,7 +105,8 @@ enum rc check_compile(struct check *check, struct arena *arena, struct err *err)
     if (check->kind == CHECK_REGEX)
         return compile_regex(compiled, check->pattern, arena, err);
     if (check->action == CHECK_MASK)
-        return err_set_field(err, ERR_BAD_FIELD, "action", "a JSON schema can block or flag, not mask");
+        return err_set_field(err, ERR_BAD_FIELD, "action",
+                             "a JSON schema can block or flag, not mask");
     return json_schema_compile(check->pattern, arena, &compiled->schema, err);
 }
 
@@ -133,8 +134,8 @@ static void report_add(struct check_report *report, const struct check *check, s
 
 struct str check_report_json(const struct check_report *report, struct arena *arena)
 {
-    static const char *const actions[] = {[CHECK_BLOCK] = "block", [CHECK_MASK] = "mask",
-                                          [CHECK_FLAG] = "flag"};
+    static const char *const actions[] = {
+        [CHECK_BLOCK] = "block", [CHECK_MASK] = "mask", [CHECK_FLAG] = "flag"};
     struct buf buf;
     buf_init(&buf, 64 * 1024);
     struct json_writer w = json_writer_to(&buf);
@@ -205,7 +206,8 @@ static struct match match_code(struct check_stream *stream, const struct stage *
             return (struct match){.kind = MATCH_FAILED};
         size_t verified = match.to - match.from;
         if (pii)
-            verified = pii_verify(stage->compiled->kinds[code], str_slice(text, match.from, match.to));
+            verified =
+                pii_verify(stage->compiled->kinds[code], str_slice(text, match.from, match.to));
         if (verified) {
             match.to = match.from + verified;
             return match;
@@ -215,9 +217,10 @@ static struct match match_code(struct check_stream *stream, const struct stage *
     return (struct match){.kind = MATCH_NONE};
 }
 
-/* The leftmost of all patterns' matches; at the same place a full one wins over one that may come. */
-static struct match match_next(struct check_stream *stream, const struct stage *stage, struct str text,
-                               size_t at, bool final)
+/* The leftmost of all patterns' matches; at the same place a full one wins over one that may come.
+ */
+static struct match match_next(struct check_stream *stream, const struct stage *stage,
+                               struct str text, size_t at, bool final)
 {
     struct match best = {.kind = MATCH_NONE};
     for (size_t code = 0; code < stage->compiled->code_count; code++) {
@@ -371,7 +374,8 @@ enum rc check_stream_push(struct check_stream *stream, struct str text, struct s
     return run_stages(stream, text, false, out, report);
 }
 
-enum rc check_stream_finish(struct check_stream *stream, struct str *out, struct check_report *report)
+enum rc check_stream_finish(struct check_stream *stream, struct str *out,
+                            struct check_report *report)
 {
     return run_stages(stream, STR_EMPTY, true, out, report);
 }

@@ -5,15 +5,13 @@
 
 static const struct pii_kind kinds[PII_COUNT] = {
 #define PII(symbol, name_, mask_, pattern_)                                                        \
-    [PII_##symbol] = {.name = STR_INIT(name_), .mask = STR_INIT(mask_), .pattern = STR_INIT(pattern_)},
+    [PII_##symbol] = {                                                                             \
+        .name = STR_INIT(name_), .mask = STR_INIT(mask_), .pattern = STR_INIT(pattern_)},
 #include "gateway/check_pii.h"
 #undef PII
 };
 
-const struct pii_kind *pii_kinds(void)
-{
-    return kinds;
-}
+const struct pii_kind *pii_kinds(void) { return kinds; }
 
 /* ISO/IEC 7812: Luhn's digit. */
 static bool luhn_holds(struct str s)
@@ -33,19 +31,21 @@ static bool luhn_holds(struct str s)
 /* ISO 13616: lengths by country, from the IBAN registry. */
 static size_t iban_length(const char country[2])
 {
-    static const char lengths[] =
-        "AD24AE23AL28AT20AZ28BA20BE16BG22BH22BR29BY28CH21CR22CY28CZ24DE22DK18DO28EE20EG29ES24FI18FO18FR27"
-        "GB22GE22GI23GL18GR27GT28HR21HU28IE22IL23IQ23IS26IT27JO30KW30KZ20LB28LC32LI21LT20LU20LV21LY25MC27"
-        "MD24ME22MK19MR27MT31MU30NL18NO15PK24PL28PS29PT25QA29RO24RS22SA24SC31SE24SI19SK24SM27ST25SV28TL23"
-        "TN24TR26UA29VA22VG24XK20";
+    static const char lengths[] = "AD24AE23AL28AT20AZ28BA20BE16BG22BH22BR29BY28CH21CR22CY28CZ24DE22"
+                                  "DK18DO28EE20EG29ES24FI18FO18FR27"
+                                  "GB22GE22GI23GL18GR27GT28HR21HU28IE22IL23IQ23IS26IT27JO30KW30KZ20"
+                                  "LB28LC32LI21LT20LU20LV21LY25MC27"
+                                  "MD24ME22MK19MR27MT31MU30NL18NO15PK24PL28PS29PT25QA29RO24RS22SA24"
+                                  "SC31SE24SI19SK24SM27ST25SV28TL23"
+                                  "TN24TR26UA29VA22VG24XK20";
     for (const char *at = lengths; *at; at += 4)
         if (at[0] == country[0] && at[1] == country[1])
             return (size_t)((at[2] - '0') * 10 + at[3] - '0');
     return 0;
 }
 
-/* The part of the match that is an IBAN whose remainder modulo 97 is 1; 0: none. What follows it in capitals
- * may have been matched along. */
+/* The part of the match that is an IBAN whose remainder modulo 97 is 1; 0: none. What follows it in
+ * capitals may have been matched along. */
 static size_t iban_bytes(struct str s)
 {
     char text[40];

@@ -17,7 +17,8 @@ struct message *event_add_message(struct event_request *request, struct arena *a
 struct message *event_assistant(struct event_request *request, struct arena *arena)
 {
     struct message *last = request->last_message;
-    return last && last->role == ROLE_ASSISTANT ? last : event_add_message(request, arena, ROLE_ASSISTANT);
+    return last && last->role == ROLE_ASSISTANT ? last
+                                                : event_add_message(request, arena, ROLE_ASSISTANT);
 }
 
 struct part *event_add_part(struct part **list, struct arena *arena, enum part_kind kind)
@@ -118,7 +119,8 @@ void event_answer_fini(struct event_answer *answer)
 }
 
 /* Room for one more item; NULL: the arena's cap. */
-static void *grown(struct arena *arena, void *items, size_t count, size_t *capacity, size_t item_bytes)
+static void *grown(struct arena *arena, void *items, size_t count, size_t *capacity,
+                   size_t item_bytes)
 {
     if (count < *capacity)
         return items;
@@ -167,10 +169,13 @@ static enum rc add_part(struct event_answer *answer, struct answer_choice *choic
         return RC_LIMIT;
     choice->parts = parts;
     struct answer_part *part = &parts[choice->part_count++];
-    *part = (struct answer_part){
-        .kind = event->part_kind, .redacted = event->redacted, .custom = event->custom,
-        .id = kept(answer, event->id), .name = kept(answer, event->name),
-        .signature = kept(answer, event->signature), .signed_by = event->signed_by};
+    *part = (struct answer_part){.kind = event->part_kind,
+                                 .redacted = event->redacted,
+                                 .custom = event->custom,
+                                 .id = kept(answer, event->id),
+                                 .name = kept(answer, event->name),
+                                 .signature = kept(answer, event->signature),
+                                 .signed_by = event->signed_by};
     buf_init(&part->text, LIMIT_RESPONSE_BYTES);
     return RC_OK;
 }
@@ -191,7 +196,8 @@ static enum rc add_delta(struct event_answer *answer, struct answer_choice *choi
         return rc;
     if (buf_len(&choice->logprobs))
         rc = buf_append_char(&choice->logprobs, ',');
-    return rc ? rc : buf_append(&choice->logprobs, str_slice(event->logprobs, 1, event->logprobs.n - 1));
+    return rc ? rc
+              : buf_append(&choice->logprobs, str_slice(event->logprobs, 1, event->logprobs.n - 1));
 }
 
 static enum rc add_to_choice(struct event_answer *answer, const struct event *event)

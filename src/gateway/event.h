@@ -1,15 +1,17 @@
-/* The event model: what a request and an answer are, whatever the wire format. Each file in provider/ reads
- * its format into this and writes its format from this; nothing here is one provider's own.
+/* The event model: what a request and an answer are, whatever the wire format. Each file in
+ * provider/ reads its format into this and writes its format from this; nothing here is one
+ * provider's own.
  *
- * A request is a list of messages of typed parts, tools, and sampling parameters. An answer is a sequence of
- * events: START, then for each part of each choice BEGIN, DELTAs, END, then FINISH per choice, USAGE, DONE.
- * Whole answers are read into the same sequence and written from what it adds up to (struct event_answer).
+ * A request is a list of messages of typed parts, tools, and sampling parameters. An answer is a
+ * sequence of events: START, then for each part of each choice BEGIN, DELTAs, END, then FINISH per
+ * choice, USAGE, DONE. Whole answers are read into the same sequence and written from what it adds
+ * up to (struct event_answer).
  *
- * Room for other formats: a part carries an opaque `signature` with the format it came from (Anthropic's
- * signed and redacted thinking, Responses' encrypted reasoning, Gemini's thought signatures, also on tool
- * calls); media are data or URL with a type (Gemini's inline and file data, Bedrock's bytes); JSON values
- * that only pass through stay text. Texts point into the request's arena or, in events, into memory that is
- * valid during the call. */
+ * Room for other formats: a part carries an opaque `signature` with the format it came from
+ * (Anthropic's signed and redacted thinking, Responses' encrypted reasoning, Gemini's thought
+ * signatures, also on tool calls); media are data or URL with a type (Gemini's inline and file
+ * data, Bedrock's bytes); JSON values that only pass through stay text. Texts point into the
+ * request's arena or, in events, into memory that is valid during the call. */
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
@@ -41,14 +43,15 @@ struct part {
     struct str media_type; /* image, audio, file: image/png, application/pdf …; audio: wav, mp3 */
     struct str data;       /* base64 */
     struct str url;
-    struct str detail;     /* image: low, high, auto */
-    struct str signature;  /* opaque proof by the format in `signed_by`; goes back to that one only */
+    struct str detail; /* image: low, high, auto */
+    struct str
+        signature; /* opaque proof by the format in `signed_by`; goes back to that one only */
     enum wire_format signed_by;
-    bool redacted; /* reasoning without text: `signature` is all there is */
-    bool is_error; /* tool result */
-    bool custom;   /* a tool call whose input is free text, not JSON */
-    struct part *parts;    /* tool result: text, images … */
-    struct str cache;      /* cache breakpoint after this part, as JSON text */
+    bool redacted;      /* reasoning without text: `signature` is all there is */
+    bool is_error;      /* tool result */
+    bool custom;        /* a tool call whose input is free text, not JSON */
+    struct part *parts; /* tool result: text, images … */
+    struct str cache;   /* cache breakpoint after this part, as JSON text */
 };
 
 struct message {
@@ -67,7 +70,13 @@ struct tool {
     struct str cache; /* cache breakpoint after this tool, as JSON text */
 };
 
-enum tool_choice { TOOL_CHOICE_UNSET, TOOL_CHOICE_AUTO, TOOL_CHOICE_NONE, TOOL_CHOICE_REQUIRED, TOOL_CHOICE_NAMED };
+enum tool_choice {
+    TOOL_CHOICE_UNSET,
+    TOOL_CHOICE_AUTO,
+    TOOL_CHOICE_NONE,
+    TOOL_CHOICE_REQUIRED,
+    TOOL_CHOICE_NAMED
+};
 enum response_shape { SHAPE_TEXT, SHAPE_JSON_OBJECT, SHAPE_JSON_SCHEMA };
 
 /* Values that only pass through are JSON text; empty: not given. */
@@ -91,7 +100,8 @@ struct event_request {
     struct str schema, schema_name, schema_description; /* schema: JSON text */
     bool schema_strict;
 
-    struct str reasoning_effort;     /* none, minimal, low, medium, high, xhigh, max; empty: not given */
+    struct str
+        reasoning_effort; /* none, minimal, low, medium, high, xhigh, max; empty: not given */
     int64_t reasoning_budget_tokens; /* Anthropic's budget; 0: not given */
     bool reasoning_shown;            /* a summary was asked for */
     bool reasoning_encrypted;        /* signatures were asked for (Responses' include) */
@@ -120,17 +130,23 @@ struct str event_effort_of_budget(int64_t budget_tokens);
 
 enum event_kind {
     EVENT_START,      /* response_id, model */
-    EVENT_PART_BEGIN, /* choice, part, part_kind; tool call: id, name; reasoning: redacted + signature */
+    EVENT_PART_BEGIN, /* choice, part, part_kind; tool call: id, name; reasoning: redacted +
+                         signature */
     EVENT_PART_DELTA, /* text; logprobs; the first delta of a part comes after its BEGIN */
     EVENT_PART_SIGN,  /* signature of the part, once, before its END */
     EVENT_PART_END,
-    EVENT_FINISH,     /* choice, finish, stop_sequence */
-    EVENT_USAGE,      /* so far, cumulative: a later one replaces it */
-    EVENT_DONE,       /* the upstream has ended in order */
+    EVENT_FINISH, /* choice, finish, stop_sequence */
+    EVENT_USAGE,  /* so far, cumulative: a later one replaces it */
+    EVENT_DONE,   /* the upstream has ended in order */
 };
 
 enum finish {
-    FINISH_NONE, FINISH_STOP, FINISH_STOP_SEQUENCE, FINISH_LENGTH, FINISH_TOOL_CALLS, FINISH_CONTENT_FILTER,
+    FINISH_NONE,
+    FINISH_STOP,
+    FINISH_STOP_SEQUENCE,
+    FINISH_LENGTH,
+    FINISH_TOOL_CALLS,
+    FINISH_CONTENT_FILTER,
     FINISH_PAUSE, /* the upstream wants the conversation sent back to go on */
 };
 
@@ -140,12 +156,12 @@ struct event {
     int part;   /* number of the part within its choice, from 0, in order of BEGIN */
     enum part_kind part_kind;
     bool redacted, custom;
-    struct str id, name;         /* tool call */
+    struct str id, name; /* tool call */
     struct str response_id, model;
-    struct str text;             /* delta: text, or a piece of a tool call's arguments */
+    struct str text; /* delta: text, or a piece of a tool call's arguments */
     struct str signature;
     enum wire_format signed_by;
-    struct str logprobs;         /* JSON array of chat's token objects, for this delta */
+    struct str logprobs; /* JSON array of chat's token objects, for this delta */
     enum finish finish;
     struct str stop_sequence;
     struct usage usage;
@@ -156,7 +172,8 @@ struct str event_finish_name(enum finish finish);
 
 #define PART_KINDS_ALL ((1u << PART_KIND_COUNT) - 1)
 
-/* What an answer adds up to. Texts grow outside of the arena, up to LIMIT_RESPONSE_BYTES together. */
+/* What an answer adds up to. Texts grow outside of the arena, up to LIMIT_RESPONSE_BYTES together.
+ */
 struct answer_part {
     enum part_kind kind;
     bool redacted, custom, ended, has_text;
@@ -174,11 +191,12 @@ struct answer_choice {
 };
 
 #define ANSWER_CHOICES_MAX 128
-#define ANSWER_PARTS_MAX 4096 /* of one choice */
+#define ANSWER_PARTS_MAX   4096 /* of one choice */
 
 struct event_answer {
     struct arena *arena;
-    unsigned text_kinds; /* bits 1 << enum part_kind whose texts are kept; a stream's door may need none */
+    unsigned text_kinds; /* bits 1 << enum part_kind whose texts are kept; a stream's door may need
+                            none */
     struct str response_id, model;
     struct answer_choice *choices;
     size_t choice_count, choice_capacity;
@@ -189,5 +207,6 @@ struct event_answer {
 
 void event_answer_init(struct event_answer *answer, struct arena *arena, unsigned text_kinds);
 void event_answer_fini(struct event_answer *answer);
-/* Adds one event. RC_LIMIT: too long; RC_INVALID: out of order (a delta of a part that never began). */
+/* Adds one event. RC_LIMIT: too long; RC_INVALID: out of order (a delta of a part that never
+ * began). */
 enum rc event_answer_add(struct event_answer *answer, const struct event *event) MUST_CHECK;

@@ -13,7 +13,10 @@ QUIRK(STRICT_FIELDS, "refuses fields that it does not know: OpenAI's own are rem
 QUIRK(TOOL_ID_9, "wants tool call ids of nine letters and digits: made from the original's hash")
 QUIRK(THINKING_PARTS, "gives reasoning as content parts of type `thinking`")
 QUIRK(REASONING_APART, "does not count reasoning in `completion_tokens`")
-QUIRK(LEAVES_RUNNING, "goes on with a whole answer after its client has left: always asked for a stream")
-QUIRK(USAGE_ONE_CHOICE, "reports the usage of one choice where `n` is above 1: added up from its timings")
-QUIRK(TEMPLATE_TOOLS, "drops tools silently where the model's template has none: emulated by a schema")
+QUIRK(LEAVES_RUNNING,
+      "goes on with a whole answer after its client has left: always asked for a stream")
+QUIRK(USAGE_ONE_CHOICE,
+      "reports the usage of one choice where `n` is above 1: added up from its timings")
+QUIRK(TEMPLATE_TOOLS,
+      "drops tools silently where the model's template has none: emulated by a schema")
 QUIRK(TAKES_TOP_K, "takes `top_k`, which OpenAI does not know")

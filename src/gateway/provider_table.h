@@ -1,6 +1,6 @@
-/* What is known of each provider that speaks one of our formats: where it is, how it wants its credential
- * and in what it differs. Differences live in provider_rows.h and provider_quirks.h, not in branches on
- * names: code asks for a quirk. Constant data, any thread. */
+/* What is known of each provider that speaks one of our formats: where it is, how it wants its
+ * credential and in what it differs. Differences live in provider_rows.h and provider_quirks.h, not
+ * in branches on names: code asks for a quirk. Constant data, any thread. */
 #pragma once
 #include "base/str.h"
 
@@ -25,11 +25,11 @@ enum {
 };
 
 struct provider_row {
-    struct str name;  /* the `format` of a provider's configuration */
-    struct str title; /* for people */
-    struct str base_url;        /* default; empty: must be configured (engine: none) */
-    struct str path_prefix;     /* before "/chat/completions", "/messages" … */
-    unsigned formats;           /* bits 1 << enum wire_format that it speaks */
+    struct str name;        /* the `format` of a provider's configuration */
+    struct str title;       /* for people */
+    struct str base_url;    /* default; empty: must be configured (engine: none) */
+    struct str path_prefix; /* before "/chat/completions", "/messages" … */
+    unsigned formats;       /* bits 1 << enum wire_format that it speaks */
     enum provider_auth auth;
     unsigned quirks;            /* PROVIDER_… */
     struct str reasoning_field; /* chat's name for reasoning text in requests; empty: takes none */

@@ -1,8 +1,9 @@
-/* Requests: what the gateway must know of one, and the upstream request in the same format, made by splicing
- * the ranges that must change. Everything else goes by way of the event model (wire_translate.c).
+/* Requests: what the gateway must know of one, and the upstream request in the same format, made by
+ * splicing the ranges that must change. Everything else goes by way of the event model
+ * (wire_translate.c).
  *
- * A member given twice is refused where we read it ourselves (`model`, `stream`): two readers that take
- * different ones must not be played against each other. */
+ * A member given twice is refused where we read it ourselves (`model`, `stream`): two readers that
+ * take different ones must not be played against each other. */
 #include "gateway/provider/format.h"
 #include "gateway/wire_internal.h"
 
@@ -20,7 +21,8 @@ static enum rc read_tags(yyjson_val *metadata, struct arena *arena, struct wire_
         return RC_LIMIT;
     size_t index, max;
     yyjson_val *key, *value;
-    yyjson_obj_foreach(metadata, index, max, key, value) {
+    yyjson_obj_foreach(metadata, index, max, key, value)
+    {
         struct str name = json_text(key), text = json_text(value);
         if (!yyjson_is_str(value) || out->tag_count == count)
             continue;
@@ -34,7 +36,8 @@ static enum rc read_tags(yyjson_val *metadata, struct arena *arena, struct wire_
     return RC_OK;
 }
 
-/* Coding agents put their session into metadata.user_id: "user_…_session_ID", or as JSON with session_id. */
+/* Coding agents put their session into metadata.user_id: "user_…_session_ID", or as JSON with
+ * session_id. */
 static void read_session_of_user(struct wire_request *out, struct arena *arena)
 {
     ssize_t at = str_find(out->user, STR("_session_"));
@@ -67,14 +70,17 @@ static size_t media_bytes(yyjson_val *part)
            json_get_text(part, "file_data").n;
 }
 
-/* Looks through messages (or Responses' input items) for images; returns the bytes of media in them. */
+/* Looks through messages (or Responses' input items) for images; returns the bytes of media in
+ * them. */
 static size_t read_media(yyjson_val *messages, struct wire_request *out, size_t *images)
 {
     size_t bytes = 0, i, n, k, m;
     yyjson_val *message, *part;
-    yyjson_arr_foreach(messages, i, n, message) {
+    yyjson_arr_foreach(messages, i, n, message)
+    {
         yyjson_val *content = yyjson_obj_get(message, "content");
-        yyjson_arr_foreach(content, k, m, part) {
+        yyjson_arr_foreach(content, k, m, part)
+        {
             if (is_image(json_get_text(part, "type"))) {
                 out->has_images = true;
                 (*images)++;
@@ -120,10 +126,12 @@ static enum rc check_messages(enum wire_format door, yyjson_val *root, struct er
     if (!messages)
         return err_set_field(err, ERR_MISSING_FIELD, "messages", "`messages` is missing");
     if (!yyjson_is_arr(messages) || yyjson_arr_size(messages) == 0)
-        return err_set_field(err, ERR_BAD_FIELD, "messages", "`messages` must be a non-empty array");
+        return err_set_field(err, ERR_BAD_FIELD, "messages",
+                             "`messages` must be a non-empty array");
     size_t i, n;
     yyjson_val *message;
-    yyjson_arr_foreach(messages, i, n, message) {
+    yyjson_arr_foreach(messages, i, n, message)
+    {
         if (LIKELY(yyjson_is_str(yyjson_obj_get(message, "role"))))
             continue;
         char field[ERR_FIELD_BYTES_MAX];
@@ -146,7 +154,8 @@ enum rc wire_read_request(enum wire_format door, struct str body, struct arena *
         rc = check_messages(door, root, err);
     if (rc)
         return rc;
-    out->usage_asked = json_get_bool(yyjson_obj_get(root, "stream_options"), "include_usage", false);
+    out->usage_asked =
+        json_get_bool(yyjson_obj_get(root, "stream_options"), "include_usage", false);
     out->store_false = yyjson_is_false(yyjson_obj_get(root, "store"));
     out->user = json_get_text(root, "user");
     if (!out->user.n)
@@ -156,7 +165,8 @@ enum rc wire_read_request(enum wire_format door, struct str body, struct arena *
     read_session_of_user(out, arena);
     if (!out->session.n && door == WIRE_OPENAI_RESPONSES)
         out->session = json_get_text(root, "prompt_cache_key");
-    static const char *const limits[] = {"max_completion_tokens", "max_tokens", "max_output_tokens"};
+    static const char *const limits[] = {"max_completion_tokens", "max_tokens",
+                                         "max_output_tokens"};
     for (size_t i = 0; i < COUNT_OF(limits) && out->output_tokens_max <= 0; i++)
         out->output_tokens_max = MAX(json_get_int(root, limits[i], 0), 0);
     out->choices = (int)MIN(MAX(json_get_int(root, "n", 1), 1), 1024);
@@ -216,13 +226,22 @@ static enum rc edit_top_quirks(struct json_edit *edit, const struct wire_request
         str_eq(json_member_value(top, choice), STR("\"required\"")))
         rc = json_edit_set(edit, STR("tool_choice"), STR("\"any\""));
     static const char *const openai_only[] = {
-        "store", "user", "service_tier", "logprobs", "top_logprobs", "logit_bias", "verbosity",
-        "prompt_cache_key", "prompt_cache_retention", "safety_identifier", "modalities",
-        "web_search_options", "reasoning_effort",
+        "store",
+        "user",
+        "service_tier",
+        "logprobs",
+        "top_logprobs",
+        "logit_bias",
+        "verbosity",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "modalities",
+        "web_search_options",
+        "reasoning_effort",
     };
-    for (size_t i = 0; !rc && wire_has_quirk(upstream, PROVIDER_STRICT_FIELDS) &&
-                       i < COUNT_OF(openai_only);
-         i++)
+    for (size_t i = 0;
+         !rc && wire_has_quirk(upstream, PROVIDER_STRICT_FIELDS) && i < COUNT_OF(openai_only); i++)
         rc = json_edit_remove(edit, str_from(openai_only[i]));
     return rc;
 }
@@ -276,8 +295,8 @@ static enum rc edit_messages(struct json_edit *edit, const struct wire_request *
         return RC_OK;
     struct str text = json_member_value(&request->members, messages);
     bool developer = memmem(text.p, text.n, "\"developer\"", 11);
-    bool name = wire_has_quirk(upstream, PROVIDER_NO_MESSAGE_NAME) &&
-                memmem(text.p, text.n, "\"name\"", 6);
+    bool name =
+        wire_has_quirk(upstream, PROVIDER_NO_MESSAGE_NAME) && memmem(text.p, text.n, "\"name\"", 6);
     if (!developer && !name)
         return RC_OK;
     struct json_items items = json_items_begin(request->body, messages->value_from);
@@ -352,11 +371,13 @@ static enum rc refuse_unsupported(const struct wire_request *request,
     if (!format.n)
         format = json_get_text(yyjson_obj_get(yyjson_obj_get(root, "text"), "format"), "type");
     if (!format.n)
-        format = json_get_text(yyjson_obj_get(yyjson_obj_get(root, "output_config"), "format"), "type");
+        format =
+            json_get_text(yyjson_obj_get(yyjson_obj_get(root, "output_config"), "format"), "type");
     if (str_eq(format, STR("json_schema")) && wire_has_quirk(upstream, PROVIDER_NO_JSON_SCHEMA))
         return err_set_field(err, ERR_UNSUPPORTED, "response_format",
                              "%s takes no JSON schema: use {\"type\":\"json_object\"} and describe "
-                             "the schema in the prompt", title);
+                             "the schema in the prompt",
+                             title);
     yyjson_val *choice = yyjson_obj_get(root, "tool_choice");
     struct str kind = yyjson_is_str(choice) ? json_text(choice) : json_get_text(choice, "type");
     bool forced = choice && kind.n && !str_eq(kind, STR("auto")) && !str_eq(kind, STR("none"));
@@ -412,7 +433,8 @@ enum rc wire_write_request(const struct wire_request *request, const struct wire
     out->path = path;
     enum rc rc = add_headers(upstream, secret, arena, out);
     if (rc == RC_INVALID)
-        return err_set(err, ERR_INTERNAL, "the provider's key has characters that a header cannot "
+        return err_set(err, ERR_INTERNAL,
+                       "the provider's key has characters that a header cannot "
                        "carry: set it anew");
     if (rc)
         return out_of_memory(err);
@@ -425,7 +447,8 @@ enum rc wire_write_request(const struct wire_request *request, const struct wire
     }
     rc = splice(request, upstream, arena, out);
     if (rc == RC_CONFLICT)
-        return err_set(err, ERR_INVALID, "the request's members overlap with the route's parameters");
+        return err_set(err, ERR_INVALID,
+                       "the request's members overlap with the route's parameters");
     return rc ? out_of_memory(err) : RC_OK;
 }
 
@@ -433,8 +456,8 @@ enum wire_format wire_choose_format(enum wire_format door, const struct provider
 {
     static const enum wire_format preferred[] = {WIRE_OPENAI_CHAT, WIRE_ANTHROPIC,
                                                  WIRE_OPENAI_RESPONSES};
-    bool translatable = door == WIRE_OPENAI_CHAT || door == WIRE_ANTHROPIC ||
-                        door == WIRE_OPENAI_RESPONSES;
+    bool translatable =
+        door == WIRE_OPENAI_CHAT || door == WIRE_ANTHROPIC || door == WIRE_OPENAI_RESPONSES;
     if (!translatable || !row || (row->formats & (1u << door)))
         return door;
     for (size_t i = 0; i < COUNT_OF(preferred); i++)

@@ -1,5 +1,5 @@
-/* An answer's way: bytes that pass (wire_pass.c) or a translation (wire_translate.c). Which of the two is
- * decided once, when the answer begins. */
+/* An answer's way: bytes that pass (wire_pass.c) or a translation (wire_translate.c). Which of the
+ * two is decided once, when the answer begins. */
 #include "gateway/wire_internal.h"
 
 struct wire_answer {
@@ -17,7 +17,8 @@ static bool checks_output(const struct route *route)
     return false;
 }
 
-/* Bytes may pass where both sides speak the same and nothing in them is to be looked at or added up. */
+/* Bytes may pass where both sides speak the same and nothing in them is to be looked at or added
+ * up. */
 static bool passes(const struct wire_answer_options *options)
 {
     const struct wire_request *request = options->request;

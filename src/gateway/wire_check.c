@@ -1,5 +1,6 @@
-/* Checks on a request's texts: every string value under messages, input, system, instructions and prompt but
- * those that are no text (names, ids, types, URLs, data, signatures). What a check masks is spliced in place. */
+/* Checks on a request's texts: every string value under messages, input, system, instructions and
+ * prompt but those that are no text (names, ids, types, URLs, data, signatures). What a check masks
+ * is spliced in place. */
 #include "gateway/provider/format.h"
 #include "gateway/wire_internal.h"
 
@@ -24,9 +25,10 @@ static bool is_text_root(struct str name)
 static bool holds_no_text(struct str name)
 {
     static const char *const names[] = {
-        "type", "role", "id", "name", "url", "image_url", "file_url", "data", "file_data", "file_id",
-        "signature", "tool_call_id", "tool_use_id", "call_id", "encrypted_content", "media_type",
-        "format", "detail", "cache_control", "status",
+        "type",       "role",         "id",          "name",          "url",
+        "image_url",  "file_url",     "data",        "file_data",     "file_id",
+        "signature",  "tool_call_id", "tool_use_id", "call_id",       "encrypted_content",
+        "media_type", "format",       "detail",      "cache_control", "status",
     };
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (str_eq(name, str_from(names[i])))
@@ -42,7 +44,8 @@ static enum rc check_string(struct request_check *check, size_t from, size_t to)
     if (rc)
         return rc;
     text = json_text(yyjson_doc_get_root(doc));
-    rc = check_text(check->checks, check->check_count, CHECK_INPUT, text, check->arena, &checked, check->report);
+    rc = check_text(check->checks, check->check_count, CHECK_INPUT, text, check->arena, &checked,
+                    check->report);
     if (rc || str_eq(text, checked))
         return rc;
     struct str quoted = format_quote(checked, check->arena);
@@ -95,7 +98,8 @@ static struct str last_text(const struct wire_request *request, struct arena *ar
         return json_text(content);
     struct str text = STR("");
     size_t i, n;
-    yyjson_arr_foreach(content, i, n, part) {
+    yyjson_arr_foreach(content, i, n, part)
+    {
         if (text.p)
             text = arena_concat(arena, text, json_get_text(part, "text"));
     }
@@ -124,8 +128,9 @@ static enum rc run(struct request_check *check)
     return rc;
 }
 
-enum rc wire_check_request(struct wire_request *request, const struct check *checks, size_t check_count,
-                           struct arena *arena, struct check_report *report, struct err *err)
+enum rc wire_check_request(struct wire_request *request, const struct check *checks,
+                           size_t check_count, struct arena *arena, struct check_report *report,
+                           struct err *err)
 {
     struct request_check *check = ARENA_NEW(arena, struct request_check);
     size_t schema_count, pieces;
@@ -140,8 +145,8 @@ enum rc wire_check_request(struct wire_request *request, const struct check *che
     json_edit_init(&check->edit, &request->members, arena);
     enum rc rc = run(check);
     if (!rc && schema_count && !report->blocked)
-        rc = check_text(schemas, schema_count, CHECK_INPUT, last_text(request, arena), arena, &unused,
-                        report);
+        rc = check_text(schemas, schema_count, CHECK_INPUT, last_text(request, arena), arena,
+                        &unused, report);
     if (report->blocked)
         return check_blocked_err(report, err);
     if (rc)

@@ -1,15 +1,17 @@
-/* Counting a request's tokens where the target cannot: the texts with the model's vocabulary, and what chat
- * templates put around them. An estimate in all cases but OpenAI's own text-only chats. */
+/* Counting a request's tokens where the target cannot: the texts with the model's vocabulary, and
+ * what chat templates put around them. An estimate in all cases but OpenAI's own text-only chats.
+ */
 #include "gateway/provider/format.h"
 #include "gateway/wire_internal.h"
 #include "text/tokenizer.h"
 
-/* OpenAI's published rule for chats: 3 tokens around each message, 1 for a name, 3 before the answer. */
-#define TOKENS_PER_MESSAGE 3
-#define TOKENS_PER_NAME    1
-#define TOKENS_OF_ANSWER   3
-#define TOKENS_PER_TOOL    8
-#define TOKENS_PER_IMAGE   800
+/* OpenAI's published rule for chats: 3 tokens around each message, 1 for a name, 3 before the
+ * answer. */
+#define TOKENS_PER_MESSAGE      3
+#define TOKENS_PER_NAME         1
+#define TOKENS_OF_ANSWER        3
+#define TOKENS_PER_TOOL         8
+#define TOKENS_PER_IMAGE        800
 #define BYTES_PER_TOKEN_OF_FILE 20 /* base64 of a PDF's pages: a very rough guess */
 
 static uint64_t count_parts(enum tokenizer tokenizer, const struct part *parts, bool *estimated)

@@ -1,5 +1,6 @@
-/* Errors of upstreams, read into our codes so that fallback causes are right, and our errors in the doors'
- * formats. Bodies come in many shapes: {"error":{message,type,code}}, {"error":"text"}, {"message"},
+/* Errors of upstreams, read into our codes so that fallback causes are right, and our errors in the
+ * doors' formats. Bodies come in many shapes: {"error":{message,type,code}}, {"error":"text"},
+ * {"message"},
  * {"detail"}, {"type":"error","error":{…}}, an array around one of them, plain text, HTML. */
 #include "base/utf8.h"
 #include "gateway/wire_internal.h"
@@ -63,14 +64,19 @@ static enum err_code code_of_status(int status)
 {
     switch (status) {
     case 200: return ERR_UPSTREAM; /* an error inside of an answer that said 200 */
-    case 400: case 422: return ERR_INVALID;
-    case 401: case 402: case 403: return ERR_UPSTREAM; /* our credential, not the client's */
+    case 400:
+    case 422: return ERR_INVALID;
+    case 401:
+    case 402:
+    case 403: return ERR_UPSTREAM; /* our credential, not the client's */
     case 404: return ERR_MODEL_NOT_FOUND;
-    case 408: case 504: return ERR_TIMEOUT;
+    case 408:
+    case 504: return ERR_TIMEOUT;
     case 409: return ERR_UPSTREAM;
     case 413: return ERR_TOO_LARGE;
     case 429: return ERR_RATE_LIMIT;
-    case 503: case 529: return ERR_OVERLOADED;
+    case 503:
+    case 529: return ERR_OVERLOADED;
     default: return status >= 400 && status < 500 ? ERR_INVALID : ERR_UPSTREAM;
     }
 }
@@ -156,7 +162,12 @@ static const char *anthropic_type(enum err_code code)
     case 413: return "request_too_large";
     case 429: return "rate_limit_error";
     case 504: return "timeout_error";
-    case 400: case 405: case 409: case 415: case 422: case 499: return "invalid_request_error";
+    case 400:
+    case 405:
+    case 409:
+    case 415:
+    case 422:
+    case 499: return "invalid_request_error";
     default: return "api_error";
     }
 }

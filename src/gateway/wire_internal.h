@@ -46,7 +46,8 @@ enum rc wire_translate_request(const struct wire_request *request,
 /* wire_usage.c: the usage objects of each format as disjoint buckets. */
 void wire_read_usage(enum wire_format format, const struct provider_row *row, yyjson_val *usage,
                      struct usage *out);
-/* The format's finish or stop reason in OpenAI's words (chat's pass as they are); static or the text itself. */
+/* The format's finish or stop reason in OpenAI's words (chat's pass as they are); static or the
+ * text itself. */
 struct str wire_finish_name(struct str reason);
 /* A complete Responses answer says nothing: tool_calls where its last output is one, else stop. */
 struct str wire_responses_finish(yyjson_val *response);

@@ -1,9 +1,10 @@
-/* Answers in the door's own format. Bytes go through unchanged: whole events as they came, in runs as long
- * as the reads were; a copy is never made but of an event that was cut between two reads, and of the opening
- * events that are held back until content follows.
+/* Answers in the door's own format. Bytes go through unchanged: whole events as they came, in runs
+ * as long as the reads were; a copy is never made but of an event that was cut between two reads,
+ * and of the opening events that are held back until content follows.
  *
- * What an event costs: finding its end, and two or three searches for a key. JSON is parsed only where
- * content has not begun yet and where a key was found: the first events and the last one or two. */
+ * What an event costs: finding its end, and two or three searches for a key. JSON is parsed only
+ * where content has not begun yet and where a key was found: the first events and the last one or
+ * two. */
 #include "gateway/wire_internal.h"
 #include "gateway/wire_scan.h"
 
@@ -65,7 +66,8 @@ static struct str keep(struct wire_pass *pass, struct str s)
     return copy.p ? copy : STR_EMPTY;
 }
 
-/* A response's own members, where it names them: chat's chunks, Anthropic's message, Responses' response. */
+/* A response's own members, where it names them: chat's chunks, Anthropic's message, Responses'
+ * response. */
 static void note_response(struct wire_pass *pass, yyjson_val *response)
 {
     struct str id = json_get_text(response, "id"), model = json_get_text(response, "model");
@@ -122,7 +124,8 @@ static bool chat_bears_content(yyjson_val *choice)
     size_t i, n;
     if (text_or_items(yyjson_obj_get(choice, "text")))
         return true;
-    yyjson_obj_foreach(yyjson_obj_get(choice, "delta"), i, n, key, value) {
+    yyjson_obj_foreach(yyjson_obj_get(choice, "delta"), i, n, key, value)
+    {
         if (!yyjson_equals_str(key, "role") && text_or_items(value))
             return true;
     }
@@ -147,7 +150,8 @@ static enum pass_action read_chat_chunk(struct wire_pass *pass, struct str data)
     if (groq)
         wire_read_usage(pass->format, pass->options->upstream->row, groq, &pass->usage);
     size_t i, n;
-    yyjson_arr_foreach(choices, i, n, choice) {
+    yyjson_arr_foreach(choices, i, n, choice)
+    {
         struct str reason = json_get_text(choice, "finish_reason");
         note_finish(pass, reason);
         if (reason.n || chat_bears_content(choice))
@@ -224,8 +228,7 @@ static enum pass_action read_responses(struct wire_pass *pass, struct str type, 
     }
     if (str_eq(type, STR("response.completed")) || str_eq(type, STR("response.incomplete"))) {
         note_response(pass, response);
-        struct str reason =
-            json_get_text(yyjson_obj_get(response, "incomplete_details"), "reason");
+        struct str reason = json_get_text(yyjson_obj_get(response, "incomplete_details"), "reason");
         note_finish(pass, reason.n ? reason : wire_responses_finish(response));
         pass->content_seen = pass->done = true;
     } else if (response) {
@@ -324,7 +327,8 @@ static enum rc each_event(void *arg, const struct sse_event *event)
     arena_reset(&pass->scratch);
     if (pass->failed)
         return RC_INVALID;
-    bool joined = buf_len(&pass->parser.rest) > 0; /* raw points into memory that ends with this call */
+    bool joined =
+        buf_len(&pass->parser.rest) > 0; /* raw points into memory that ends with this call */
     if (pass->done)
         pass->content_seen = true;
     bool held = action == PASS_KEEP && !pass->content_seen;
@@ -382,8 +386,8 @@ enum wire_verdict wire_pass_data(struct wire_pass *pass, struct str bytes, struc
 /* A whole answer is looked through by its members' places; only small values are parsed. */
 static void read_whole(struct wire_pass *pass, struct json_object *answer)
 {
-    static const char *const wanted[] = {"id", "model", "usage", "stop_reason", "status",
-                                         "incomplete_details"};
+    static const char *const wanted[] = {"id",          "model",  "usage",
+                                         "stop_reason", "status", "incomplete_details"};
     struct buf text;
     buf_init(&text, LIMIT_SSE_EVENT_BYTES);
     struct json_writer w = json_writer_to(&text);
@@ -409,7 +413,7 @@ static void read_whole(struct wire_pass *pass, struct json_object *answer)
     }
     if (pass->format == WIRE_OPENAI_RESPONSES && !pass->finished)
         note_finish(pass, scan_member(answer->source, STR("\"call_id\"")) >= 0 ? STR("tool_calls")
-                                                                              : STR("stop"));
+                                                                               : STR("stop"));
 }
 
 static void write_whole(struct wire_pass *pass, struct json_object *answer)

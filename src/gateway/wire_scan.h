@@ -1,14 +1,14 @@
-/* Finding keys in JSON bytes without parsing: what a relayed stream event costs. A key in quotes followed by
- * a colon cannot stand inside a JSON string (its quotes would be escaped), so a hit is a member of some
- * object; only then is the event parsed. */
+/* Finding keys in JSON bytes without parsing: what a relayed stream event costs. A key in quotes
+ * followed by a colon cannot stand inside a JSON string (its quotes would be escaped), so a hit is
+ * a member of some object; only then is the event parsed. */
 #pragma once
 #include "base/str.h"
 #if defined(__SSE2__)
 #include <emmintrin.h>
 #endif
 
-/* Offset of the needle (2 bytes at least), or -1. Compares its first and last byte with 16 places at once;
- * both are quotes in our needles, whose distance makes false hits rare. */
+/* Offset of the needle (2 bytes at least), or -1. Compares its first and last byte with 16 places
+ * at once; both are quotes in our needles, whose distance makes false hits rare. */
 static inline ssize_t scan_find(struct str s, struct str needle)
 {
     size_t at = 0;
@@ -35,7 +35,8 @@ static inline ssize_t scan_find(struct str s, struct str needle)
     return -1;
 }
 
-/* Offset of the value of a member with that name (given with its quotes), at any depth; -1: none. */
+/* Offset of the value of a member with that name (given with its quotes), at any depth; -1: none.
+ */
 static inline ssize_t scan_member(struct str s, struct str quoted_name)
 {
     size_t from = 0;
@@ -44,13 +45,15 @@ static inline ssize_t scan_member(struct str s, struct str quoted_name)
         if (hit < 0)
             return -1;
         size_t at = from + (size_t)hit + quoted_name.n;
-        while (at < s.n && (s.p[at] == ' ' || s.p[at] == '\n' || s.p[at] == '\t' || s.p[at] == '\r'))
+        while (at < s.n &&
+               (s.p[at] == ' ' || s.p[at] == '\n' || s.p[at] == '\t' || s.p[at] == '\r'))
             at++;
         from += (size_t)hit + 1;
         if (at >= s.n || s.p[at] != ':')
             continue;
         at++;
-        while (at < s.n && (s.p[at] == ' ' || s.p[at] == '\n' || s.p[at] == '\t' || s.p[at] == '\r'))
+        while (at < s.n &&
+               (s.p[at] == ' ' || s.p[at] == '\n' || s.p[at] == '\t' || s.p[at] == '\r'))
             at++;
         return at < s.n ? (ssize_t)at : -1;
     }

@@ -1,10 +1,12 @@
 /* Requests and answers by way of the event model. An answer's events go through up to three stages:
  *
- *   reader (upstream's format) → emulated tools → output checks → collector and writer (door's format)
+ *   reader (upstream's format) → emulated tools → output checks → collector and writer (door's
+ * format)
  *
- * A stage is a function that takes an event and hands on none, one or several. What the writer makes is held
- * back until content has come, so that another target may still be tried. A stream can become a whole answer
- * (engines are always asked for a stream); the other way round there is nothing to gain. */
+ * A stage is a function that takes an event and hands on none, one or several. What the writer
+ * makes is held back until content has come, so that another target may still be tried. A stream
+ * can become a whole answer (engines are always asked for a stream); the other way round there is
+ * nothing to gain. */
 #include "gateway/provider/format.h"
 #include "gateway/wire_internal.h"
 
@@ -162,7 +164,8 @@ static struct checked_part *checked_part(struct wire_translation *t, const struc
     return part;
 }
 
-static enum rc deliver_checked(struct wire_translation *t, const struct event *event, struct str text)
+static enum rc deliver_checked(struct wire_translation *t, const struct event *event,
+                               struct str text)
 {
     struct event delta = *event;
     delta.kind = EVENT_PART_DELTA;
@@ -189,7 +192,8 @@ static enum rc check_stage(struct wire_translation *t, const struct event *event
     if (t->report.blocked)
         return check_blocked_err(&t->report, t->reader.err);
     if (rc)
-        return err_set(t->reader.err, ERR_CHECK_BLOCKED, "the answer is too long or too hard to check");
+        return err_set(t->reader.err, ERR_CHECK_BLOCKED,
+                       "the answer is too long or too hard to check");
     rc = deliver_checked(t, event, out);
     return rc || event->kind == EVENT_PART_DELTA ? rc : deliver(t, event);
 }
@@ -212,12 +216,14 @@ static struct emulated_part *emulated_part(struct wire_translation *t, const str
     return part;
 }
 
-/* The text has ended: if it is {"name", "arguments"} it was a call, else (cut off) it stays a text. */
+/* The text has ended: if it is {"name", "arguments"} it was a call, else (cut off) it stays a text.
+ */
 static enum rc end_emulated(struct wire_translation *t, struct emulated_part *part)
 {
     yyjson_doc *doc = NULL;
     struct str text = buf_str(&part->text);
-    struct event event = {.choice = part->choice, .part = part->part, .part_kind = PART_TEXT, .text = text};
+    struct event event = {
+        .choice = part->choice, .part = part->part, .part_kind = PART_TEXT, .text = text};
     if (json_read(text, &t->scratch, &doc, NULL) == RC_OK) {
         yyjson_val *root = yyjson_doc_get_root(doc);
         yyjson_val *arguments = yyjson_obj_get(root, "arguments");
@@ -272,8 +278,8 @@ static enum rc first_stage(void *arg, const struct event *event)
 
 /* ---- the answer ---- */
 
-/* Which texts must be kept: all for a whole answer, and for Responses, whose last event repeats them. Chat
- * repeats reasoning with its signature. */
+/* Which texts must be kept: all for a whole answer, and for Responses, whose last event repeats
+ * them. Chat repeats reasoning with its signature. */
 static unsigned kinds_kept(const struct wire_request *request)
 {
     if (!request->stream || request->format == WIRE_OPENAI_RESPONSES)
@@ -308,11 +314,17 @@ struct wire_translation *wire_translation_new(struct arena *arena,
     buf_init(&t->whole, LIMIT_RESPONSE_BYTES);
     buf_init(&t->out, LIMIT_RESPONSE_BYTES);
     event_answer_init(&t->answer, arena, kinds_kept(options->request));
-    t->reader = (struct event_reader){.upstream = options->upstream, .arena = arena, .scratch = &t->scratch,
-                                      .emit = first_stage, .arg = t};
-    t->writer = (struct event_writer){.request = options->request, .model = options->model_shown,
-                                      .now_s = options->now_s, .arena = arena,
-                                      .json = json_writer_to(&t->out), .answer = &t->answer};
+    t->reader = (struct event_reader){.upstream = options->upstream,
+                                      .arena = arena,
+                                      .scratch = &t->scratch,
+                                      .emit = first_stage,
+                                      .arg = t};
+    t->writer = (struct event_writer){.request = options->request,
+                                      .model = options->model_shown,
+                                      .now_s = options->now_s,
+                                      .arena = arena,
+                                      .json = json_writer_to(&t->out),
+                                      .answer = &t->answer};
     return t;
 }
 
@@ -356,7 +368,8 @@ static enum rc each_event(void *arg, const struct sse_event *event)
     return rc;
 }
 
-enum wire_verdict wire_translation_data(struct wire_translation *t, struct str bytes, struct err *err)
+enum wire_verdict wire_translation_data(struct wire_translation *t, struct str bytes,
+                                        struct err *err)
 {
     enum rc rc;
     if (t->failed)

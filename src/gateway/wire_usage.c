@@ -1,5 +1,6 @@
-/* The formats' finish reasons, and their usage objects, read into disjoint buckets. Totals that include others are split up; what does
- * not add up (a detail larger than its total) is clamped, so that no bucket wraps around. */
+/* The formats' finish reasons, and their usage objects, read into disjoint buckets. Totals that
+ * include others are split up; what does not add up (a detail larger than its total) is clamped, so
+ * that no bucket wraps around. */
 #include "gateway/wire_internal.h"
 
 static uint64_t count_of(yyjson_val *object, const char *name)
@@ -19,7 +20,8 @@ static void read_chat(const struct provider_row *row, yyjson_val *usage, struct 
 {
     yyjson_val *in = yyjson_obj_get(usage, "prompt_tokens_details");
     yyjson_val *made = yyjson_obj_get(usage, "completion_tokens_details");
-    uint64_t input = count_of(usage, "prompt_tokens"), output = count_of(usage, "completion_tokens");
+    uint64_t input = count_of(usage, "prompt_tokens"),
+             output = count_of(usage, "completion_tokens");
     uint64_t cached = count_of(in, "cached_tokens");
     if (!cached)
         cached = count_of(usage, "prompt_cache_hit_tokens"); /* DeepSeek */
@@ -54,8 +56,8 @@ static void read_responses(yyjson_val *usage, struct usage *out)
     out->tokens[USAGE_OUTPUT] = output;
 }
 
-/* input_tokens excludes what the cache gave or took. A message_delta's counts are cumulative and may leave
- * the input's away: then what message_start said stays. */
+/* input_tokens excludes what the cache gave or took. A message_delta's counts are cumulative and
+ * may leave the input's away: then what message_start said stays. */
 static void read_anthropic(yyjson_val *usage, struct usage *out)
 {
     yyjson_val *creation = yyjson_obj_get(usage, "cache_creation");
@@ -65,8 +67,7 @@ static void read_anthropic(yyjson_val *usage, struct usage *out)
         out->tokens[USAGE_CACHED_INPUT] = count_of(usage, "cache_read_input_tokens");
     if (yyjson_is_num(yyjson_obj_get(usage, "cache_creation_input_tokens")) && !creation) {
         uint64_t written = count_of(usage, "cache_creation_input_tokens");
-        out->tokens[USAGE_CACHE_WRITE] =
-            written - MIN(written, out->tokens[USAGE_CACHE_WRITE_1H]);
+        out->tokens[USAGE_CACHE_WRITE] = written - MIN(written, out->tokens[USAGE_CACHE_WRITE_1H]);
     }
     if (yyjson_is_obj(creation)) {
         out->tokens[USAGE_CACHE_WRITE] = count_of(creation, "ephemeral_5m_input_tokens");
@@ -74,7 +75,8 @@ static void read_anthropic(yyjson_val *usage, struct usage *out)
     }
     if (yyjson_is_num(yyjson_obj_get(usage, "output_tokens"))) {
         uint64_t output = count_of(usage, "output_tokens");
-        uint64_t thinking = count_of(yyjson_obj_get(usage, "output_tokens_details"), "thinking_tokens");
+        uint64_t thinking =
+            count_of(yyjson_obj_get(usage, "output_tokens_details"), "thinking_tokens");
         out->tokens[USAGE_REASONING] = take(&output, thinking);
         out->tokens[USAGE_OUTPUT] = output;
     }
@@ -118,7 +120,8 @@ struct str wire_finish_name(struct str reason)
 
 struct str wire_responses_finish(yyjson_val *response)
 {
-    struct str type = json_get_text(yyjson_arr_get_last(yyjson_obj_get(response, "output")), "type");
+    struct str type =
+        json_get_text(yyjson_arr_get_last(yyjson_obj_get(response, "output")), "type");
     bool call = str_eq(type, STR("function_call")) || str_eq(type, STR("custom_tool_call"));
     return call ? STR("tool_calls") : STR("stop");
 }

@@ -1,6 +1,6 @@
-/* Expressions: a recursive-descent parser into a tree in the arena, and an evaluator over it. Both are bounded
- * by the text's length and EXPRESSION_DEPTH_MAX; the evaluator also by a number of steps, so that lists and
- * globs of hostile sizes cost no more than a request may. */
+/* Expressions: a recursive-descent parser into a tree in the arena, and an evaluator over it. Both
+ * are bounded by the text's length and EXPRESSION_DEPTH_MAX; the evaluator also by a number of
+ * steps, so that lists and globs of hostile sizes cost no more than a request may. */
 #include "text/expression.h"
 #include "text/json.h"
 #include <math.h>
@@ -10,10 +10,29 @@
 #define LIST_ITEMS_MAX 256
 
 enum node_kind {
-    NODE_LITERAL, NODE_LIST, NODE_PATH, NODE_CALL, NODE_NOT, NODE_MINUS, NODE_AND, NODE_OR,
-    NODE_EQUAL, NODE_UNEQUAL, NODE_LESS, NODE_AT_MOST, NODE_ABOVE, NODE_AT_LEAST,
-    NODE_IN, NODE_NOT_IN, NODE_MATCHES, NODE_CONTAINS,
-    NODE_ADD, NODE_SUBTRACT, NODE_MULTIPLY, NODE_DIVIDE, NODE_REMAINDER,
+    NODE_LITERAL,
+    NODE_LIST,
+    NODE_PATH,
+    NODE_CALL,
+    NODE_NOT,
+    NODE_MINUS,
+    NODE_AND,
+    NODE_OR,
+    NODE_EQUAL,
+    NODE_UNEQUAL,
+    NODE_LESS,
+    NODE_AT_MOST,
+    NODE_ABOVE,
+    NODE_AT_LEAST,
+    NODE_IN,
+    NODE_NOT_IN,
+    NODE_MATCHES,
+    NODE_CONTAINS,
+    NODE_ADD,
+    NODE_SUBTRACT,
+    NODE_MULTIPLY,
+    NODE_DIVIDE,
+    NODE_REMAINDER,
 };
 
 struct expression {
@@ -68,7 +87,8 @@ static bool spend(struct evaluation *e, size_t steps)
     return e->steps >= 0;
 }
 
-static void change_case(struct evaluation *e, struct str text, bool upper, struct expression_value *out)
+static void change_case(struct evaluation *e, struct str text, bool upper,
+                        struct expression_value *out)
 {
     char *copy = arena_alloc(e->scratch, text.n + 1);
     if (!copy || !spend(e, text.n / 64)) {
@@ -110,15 +130,16 @@ static void call_length(struct evaluation *e, const struct expression_value *arg
     } else if (v->type == EXPRESSION_LIST) {
         length = (double)v->item_count;
     } else if (v->type == EXPRESSION_JSON) {
-        length = (double)(yyjson_is_arr(v->json) ? yyjson_arr_size(v->json) : yyjson_obj_size(v->json));
+        length =
+            (double)(yyjson_is_arr(v->json) ? yyjson_arr_size(v->json) : yyjson_obj_size(v->json));
     } else {
         return;
     }
     *out = of_number(length);
 }
 
-static void call_starts_with(struct evaluation *e, const struct expression_value *args, size_t count,
-                             struct expression_value *out)
+static void call_starts_with(struct evaluation *e, const struct expression_value *args,
+                             size_t count, struct expression_value *out)
 {
     *out = of_bool(both_texts(&args[0], &args[1]) && str_starts(args[0].text, args[1].text));
 }
@@ -154,7 +175,8 @@ static void call_number(struct evaluation *e, const struct expression_value *arg
         *out = args[0];
     else if (args[0].type == EXPRESSION_BOOL)
         *out = of_number(args[0].boolean);
-    else if (args[0].type == EXPRESSION_TEXT && str_to_double(str_trim(args[0].text), &value) == RC_OK)
+    else if (args[0].type == EXPRESSION_TEXT &&
+             str_to_double(str_trim(args[0].text), &value) == RC_OK)
         *out = of_number(value);
 }
 
@@ -210,12 +232,18 @@ static const struct function {
     size_t args;
     function_body *body;
 } functions[] = {
-    {STR_INIT("lower"), 1, call_lower},         {STR_INIT("upper"), 1, call_upper},
-    {STR_INIT("length"), 1, call_length},       {STR_INIT("starts_with"), 2, call_starts_with},
-    {STR_INIT("ends_with"), 2, call_ends_with}, {STR_INIT("contains"), 2, call_contains},
-    {STR_INIT("number"), 1, call_number},       {STR_INIT("text"), 1, call_text},
-    {STR_INIT("exists"), 1, call_exists},       {STR_INIT("matches"), 2, call_matches},
-    {STR_INIT("default"), 2, call_default},     {STR_INIT("min"), 2, call_min},
+    {STR_INIT("lower"), 1, call_lower},
+    {STR_INIT("upper"), 1, call_upper},
+    {STR_INIT("length"), 1, call_length},
+    {STR_INIT("starts_with"), 2, call_starts_with},
+    {STR_INIT("ends_with"), 2, call_ends_with},
+    {STR_INIT("contains"), 2, call_contains},
+    {STR_INIT("number"), 1, call_number},
+    {STR_INIT("text"), 1, call_text},
+    {STR_INIT("exists"), 1, call_exists},
+    {STR_INIT("matches"), 2, call_matches},
+    {STR_INIT("default"), 2, call_default},
+    {STR_INIT("min"), 2, call_min},
     {STR_INIT("max"), 2, call_max},
 };
 #define ARGS_MAX 2
@@ -259,7 +287,8 @@ static bool add_item(struct parser *p, struct expression *node, struct expressio
         size_t wanted = node->item_count ? node->item_count * 2 : 1;
         struct expression **items = ARENA_NEW_ARRAY(p->arena, struct expression *, wanted);
         if (!items) {
-            p->rc = err_set(p->err, ERR_TOO_LARGE, "the expression needs more memory than it may use");
+            p->rc =
+                err_set(p->err, ERR_TOO_LARGE, "the expression needs more memory than it may use");
             return false;
         }
         if (node->item_count)
@@ -321,7 +350,8 @@ static struct str name_at(struct parser *p)
 static bool take_word(struct parser *p, const char *word)
 {
     skip_space(p);
-    if (p->at >= p->text.n || !is_name_start(p->text.p[p->at]) || !str_eq(name_at(p), str_from(word)))
+    if (p->at >= p->text.n || !is_name_start(p->text.p[p->at]) ||
+        !str_eq(name_at(p), str_from(word)))
         return false;
     p->at += strlen(word);
     return true;
@@ -488,13 +518,13 @@ static struct expression *parse_unary(struct parser *p)
     enum node_kind kind = NODE_NOT;
     skip_space(p);
     bool not = take_word(p, "not");
-    if (!not && peek(p) == '!' && !(p->at + 1 < p->text.n && p->text.p[p->at + 1] == '='))
+    if (!not &&peek(p) == '!' && !(p->at + 1 < p->text.n && p->text.p[p->at + 1] == '='))
         not = take(p, "!");
-    if (!not && take(p, "-")) {
+    if (!not &&take(p, "-")) {
         kind = NODE_MINUS;
         not = true;
     }
-    if (!not)
+    if (!not )
         return parse_value(p);
     if (++p->depth > EXPRESSION_DEPTH_MAX)
         return fail(p, "nested too deeply");
@@ -539,8 +569,8 @@ static struct expression *parse_comparison(struct parser *p)
     static const struct {
         const char *sign;
         enum node_kind kind;
-    } signs[] = {{"==", NODE_EQUAL}, {"!=", NODE_UNEQUAL}, {"<=", NODE_AT_MOST}, {">=", NODE_AT_LEAST},
-                 {"<", NODE_LESS},   {">", NODE_ABOVE}},
+    } signs[] = {{"==", NODE_EQUAL},    {"!=", NODE_UNEQUAL}, {"<=", NODE_AT_MOST},
+                 {">=", NODE_AT_LEAST}, {"<", NODE_LESS},     {">", NODE_ABOVE}},
       words[] = {{"in", NODE_IN}, {"matches", NODE_MATCHES}, {"contains", NODE_CONTAINS}};
     struct expression *left = parse_sum(p);
     if (!left)
@@ -575,11 +605,13 @@ static struct expression *parse_or(struct parser *p)
     return left;
 }
 
-enum rc expression_parse(struct str text, struct arena *arena, struct expression **out, struct err *err)
+enum rc expression_parse(struct str text, struct arena *arena, struct expression **out,
+                         struct err *err)
 {
     struct parser p = {.text = text, .arena = arena, .err = err};
     if (text.n > EXPRESSION_BYTES_MAX)
-        return err_set(err, ERR_BAD_FIELD, "an expression has at most %d bytes", EXPRESSION_BYTES_MAX);
+        return err_set(err, ERR_BAD_FIELD, "an expression has at most %d bytes",
+                       EXPRESSION_BYTES_MAX);
     struct expression *root = parse_or(&p);
     if (root && peek(&p))
         root = fail(&p, "expected an operator or the end");
@@ -604,7 +636,8 @@ static bool truth(const struct expression_value *v)
     }
 }
 
-static bool equal(struct evaluation *e, const struct expression_value *a, const struct expression_value *b)
+static bool equal(struct evaluation *e, const struct expression_value *a,
+                  const struct expression_value *b)
 {
     if (a->type != b->type || !spend(e, 1))
         return false;
@@ -639,7 +672,8 @@ static bool holds(struct evaluation *e, const struct expression_value *whole,
                yyjson_obj_getn(whole->json, part->text.p, part->text.n) != NULL;
     size_t i, n;
     yyjson_val *item;
-    yyjson_arr_foreach(whole->json, i, n, item) {
+    yyjson_arr_foreach(whole->json, i, n, item)
+    {
         struct expression_value value = {0};
         expression_from_json(item, NULL, 0, &value);
         if (equal(e, &value, part))
@@ -661,7 +695,8 @@ static int order(const struct expression_value *a, const struct expression_value
 }
 
 static struct expression_value compute(struct evaluation *e, enum node_kind kind,
-                                       const struct expression_value *a, const struct expression_value *b)
+                                       const struct expression_value *a,
+                                       const struct expression_value *b)
 {
     if (kind == NODE_ADD && both_texts(a, b)) {
         struct str joined = arena_concat(e->scratch, a->text, b->text);
@@ -683,7 +718,8 @@ static struct expression_value compute(struct evaluation *e, enum node_kind kind
 }
 
 static struct expression_value compare(struct evaluation *e, enum node_kind kind,
-                                       const struct expression_value *a, const struct expression_value *b)
+                                       const struct expression_value *a,
+                                       const struct expression_value *b)
 {
     int sign = order(a, b);
     switch (kind) {
@@ -697,14 +733,17 @@ static struct expression_value compare(struct evaluation *e, enum node_kind kind
     case NODE_NOT_IN: return of_bool(!holds(e, b, a));
     case NODE_CONTAINS: return of_bool(holds(e, a, b));
     case NODE_MATCHES:
-        return of_bool(both_texts(a, b) && spend(e, a->text.n / 16) && str_matches_glob(a->text, b->text));
+        return of_bool(both_texts(a, b) && spend(e, a->text.n / 16) &&
+                       str_matches_glob(a->text, b->text));
     default: return compute(e, kind, a, b);
     }
 }
 
-static void evaluate(struct evaluation *e, const struct expression *node, struct expression_value *out);
+static void evaluate(struct evaluation *e, const struct expression *node,
+                     struct expression_value *out);
 
-static void evaluate_list(struct evaluation *e, const struct expression *node, struct expression_value *out)
+static void evaluate_list(struct evaluation *e, const struct expression *node,
+                          struct expression_value *out)
 {
     struct expression_value *items =
         ARENA_NEW_ARRAY(e->scratch, struct expression_value, MAX(node->item_count, (size_t)1));
@@ -714,11 +753,12 @@ static void evaluate_list(struct evaluation *e, const struct expression *node, s
     }
     for (size_t i = 0; i < node->item_count; i++)
         evaluate(e, node->items[i], &items[i]);
-    *out = (struct expression_value){.type = EXPRESSION_LIST, .items = items,
-                                     .item_count = node->item_count};
+    *out = (struct expression_value){
+        .type = EXPRESSION_LIST, .items = items, .item_count = node->item_count};
 }
 
-static void evaluate_call(struct evaluation *e, const struct expression *node, struct expression_value *out)
+static void evaluate_call(struct evaluation *e, const struct expression *node,
+                          struct expression_value *out)
 {
     struct expression_value args[ARGS_MAX] = {0};
     ASSERT(node->item_count <= ARGS_MAX);
@@ -728,7 +768,8 @@ static void evaluate_call(struct evaluation *e, const struct expression *node, s
         functions[node->function].body(e, args, node->item_count, out);
 }
 
-static void evaluate(struct evaluation *e, const struct expression *node, struct expression_value *out)
+static void evaluate(struct evaluation *e, const struct expression *node,
+                     struct expression_value *out)
 {
     struct expression_value a = {0}, b = {0};
     *out = (struct expression_value){0};
@@ -759,8 +800,8 @@ static void evaluate(struct evaluation *e, const struct expression *node, struct
     }
 }
 
-enum rc expression_evaluate(const struct expression *expression, expression_lookup *lookup, void *arg,
-                            struct arena *scratch, struct expression_value *out)
+enum rc expression_evaluate(const struct expression *expression, expression_lookup *lookup,
+                            void *arg, struct arena *scratch, struct expression_value *out)
 {
     struct evaluation e = {.lookup = lookup, .arg = arg, .scratch = scratch, .steps = STEPS_MAX};
     evaluate(&e, expression, out);

@@ -3,10 +3,7 @@
 #include "base/limits.h"
 #include <string.h>
 
-static void *alc_malloc(void *ctx, size_t size)
-{
-    return arena_alloc(ctx, size);
-}
+static void *alc_malloc(void *ctx, size_t size) { return arena_alloc(ctx, size); }
 
 static void *alc_realloc(void *ctx, void *old, size_t old_size, size_t size)
 {
@@ -38,12 +35,14 @@ static bool depth_allowed(yyjson_val *value, int depth)
     size_t index, count;
     yyjson_val *key, *item;
     if (yyjson_is_obj(value)) {
-        yyjson_obj_foreach(value, index, count, key, item) {
+        yyjson_obj_foreach(value, index, count, key, item)
+        {
             if (!depth_allowed(item, depth - 1))
                 return false;
         }
     } else {
-        yyjson_arr_foreach(value, index, count, item) {
+        yyjson_arr_foreach(value, index, count, item)
+        {
             if (!depth_allowed(item, depth - 1))
                 return false;
         }
@@ -62,7 +61,8 @@ enum rc json_read(struct str text, struct arena *arena, yyjson_doc **doc, struct
     if (!*doc && problem.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION)
         return err_set(err, ERR_TOO_LARGE, "the JSON needs more memory than a request may use");
     if (!*doc)
-        return err_set(err, ERR_BAD_JSON, "not valid JSON: %s at byte %zu", problem.msg, problem.pos);
+        return err_set(err, ERR_BAD_JSON, "not valid JSON: %s at byte %zu", problem.msg,
+                       problem.pos);
     if (!depth_allowed(yyjson_doc_get_root(*doc), LIMIT_JSON_DEPTH))
         return err_set(err, ERR_TOO_LARGE, "the JSON is nested deeper than %d levels",
                        LIMIT_JSON_DEPTH);
@@ -71,7 +71,8 @@ enum rc json_read(struct str text, struct arena *arena, yyjson_doc **doc, struct
 
 struct str json_text(yyjson_val *value)
 {
-    return yyjson_is_str(value) ? str_make(yyjson_get_str(value), yyjson_get_len(value)) : STR_EMPTY;
+    return yyjson_is_str(value) ? str_make(yyjson_get_str(value), yyjson_get_len(value))
+                                : STR_EMPTY;
 }
 
 struct str json_get_text(yyjson_val *object, const char *name)

@@ -1,5 +1,5 @@
-/* What all JSON readers share: parsing into an arena, and typed look-ups. Parsed documents are never
- * freed: they end with their arena. */
+/* What all JSON readers share: parsing into an arena, and typed look-ups. Parsed documents are
+ * never freed: they end with their arena. */
 #pragma once
 #include "base/arena.h"
 #include "base/err.h"
@@ -7,9 +7,10 @@
 
 /* Allocates from the arena; freeing is a no-op, growing copies. Valid as long as the arena. */
 yyjson_alc json_arena_alc(struct arena *arena);
-/* Strict RFC 8259. ERR_BAD_JSON with the position; ERR_TOO_LARGE when the arena's cap is reached or the
- * nesting passes LIMIT_JSON_DEPTH, so that what walks the document may recurse. */
-enum rc json_read(struct str text, struct arena *arena, yyjson_doc **doc, struct err *err) MUST_CHECK;
+/* Strict RFC 8259. ERR_BAD_JSON with the position; ERR_TOO_LARGE when the arena's cap is reached or
+ * the nesting passes LIMIT_JSON_DEPTH, so that what walks the document may recurse. */
+enum rc json_read(struct str text, struct arena *arena, yyjson_doc **doc,
+                  struct err *err) MUST_CHECK;
 
 /* The text of a string value; empty for NULL and for any other type. */
 struct str json_text(yyjson_val *value);

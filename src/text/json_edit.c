@@ -10,7 +10,8 @@ static size_t skip_space(struct str s, size_t at)
     return at;
 }
 
-/* `from` is at the opening quote; returns the offset after the closing one, 0 when there is none. */
+/* `from` is at the opening quote; returns the offset after the closing one, 0 when there is none.
+ */
 static size_t skip_string(struct str s, size_t from)
 {
     size_t at = from + 1;
@@ -259,8 +260,8 @@ enum rc json_edit_range(struct json_edit *edit, size_t from, size_t to, struct s
 
 static enum rc insert_member(struct json_edit *edit, struct str name, struct str value)
 {
-    struct str text = arena_printf(edit->arena, "%s\"%.*s\":", edit->inserted.n ? "," : "",
-                                   STR_ARG(name));
+    struct str text =
+        arena_printf(edit->arena, "%s\"%.*s\":", edit->inserted.n ? "," : "", STR_ARG(name));
     if (text.p)
         text = arena_concat(edit->arena, text, value);
     if (text.p)
@@ -304,8 +305,8 @@ enum rc json_edit_remove(struct json_edit *edit, struct str name)
     return RC_OK;
 }
 
-/* A removed member takes one comma with it: the one before it where a member before it stays, else the
- * one after. */
+/* A removed member takes one comma with it: the one before it where a member before it stays, else
+ * the one after. */
 static enum rc apply_removals(struct json_edit *edit, bool *any_kept)
 {
     const struct json_object *object = edit->object;

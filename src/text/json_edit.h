@@ -1,15 +1,16 @@
-/* Changes to JSON text that keep all other bytes: where the members of an object stand is found in one
- * pass over the bytes, then values are replaced, members inserted, renamed or removed, and the result is
- * a list of pieces of which most point into the source. Nothing is parsed into a tree or written anew, so
- * that what a provider signed, ordered or spelled in its own way reaches the other side unchanged. */
+/* Changes to JSON text that keep all other bytes: where the members of an object stand is found in
+ * one pass over the bytes, then values are replaced, members inserted, renamed or removed, and the
+ * result is a list of pieces of which most point into the source. Nothing is parsed into a tree or
+ * written anew, so that what a provider signed, ordered or spelled in its own way reaches the other
+ * side unchanged. */
 #pragma once
 #include "base/arena.h"
 
 #define JSON_EDITS_MAX 4096
 
 struct json_member {
-    struct str name;            /* as written between the quotes, escapes included */
-    size_t name_from;           /* offset of the opening quote */
+    struct str name;  /* as written between the quotes, escapes included */
+    size_t name_from; /* offset of the opening quote */
     size_t value_from, value_to;
 };
 
@@ -20,12 +21,12 @@ struct json_object {
     size_t count;
 };
 
-/* Indexes the object that `source` is (spaces around allowed). RC_INVALID: not an object, or broken;
- * RC_LIMIT: the arena's cap. What stands inside values is only skipped over, not checked: give it text that
- * a parser has accepted. */
+/* Indexes the object that `source` is (spaces around allowed). RC_INVALID: not an object, or
+ * broken; RC_LIMIT: the arena's cap. What stands inside values is only skipped over, not checked:
+ * give it text that a parser has accepted. */
 enum rc json_index(struct str source, struct arena *arena, struct json_object *out) MUST_CHECK;
-/* The member of that name (escapes in the source's name are understood), or NULL. A name given twice:
- * the last one, which most parsers take. */
+/* The member of that name (escapes in the source's name are understood), or NULL. A name given
+ * twice: the last one, which most parsers take. */
 const struct json_member *json_member_find(const struct json_object *object, struct str name);
 /* How often the name occurs. */
 size_t json_member_count(const struct json_object *object, struct str name);
@@ -61,16 +62,16 @@ struct json_edit {
 };
 
 void json_edit_init(struct json_edit *edit, const struct json_object *object, struct arena *arena);
-/* Replaces bytes [from, to) of the source; the same range again: the later text wins. RC_CONFLICT: overlaps
- * an earlier change; RC_LIMIT. */
+/* Replaces bytes [from, to) of the source; the same range again: the later text wins. RC_CONFLICT:
+ * overlaps an earlier change; RC_LIMIT. */
 enum rc json_edit_range(struct json_edit *edit, size_t from, size_t to, struct str with) MUST_CHECK;
-/* Gives the member this value (JSON text): replaced where it stands (every occurrence), else inserted. The
- * value must stay valid as long as the pieces. */
+/* Gives the member this value (JSON text): replaced where it stands (every occurrence), else
+ * inserted. The value must stay valid as long as the pieces. */
 enum rc json_edit_set(struct json_edit *edit, struct str name, struct str value) MUST_CHECK;
 /* Without effect where there is no such member; undone by json_edit_set. */
 enum rc json_edit_remove(struct json_edit *edit, struct str name) MUST_CHECK;
 enum rc json_edit_rename(struct json_edit *edit, struct str name, struct str new_name) MUST_CHECK;
-/* The changed text: at most `pieces_max` pieces; joined by copying in the arena where it takes more. Once,
- * last. */
+/* The changed text: at most `pieces_max` pieces; joined by copying in the arena where it takes
+ * more. Once, last. */
 enum rc json_edit_finish(struct json_edit *edit, struct str *pieces, size_t pieces_max,
                          size_t *count) MUST_CHECK;

@@ -1,5 +1,6 @@
-/* A validator that walks schema and value together. Patterns are compiled beforehand (PCRE2, with match
- * limits, in the schema's arena); references are resolved while walking, each step against a budget. */
+/* A validator that walks schema and value together. Patterns are compiled beforehand (PCRE2, with
+ * match limits, in the schema's arena); references are resolved while walking, each step against a
+ * budget. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/json_schema.h"
 #include "base/limits.h"
@@ -9,10 +10,10 @@
 #include <pcre2.h>
 #include <stdio.h>
 
-#define STEPS_MAX       2000000
-#define PATTERNS_MAX    256
-#define MATCH_LIMIT     200000
-#define DEPTH_MAX       (2 * LIMIT_JSON_DEPTH)
+#define STEPS_MAX    2000000
+#define PATTERNS_MAX 256
+#define MATCH_LIMIT  200000
+#define DEPTH_MAX    (2 * LIMIT_JSON_DEPTH)
 
 struct pattern {
     struct str text;
@@ -28,7 +29,8 @@ struct json_schema {
 
 struct walk {
     const struct json_schema *schema;
-    struct json_schema_problem *problem; /* NULL inside of anyOf, not …: their failures are no problems */
+    struct json_schema_problem
+        *problem; /* NULL inside of anyOf, not …: their failures are no problems */
     long steps;
     int depth;
     char path[128];
@@ -55,8 +57,8 @@ static enum rc compile_pattern(struct json_schema *schema, struct str text, stru
         return err_set(err, ERR_TOO_LARGE, "the schema needs more memory than it may use");
     struct pattern *pattern = &schema->patterns[schema->pattern_count];
     pattern->text = text;
-    pattern->code = pcre2_compile((PCRE2_SPTR)text.p, text.n, PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C, &code,
-                                  &at, context);
+    pattern->code = pcre2_compile((PCRE2_SPTR)text.p, text.n, PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C,
+                                  &code, &at, context);
     if (!pattern->code) {
         PCRE2_UCHAR message[128];
         pcre2_get_error_message(code, message, sizeof(message));
@@ -76,7 +78,8 @@ static yyjson_val *resolve(const struct json_schema *schema, struct str referenc
     return yyjson_ptr_getn(schema->root, reference.p + 1, reference.n - 1);
 }
 
-static enum rc compile_node(struct json_schema *schema, yyjson_val *node, int depth, struct err *err);
+static enum rc compile_node(struct json_schema *schema, yyjson_val *node, int depth,
+                            struct err *err);
 
 static bool is_refused(struct str key)
 {
@@ -90,14 +93,17 @@ static bool holds_data(struct str key)
            str_eq(key, STR("examples"));
 }
 
-/* One keyword; everything that may hold schemas is walked, also maps of them (properties, $defs). */
-static enum rc compile_member(struct json_schema *schema, struct str key, yyjson_val *value, int depth,
-                              struct err *err)
+/* One keyword; everything that may hold schemas is walked, also maps of them (properties, $defs).
+ */
+static enum rc compile_member(struct json_schema *schema, struct str key, yyjson_val *value,
+                              int depth, struct err *err)
 {
     if (is_refused(key))
-        return err_set_field(err, ERR_BAD_FIELD, "schema", "`%.*s` is not known here", STR_ARG(key));
+        return err_set_field(err, ERR_BAD_FIELD, "schema", "`%.*s` is not known here",
+                             STR_ARG(key));
     if (str_eq(key, STR("$ref")) && yyjson_is_str(value) && !resolve(schema, json_text(value)))
-        return err_set_field(err, ERR_BAD_FIELD, "schema", "$ref \"%.*s\" leads nowhere in this document",
+        return err_set_field(err, ERR_BAD_FIELD, "schema",
+                             "$ref \"%.*s\" leads nowhere in this document",
                              (int)MIN(yyjson_get_len(value), (size_t)100), yyjson_get_str(value));
     if (str_eq(key, STR("pattern")) && yyjson_is_str(value))
         return compile_pattern(schema, json_text(value), err);
@@ -110,7 +116,8 @@ static enum rc compile_member(struct json_schema *schema, struct str key, yyjson
         return compile_node(schema, value, depth - 1, err);
     size_t i, n;
     yyjson_val *name, *inner;
-    yyjson_obj_foreach(value, i, n, name, inner) {
+    yyjson_obj_foreach(value, i, n, name, inner)
+    {
         enum rc rc = by_pattern ? compile_pattern(schema, json_text(name), err) : RC_OK;
         if (!rc)
             rc = compile_node(schema, inner, depth - 1, err);
@@ -120,20 +127,23 @@ static enum rc compile_member(struct json_schema *schema, struct str key, yyjson
     return RC_OK;
 }
 
-static enum rc compile_node(struct json_schema *schema, yyjson_val *node, int depth, struct err *err)
+static enum rc compile_node(struct json_schema *schema, yyjson_val *node, int depth,
+                            struct err *err)
 {
     size_t i, n;
     yyjson_val *key, *value;
     if (depth == 0)
         return err_set(err, ERR_BAD_FIELD, "the schema is nested too deeply");
     if (yyjson_is_arr(node)) {
-        yyjson_arr_foreach(node, i, n, value) {
+        yyjson_arr_foreach(node, i, n, value)
+        {
             enum rc rc = compile_node(schema, value, depth - 1, err);
             if (rc)
                 return rc;
         }
     }
-    yyjson_obj_foreach(node, i, n, key, value) {
+    yyjson_obj_foreach(node, i, n, key, value)
+    {
         enum rc rc = compile_member(schema, json_text(key), value, depth, err);
         if (rc)
             return rc;
@@ -155,7 +165,8 @@ enum rc json_schema_compile(struct str text, struct arena *arena, struct json_sc
         return err_set(err, ERR_TOO_LARGE, "the schema needs more memory than it may use");
     schema->root = yyjson_doc_get_root(doc);
     if (!yyjson_is_obj(schema->root) && !yyjson_is_bool(schema->root))
-        return err_set_field(err, ERR_BAD_FIELD, "schema", "a schema is an object (or true, false)");
+        return err_set_field(err, ERR_BAD_FIELD, "schema",
+                             "a schema is an object (or true, false)");
     *out = schema;
     return compile_node(schema, schema->root, LIMIT_JSON_DEPTH, err);
 }
@@ -233,9 +244,10 @@ static enum rc check_type(struct walk *walk, yyjson_val *type, yyjson_val *value
     if (yyjson_is_str(type))
         return has_type(value, json_text(type))
                    ? RC_OK
-                   : broken(walk, "must be of type %.*s", (int)MIN(yyjson_get_len(type), (size_t)20),
-                            yyjson_get_str(type));
-    yyjson_arr_foreach(type, i, n, item) {
+                   : broken(walk, "must be of type %.*s",
+                            (int)MIN(yyjson_get_len(type), (size_t)20), yyjson_get_str(type));
+    yyjson_arr_foreach(type, i, n, item)
+    {
         if (has_type(value, json_text(item)))
             return RC_OK;
     }
@@ -252,7 +264,8 @@ static bool equal(yyjson_val *a, yyjson_val *b)
     if (yyjson_is_arr(a) && yyjson_is_arr(b)) {
         if (yyjson_arr_size(a) != yyjson_arr_size(b))
             return false;
-        yyjson_arr_foreach(a, i, n, item) {
+        yyjson_arr_foreach(a, i, n, item)
+        {
             if (!equal(item, yyjson_arr_get(b, i)))
                 return false;
         }
@@ -261,7 +274,8 @@ static bool equal(yyjson_val *a, yyjson_val *b)
     if (yyjson_is_obj(a) && yyjson_is_obj(b)) {
         if (yyjson_obj_size(a) != yyjson_obj_size(b))
             return false;
-        yyjson_obj_foreach(a, i, n, key, item) {
+        yyjson_obj_foreach(a, i, n, key, item)
+        {
             yyjson_val *other = yyjson_obj_getn(b, yyjson_get_str(key), yyjson_get_len(key));
             if (!other || !equal(item, other))
                 return false;
@@ -279,7 +293,8 @@ static enum rc check_enum(struct walk *walk, yyjson_val *node, yyjson_val *value
         return broken(walk, "is not the required constant");
     if (!yyjson_is_arr(list))
         return RC_OK;
-    yyjson_arr_foreach(list, i, n, item) {
+    yyjson_arr_foreach(list, i, n, item)
+    {
         if (equal(item, value))
             return RC_OK;
     }
@@ -289,7 +304,8 @@ static enum rc check_enum(struct walk *walk, yyjson_val *node, yyjson_val *value
 static enum rc check_number(struct walk *walk, yyjson_val *node, yyjson_val *value)
 {
     double x = yyjson_get_num(value);
-    yyjson_val *minimum = yyjson_obj_get(node, "minimum"), *maximum = yyjson_obj_get(node, "maximum");
+    yyjson_val *minimum = yyjson_obj_get(node, "minimum"),
+               *maximum = yyjson_obj_get(node, "maximum");
     yyjson_val *above = yyjson_obj_get(node, "exclusiveMinimum");
     yyjson_val *below = yyjson_obj_get(node, "exclusiveMaximum");
     yyjson_val *multiple = yyjson_obj_get(node, "multipleOf");
@@ -324,8 +340,8 @@ static enum rc matches(struct walk *walk, struct str pattern, struct str text, b
     int rc = PCRE2_ERROR_NOMEMORY;
     if (limits && data) {
         pcre2_set_match_limit(limits, MATCH_LIMIT);
-        rc = pcre2_match(found->code, (PCRE2_SPTR)(text.p ? text.p : ""), text.n, 0, PCRE2_NO_UTF_CHECK,
-                         data, limits);
+        rc = pcre2_match(found->code, (PCRE2_SPTR)(text.p ? text.p : ""), text.n, 0,
+                         PCRE2_NO_UTF_CHECK, data, limits);
     }
     pcre2_match_data_free(data);
     pcre2_match_context_free(limits);
@@ -335,7 +351,8 @@ static enum rc matches(struct walk *walk, struct str pattern, struct str text, b
 
 static enum rc check_text_rules(struct walk *walk, yyjson_val *node, yyjson_val *value)
 {
-    int64_t least = json_get_int(node, "minLength", 0), most = json_get_int(node, "maxLength", INT64_MAX);
+    int64_t least = json_get_int(node, "minLength", 0),
+            most = json_get_int(node, "maxLength", INT64_MAX);
     struct str text = json_text(value);
     int64_t length = 0; /* in characters */
     for (size_t i = 0; i < text.n; i++)
@@ -358,8 +375,10 @@ static enum rc check_unique(struct walk *walk, yyjson_val *value)
 {
     size_t i, n, k, m;
     yyjson_val *a, *b;
-    yyjson_arr_foreach(value, i, n, a) {
-        yyjson_arr_foreach(value, k, m, b) {
+    yyjson_arr_foreach(value, i, n, a)
+    {
+        yyjson_arr_foreach(value, k, m, b)
+        {
             if (k >= i)
                 break;
             if (--walk->steps < 0)
@@ -378,7 +397,8 @@ static enum rc check_contains(struct walk *walk, yyjson_val *node, yyjson_val *v
     int64_t found = 0;
     if (!contains)
         return RC_OK;
-    yyjson_arr_foreach(value, i, n, item) {
+    yyjson_arr_foreach(value, i, n, item)
+    {
         enum rc rc = check_quietly(walk, contains, item);
         if (rc == RC_LIMIT)
             return rc;
@@ -394,13 +414,15 @@ static enum rc check_contains(struct walk *walk, yyjson_val *node, yyjson_val *v
 static enum rc check_array(struct walk *walk, yyjson_val *node, yyjson_val *value)
 {
     size_t i, n, size = yyjson_arr_size(value);
-    yyjson_val *prefix = yyjson_obj_get(node, "prefixItems"), *items = yyjson_obj_get(node, "items"), *item;
+    yyjson_val *prefix = yyjson_obj_get(node, "prefixItems"),
+               *items = yyjson_obj_get(node, "items"), *item;
     size_t fixed = yyjson_arr_size(prefix);
     if ((int64_t)size < json_get_int(node, "minItems", 0))
         return broken(walk, "has too few items");
     if ((int64_t)size > json_get_int(node, "maxItems", INT64_MAX))
         return broken(walk, "has too many items");
-    yyjson_arr_foreach(value, i, n, item) {
+    yyjson_arr_foreach(value, i, n, item)
+    {
         yyjson_val *rule = i < fixed ? yyjson_arr_get(prefix, i) : items;
         enum rc rc = rule ? check_item(walk, rule, item, i) : RC_OK;
         if (rc)
@@ -414,7 +436,8 @@ static enum rc check_array(struct walk *walk, yyjson_val *node, yyjson_val *valu
     return check_contains(walk, node, value);
 }
 
-static enum rc check_property(struct walk *walk, yyjson_val *node, struct str name, yyjson_val *value)
+static enum rc check_property(struct walk *walk, yyjson_val *node, struct str name,
+                              yyjson_val *value)
 {
     yyjson_val *rule = yyjson_obj_getn(yyjson_obj_get(node, "properties"), name.p, name.n);
     yyjson_val *patterns = yyjson_obj_get(node, "patternProperties"), *key, *inner;
@@ -422,7 +445,8 @@ static enum rc check_property(struct walk *walk, yyjson_val *node, struct str na
     size_t i, n;
     bool known = rule != NULL;
     enum rc rc = rule ? check_below(walk, rule, value, name) : RC_OK;
-    yyjson_obj_foreach(patterns, i, n, key, inner) {
+    yyjson_obj_foreach(patterns, i, n, key, inner)
+    {
         bool matched = false;
         if (!rc)
             rc = matches(walk, json_text(key), name, &matched);
@@ -434,8 +458,8 @@ static enum rc check_property(struct walk *walk, yyjson_val *node, struct str na
     if (rc || known || !others)
         return rc;
     if (yyjson_is_false(others))
-        return broken(walk, "has a property that is not allowed: %.*s", (int)MIN(name.n, (size_t)60),
-                      name.p);
+        return broken(walk, "has a property that is not allowed: %.*s",
+                      (int)MIN(name.n, (size_t)60), name.p);
     return check_below(walk, others, value, name);
 }
 
@@ -443,7 +467,8 @@ static enum rc check_required(struct walk *walk, yyjson_val *list, yyjson_val *v
 {
     size_t i, n;
     yyjson_val *name;
-    yyjson_arr_foreach(list, i, n, name) {
+    yyjson_arr_foreach(list, i, n, name)
+    {
         struct str text = json_text(name);
         if (yyjson_is_str(name) && !yyjson_obj_getn(value, text.p, text.n))
             return broken(walk, "lacks the property %.*s", (int)MIN(text.n, (size_t)80), text.p);
@@ -460,29 +485,34 @@ static enum rc check_object(struct walk *walk, yyjson_val *node, yyjson_val *val
     if ((int64_t)size > json_get_int(node, "maxProperties", INT64_MAX))
         return broken(walk, "has too many properties");
     enum rc rc = check_required(walk, yyjson_obj_get(node, "required"), value);
-    yyjson_obj_foreach(value, i, n, key, item) {
+    yyjson_obj_foreach(value, i, n, key, item)
+    {
         if (!rc)
             rc = check_property(walk, node, json_text(key), item);
         if (!rc && names)
             rc = check_node(walk, names, key);
     }
-    yyjson_obj_foreach(yyjson_obj_get(node, "dependentRequired"), i, n, key, item) {
+    yyjson_obj_foreach(yyjson_obj_get(node, "dependentRequired"), i, n, key, item)
+    {
         if (!rc && yyjson_obj_getn(value, yyjson_get_str(key), yyjson_get_len(key)))
             rc = check_required(walk, item, value);
     }
-    yyjson_obj_foreach(yyjson_obj_get(node, "dependentSchemas"), i, n, key, item) {
+    yyjson_obj_foreach(yyjson_obj_get(node, "dependentSchemas"), i, n, key, item)
+    {
         if (!rc && yyjson_obj_getn(value, yyjson_get_str(key), yyjson_get_len(key)))
             rc = check_node(walk, item, value);
     }
     return rc;
 }
 
-static enum rc count_fitting(struct walk *walk, yyjson_val *list, yyjson_val *value, size_t *fitting)
+static enum rc count_fitting(struct walk *walk, yyjson_val *list, yyjson_val *value,
+                             size_t *fitting)
 {
     size_t i, n;
     yyjson_val *item;
     *fitting = 0;
-    yyjson_arr_foreach(list, i, n, item) {
+    yyjson_arr_foreach(list, i, n, item)
+    {
         enum rc rc = check_quietly(walk, item, value);
         if (rc == RC_LIMIT)
             return rc;
@@ -509,13 +539,14 @@ static enum rc check_logic(struct walk *walk, yyjson_val *node, yyjson_val *valu
 {
     yyjson_val *not = yyjson_obj_get(node, "not"), *condition = yyjson_obj_get(node, "if"), *item;
     size_t i, n;
-    yyjson_arr_foreach(yyjson_obj_get(node, "allOf"), i, n, item) {
+    yyjson_arr_foreach(yyjson_obj_get(node, "allOf"), i, n, item)
+    {
         enum rc rc = check_node(walk, item, value);
         if (rc)
             return rc;
     }
     enum rc rc = check_choices(walk, node, value);
-    if (!rc && not) {
+    if (!rc && not ) {
         rc = check_quietly(walk, not, value);
         rc = rc == RC_INVALID ? RC_OK : rc == RC_OK ? broken(walk, "is what it must not be") : rc;
     }
@@ -565,6 +596,7 @@ enum rc json_schema_check(const struct json_schema *schema, yyjson_val *value,
                           struct json_schema_problem *problem)
 {
     struct json_schema_problem unused;
-    struct walk walk = {.schema = schema, .problem = problem ? problem : &unused, .steps = STEPS_MAX};
+    struct walk walk = {
+        .schema = schema, .problem = problem ? problem : &unused, .steps = STEPS_MAX};
     return check_node(&walk, schema->root, value);
 }

@@ -1,12 +1,13 @@
-/* JSON Schema, the core of draft 2020-12: what structured output and checks need. Compiled once, immutable,
- * any number of threads. Every validation ends: depth and steps are bounded.
+/* JSON Schema, the core of draft 2020-12: what structured output and checks need. Compiled once,
+ * immutable, any number of threads. Every validation ends: depth and steps are bounded.
  *
- * Known: boolean schemas; type, enum, const; properties, required, additionalProperties, patternProperties,
- * propertyNames, minProperties, maxProperties, dependentRequired, dependentSchemas; items, prefixItems, contains,
- * minContains, maxContains, minItems, maxItems, uniqueItems; minLength, maxLength, pattern; minimum, maximum,
- * exclusiveMinimum, exclusiveMaximum, multipleOf; allOf, anyOf, oneOf, not, if, then, else; $ref within the
- * document (# and JSON pointers), $defs. `format` and other annotations are ignored. What would change the
- * result but is not known ($dynamicRef, $anchor references, unevaluated…, references to other documents) is
+ * Known: boolean schemas; type, enum, const; properties, required, additionalProperties,
+ * patternProperties, propertyNames, minProperties, maxProperties, dependentRequired,
+ * dependentSchemas; items, prefixItems, contains, minContains, maxContains, minItems, maxItems,
+ * uniqueItems; minLength, maxLength, pattern; minimum, maximum, exclusiveMinimum, exclusiveMaximum,
+ * multipleOf; allOf, anyOf, oneOf, not, if, then, else; $ref within the document (# and JSON
+ * pointers), $defs. `format` and other annotations are ignored. What would change the result but is
+ * not known ($dynamicRef, $anchor references, unevaluated…, references to other documents) is
  * refused when compiling. */
 #pragma once
 #include "base/arena.h"

@@ -1,13 +1,13 @@
-/* Writes JSON text straight into a buffer: commas are set by themselves, strings escaped, the first error
- * (the buffer's maximum) is kept, so that callers check once at the end. */
+/* Writes JSON text straight into a buffer: commas are set by themselves, strings escaped, the first
+ * error (the buffer's maximum) is kept, so that callers check once at the end. */
 #pragma once
 #include "base/buf.h"
 #include <yyjson.h>
 
 struct json_writer {
     struct buf *out;
-    enum rc rc;  /* RC_OK or the first failure; then nothing more is written */
-    bool comma;  /* a value stands before the next one on this level */
+    enum rc rc; /* RC_OK or the first failure; then nothing more is written */
+    bool comma; /* a value stands before the next one on this level */
 };
 
 static inline struct json_writer json_writer_to(struct buf *out)

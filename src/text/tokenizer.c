@@ -1,5 +1,5 @@
-/* Byte-pair encoding as tiktoken does it: the text is cut into pieces by the vocabulary's pattern, and in each
- * piece the neighbouring pair of lowest rank is joined until no pair is a token. */
+/* Byte-pair encoding as tiktoken does it: the text is cut into pieces by the vocabulary's pattern,
+ * and in each piece the neighbouring pair of lowest rank is joined until no pair is a token. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/tokenizer.h"
 #include "base/hash.h"
@@ -22,14 +22,17 @@ static const struct {
 } sources[TOKENIZER_COUNT] = {
     [TOKENIZER_O200K] =
         {tokenizer_o200k_base, tokenizer_o200k_base_end, 199998,
-         STR_INIT("[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+"
+         STR_INIT("[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{"
+                  "Lo}\\p{M}]+"
                   "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?|"
-                  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]*"
+                  "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{"
+                  "Lo}\\p{M}]*"
                   "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])?|"
                   "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+")},
     [TOKENIZER_CL100K] =
         {tokenizer_cl100k_base, tokenizer_cl100k_base_end, 100256,
-         STR_INIT("(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|"
+         STR_INIT("(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\\r\\n\\p{L}\\p{N}]?"
+                  "\\p{L}+|"
                   "\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+")},
 };
 
@@ -43,8 +46,8 @@ struct vocabulary {
     enum rc rc;
 };
 
-static struct vocabulary vocabularies[TOKENIZER_COUNT] = {
-    {.once = PTHREAD_ONCE_INIT}, {.once = PTHREAD_ONCE_INIT}};
+static struct vocabulary vocabularies[TOKENIZER_COUNT] = {{.once = PTHREAD_ONCE_INIT},
+                                                          {.once = PTHREAD_ONCE_INIT}};
 
 /* ---- loading ---- */
 
@@ -59,7 +62,8 @@ static enum rc unpack(struct vocabulary *v, enum tokenizer tokenizer)
     uLongf raw_bytes = RAW_BYTES_MAX;
     unsigned char *raw = xmalloc(RAW_BYTES_MAX);
     size_t packed = (size_t)(sources[tokenizer].end - sources[tokenizer].data);
-    if (uncompress(raw, &raw_bytes, sources[tokenizer].data, packed) != Z_OK || raw_bytes < tokens) {
+    if (uncompress(raw, &raw_bytes, sources[tokenizer].data, packed) != Z_OK ||
+        raw_bytes < tokens) {
         free(raw);
         return RC_CORRUPT;
     }
@@ -101,10 +105,12 @@ static void load(enum tokenizer tokenizer)
     if (v->rc)
         return;
     fill_slots(v, sources[tokenizer].tokens);
-    v->pattern = pcre2_compile((PCRE2_SPTR)sources[tokenizer].pattern.p, sources[tokenizer].pattern.n,
-                               PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &code, &at, NULL);
+    v->pattern =
+        pcre2_compile((PCRE2_SPTR)sources[tokenizer].pattern.p, sources[tokenizer].pattern.n,
+                      PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &code, &at, NULL);
     ASSERT(v->pattern != NULL);
-    (void)pcre2_jit_compile(v->pattern, PCRE2_JIT_COMPLETE); /* where it cannot, the interpreter does it */
+    (void)pcre2_jit_compile(v->pattern,
+                            PCRE2_JIT_COMPLETE); /* where it cannot, the interpreter does it */
 }
 
 static void load_o200k(void) { load(TOKENIZER_O200K); }
@@ -120,8 +126,9 @@ enum rc tokenizer_load(enum tokenizer tokenizer)
 
 enum tokenizer tokenizer_of_model(struct str model, bool *exact)
 {
-    static const char *const o200k[] = {"gpt-4o*", "chatgpt-4o*", "gpt-4.1*", "gpt-4.5*", "gpt-5*", "gpt-6*",
-                                        "o1*", "o3*", "o4*", "gpt-oss*", "codex*"};
+    static const char *const o200k[] = {"gpt-4o*", "chatgpt-4o*", "gpt-4.1*", "gpt-4.5*",
+                                        "gpt-5*",  "gpt-6*",      "o1*",      "o3*",
+                                        "o4*",     "gpt-oss*",    "codex*"};
     static const char *const cl100k[] = {"gpt-4*", "gpt-3.5*", "gpt-35*", "text-embedding-*"};
     ssize_t slash = str_rfind_char(model, '/');
     struct str name = str_slice(model, (size_t)(slash + 1), model.n);
@@ -162,7 +169,8 @@ static void put(struct output *out, uint32_t token)
 }
 
 /* start[i] is where part i begins; rank[i] that of part i joined with the next. */
-static void encode_piece(const struct vocabulary *v, const unsigned char *p, size_t n, struct output *out)
+static void encode_piece(const struct vocabulary *v, const unsigned char *p, size_t n,
+                         struct output *out)
 {
     uint16_t start[PIECE_BYTES_MAX + 1];
     uint32_t rank[PIECE_BYTES_MAX + 1];
@@ -186,10 +194,12 @@ static void encode_piece(const struct vocabulary *v, const unsigned char *p, siz
         memmove(&start[best + 1], &start[best + 2], (parts - best - 1) * sizeof(start[0]));
         memmove(&rank[best + 1], &rank[best + 2], (parts - best - 1) * sizeof(rank[0]));
         parts--;
-        rank[best] = best + 2 <= parts ? rank_of(v, p + start[best], (size_t)(start[best + 2] - start[best]))
-                                       : NO_RANK;
+        rank[best] = best + 2 <= parts
+                         ? rank_of(v, p + start[best], (size_t)(start[best + 2] - start[best]))
+                         : NO_RANK;
         if (best > 0)
-            rank[best - 1] = rank_of(v, p + start[best - 1], (size_t)(start[best + 1] - start[best - 1]));
+            rank[best - 1] =
+                rank_of(v, p + start[best - 1], (size_t)(start[best + 1] - start[best - 1]));
     }
     for (size_t i = 0; i < parts; i++)
         put(out, rank_of(v, p + start[i], (size_t)(start[i + 1] - start[i])));
@@ -209,7 +219,8 @@ static void encode(const struct vocabulary *v, struct str text, struct output *o
     pcre2_match_data *match = pcre2_match_data_create(1, NULL);
     size_t at = 0;
     while (match && at < text.n) {
-        int rc = pcre2_match(v->pattern, (PCRE2_SPTR)text.p, text.n, at, PCRE2_NOTEMPTY, match, NULL);
+        int rc =
+            pcre2_match(v->pattern, (PCRE2_SPTR)text.p, text.n, at, PCRE2_NOTEMPTY, match, NULL);
         const PCRE2_SIZE *place = pcre2_get_ovector_pointer(match);
         size_t from = rc > 0 ? place[0] : text.n, to = rc > 0 ? place[1] : text.n;
         encode_bounded(v, str_slice(text, at, from), out); /* bytes that are no characters */
@@ -228,8 +239,8 @@ size_t tokenizer_count(enum tokenizer tokenizer, struct str text)
     return out.count;
 }
 
-enum rc tokenizer_encode(enum tokenizer tokenizer, struct str text, struct arena *arena, uint32_t **tokens,
-                         size_t *count)
+enum rc tokenizer_encode(enum tokenizer tokenizer, struct str text, struct arena *arena,
+                         uint32_t **tokens, size_t *count)
 {
     enum rc rc = tokenizer_load(tokenizer);
     if (rc)

@@ -1,5 +1,6 @@
-/* Anthropic messages: requests, and the table of the format's functions. Answers are in anthropic_answer.c.
- * Reference: https://docs.claude.com/en/api/messages; structured outputs are `output_config.format`. */
+/* Anthropic messages: requests, and the table of the format's functions. Answers are in
+ * anthropic_answer.c. Reference: https://docs.claude.com/en/api/messages; structured outputs are
+ * `output_config.format`. */
 #include "gateway/provider/anthropic.h"
 
 /* Anthropic requires max_tokens; this goes where the caller gave none. */
@@ -31,7 +32,8 @@ static enum rc read_source(yyjson_val *block, struct part *part, struct err *err
                       "must be base64, url or (documents) text");
 }
 
-static enum rc read_blocks(yyjson_val *content, struct part **list, struct arena *arena, struct err *err);
+static enum rc read_blocks(yyjson_val *content, struct part **list, struct arena *arena,
+                           struct err *err);
 
 static enum rc read_block_of_tool(yyjson_val *block, struct part *part, struct arena *arena,
                                   struct err *err)
@@ -48,15 +50,19 @@ static enum rc read_block_of_tool(yyjson_val *block, struct part *part, struct a
     return read_blocks(yyjson_obj_get(block, "content"), &part->parts, arena, err);
 }
 
-static enum rc read_block(yyjson_val *block, struct part **list, struct arena *arena, struct err *err)
+static enum rc read_block(yyjson_val *block, struct part **list, struct arena *arena,
+                          struct err *err)
 {
     static const struct {
         const char *type;
         enum part_kind kind;
     } kinds[] = {
-        {"text", PART_TEXT},          {"image", PART_IMAGE},
-        {"document", PART_FILE},      {"thinking", PART_REASONING},
-        {"tool_use", PART_TOOL_CALL}, {"redacted_thinking", PART_REASONING},
+        {"text", PART_TEXT},
+        {"image", PART_IMAGE},
+        {"document", PART_FILE},
+        {"thinking", PART_REASONING},
+        {"tool_use", PART_TOOL_CALL},
+        {"redacted_thinking", PART_REASONING},
         {"tool_result", PART_TOOL_RESULT},
     };
     struct str type = json_get_text(block, "type");
@@ -91,7 +97,8 @@ static enum rc read_block(yyjson_val *block, struct part **list, struct arena *a
     }
 }
 
-static enum rc read_blocks(yyjson_val *content, struct part **list, struct arena *arena, struct err *err)
+static enum rc read_blocks(yyjson_val *content, struct part **list, struct arena *arena,
+                           struct err *err)
 {
     size_t i, n;
     yyjson_val *block;
@@ -101,7 +108,8 @@ static enum rc read_blocks(yyjson_val *content, struct part **list, struct arena
             return format_out_of_memory(err);
         part->text = json_text(content);
     }
-    yyjson_arr_foreach(content, i, n, block) {
+    yyjson_arr_foreach(content, i, n, block)
+    {
         enum rc rc = read_block(block, list, arena, err);
         if (rc)
             return rc;
@@ -116,35 +124,41 @@ static enum rc read_messages(yyjson_val *root, struct arena *arena, struct event
     yyjson_val *item, *system = yyjson_obj_get(root, "system");
     if (system && !yyjson_is_null(system)) {
         struct message *message = event_add_message(out, arena, ROLE_SYSTEM);
-        enum rc rc = message ? read_blocks(system, &message->parts, arena, err)
-                             : format_out_of_memory(err);
+        enum rc rc =
+            message ? read_blocks(system, &message->parts, arena, err) : format_out_of_memory(err);
         if (rc)
             return rc;
     }
-    yyjson_arr_foreach(yyjson_obj_get(root, "messages"), i, n, item) {
+    yyjson_arr_foreach(yyjson_obj_get(root, "messages"), i, n, item)
+    {
         struct str role = json_get_text(item, "role");
         bool assistant = str_eq(role, STR("assistant")), is_system = str_eq(role, STR("system"));
         if (!assistant && !is_system && !str_eq(role, STR("user")))
             return format_bad(err, ERR_BAD_FIELD, "messages[].role", "must be user or assistant");
-        struct message *message = event_add_message(
-            out, arena, assistant ? ROLE_ASSISTANT : is_system ? ROLE_SYSTEM : ROLE_USER);
-        enum rc rc = message ? read_blocks(yyjson_obj_get(item, "content"), &message->parts, arena, err)
-                             : format_out_of_memory(err);
+        struct message *message = event_add_message(out, arena,
+                                                    assistant   ? ROLE_ASSISTANT
+                                                    : is_system ? ROLE_SYSTEM
+                                                                : ROLE_USER);
+        enum rc rc = message
+                         ? read_blocks(yyjson_obj_get(item, "content"), &message->parts, arena, err)
+                         : format_out_of_memory(err);
         if (rc)
             return rc;
     }
     return RC_OK;
 }
 
-/* Tools that Anthropic runs itself (web search …) have no schema: other targets do not have them, so they are
- * left out, and refused only where one is named. */
+/* Tools that Anthropic runs itself (web search …) have no schema: other targets do not have them,
+ * so they are left out, and refused only where one is named. */
 static enum rc read_tools(yyjson_val *root, struct arena *arena, struct event_request *out,
                           struct err *err)
 {
     size_t i, n;
     yyjson_val *item;
-    yyjson_arr_foreach(yyjson_obj_get(root, "tools"), i, n, item) {
-        yyjson_val *schema = yyjson_obj_get(item, "input_schema"), *strict = yyjson_obj_get(item, "strict");
+    yyjson_arr_foreach(yyjson_obj_get(root, "tools"), i, n, item)
+    {
+        yyjson_val *schema = yyjson_obj_get(item, "input_schema"),
+                   *strict = yyjson_obj_get(item, "strict");
         yyjson_val *cache = yyjson_obj_get(item, "cache_control");
         if (!schema)
             continue;
@@ -189,7 +203,8 @@ static void read_thinking(yyjson_val *root, struct event_request *out)
     if (!out->reasoning_shown && !str_eq(type, STR("disabled")))
         return;
     if (!out->reasoning_shown)
-        out->reasoning_effort = STR_EMPTY; /* the model's default: "none" is not known to all targets */
+        out->reasoning_effort =
+            STR_EMPTY; /* the model's default: "none" is not known to all targets */
 }
 
 static enum rc read_request(const struct wire_request *in, struct arena *arena,
@@ -361,8 +376,8 @@ static bool writes_anything(const struct message *message)
     return false;
 }
 
-/* Turns must alternate, and all results of a turn's tools stand in one user message: neighbours of the same
- * side are joined. */
+/* Turns must alternate, and all results of a turn's tools stand in one user message: neighbours of
+ * the same side are joined. */
 static enum rc put_messages(const struct messages_request *out)
 {
     struct json_writer *w = out->w;
@@ -405,7 +420,8 @@ static void put_system(const struct messages_request *out)
     struct json_writer *w = out->w;
     bool begun = false;
     for (const struct message *message = out->request->messages; message; message = message->next)
-        for (const struct part *part = message->parts; is_system(message) && part; part = part->next) {
+        for (const struct part *part = message->parts; is_system(message) && part;
+             part = part->next) {
             if (part->kind != PART_TEXT || !part->text.n)
                 continue;
             if (!begun) {
@@ -440,9 +456,10 @@ static void put_tools(const struct messages_request *out)
         json_put_string(w, "name", tool->name);
         if (tool->description.n)
             json_put_string(w, "description", tool->description);
-        json_put_raw(w, "input_schema", tool->custom         ? format_custom_schema
-                                        : tool->parameters.n ? tool->parameters
-                                                             : STR("{\"type\":\"object\",\"properties\":{}}"));
+        json_put_raw(w, "input_schema",
+                     tool->custom         ? format_custom_schema
+                     : tool->parameters.n ? tool->parameters
+                                          : STR("{\"type\":\"object\",\"properties\":{}}"));
         if (tool->strict == STRICT_YES)
             json_put_bool(w, "strict", true);
         put_cache(w, tool->cache);
@@ -463,19 +480,33 @@ static void put_tools(const struct messages_request *out)
     json_end_object(w);
 }
 
-/* Models before Claude 4.6 take a budget, later ones an effort. */
-static bool takes_budget(struct str model)
+static bool matches_any(struct str model, const char *const *patterns, size_t count)
 {
-    static const char *const older[] = {"*claude-3*", "*claude-*-4", "*claude-*-4-0*", "*claude-*-4-1*",
-                                        "*claude-*-4-2025*", "*claude-*-4-5*", "*claude-*-4.5*"};
-    for (size_t i = 0; i < COUNT_OF(older); i++)
-        if (str_matches_glob(model, str_from(older[i])))
+    for (size_t i = 0; i < count; i++)
+        if (str_matches_glob(model, str_from(patterns[i])))
             return true;
     return false;
 }
 
-/* A turn with tool calls must begin with its signed thinking once thinking is on, and a forced tool excludes
- * it: where that cannot be met, thinking stays off. */
+/* Models before Claude 4.6 take a budget, later ones an effort. */
+static bool takes_budget(struct str model)
+{
+    static const char *const older[] = {"*claude-3*",     "*claude-*-4",       "*claude-*-4-0*",
+                                        "*claude-*-4-1*", "*claude-*-4-2025*", "*claude-*-4-5*",
+                                        "*claude-*-4.5*"};
+    return matches_any(model, older, COUNT_OF(older));
+}
+
+/* Models after Claude 4.6 take no sampling parameters: the API no longer lists them. */
+static bool takes_sampling(struct str model)
+{
+    static const char *const last[] = {"*claude-*-4-6*", "*claude-*-4.6*"};
+    return takes_budget(model) || matches_any(model, last, COUNT_OF(last)) ||
+           str_find(model, STR("claude")) < 0; /* another's model behind this format */
+}
+
+/* A turn with tool calls must begin with its signed thinking once thinking is on, and a forced tool
+ * excludes it: where that cannot be met, thinking stays off. */
 static bool may_think(const struct event_request *request)
 {
     if (request->tool_choice == TOOL_CHOICE_REQUIRED || request->tool_choice == TOOL_CHOICE_NAMED)
@@ -531,9 +562,10 @@ static void put_output_config(const struct messages_request *out, bool thinks)
     json_key(w, "output_config");
     json_begin_object(w);
     if (effort)
-        json_put_string(w, "effort", str_eq(request->reasoning_effort, STR("minimal"))
-                                         ? STR("low")
-                                         : request->reasoning_effort);
+        json_put_string(w, "effort",
+                        str_eq(request->reasoning_effort, STR("minimal"))
+                            ? STR("low")
+                            : request->reasoning_effort);
     if (schema) {
         json_key(w, "format");
         json_begin_object(w);
@@ -544,18 +576,20 @@ static void put_output_config(const struct messages_request *out, bool thinks)
     json_end_object(w);
 }
 
-/* Temperature is 0 to 1 here; with thinking it must be left away, and some models refuse top_p beside it. */
+/* Temperature is 0 to 1 here; with thinking it must be left away, and some models refuse top_p
+ * beside it. */
 static void put_sampling(const struct messages_request *out, bool thinks)
 {
     const struct event_request *request = out->request;
     struct json_writer *w = out->w;
     double temperature = 0;
-    if (request->temperature.n && !thinks &&
+    bool sampling = !thinks && takes_sampling(out->upstream->model);
+    if (sampling && request->temperature.n &&
         str_to_double(request->temperature, &temperature) == RC_OK)
         json_put_double(w, "temperature", MIN(temperature, 1.0));
-    else if (request->top_p.n && !thinks)
+    else if (sampling && request->top_p.n)
         json_put_raw(w, "top_p", request->top_p);
-    if (request->top_k.n && !thinks)
+    if (sampling && request->top_k.n)
         json_put_raw(w, "top_k", request->top_k);
     if (request->stop_count) {
         json_key(w, "stop_sequences");
@@ -575,8 +609,9 @@ static void put_sampling(const struct messages_request *out, bool thinks)
 static enum rc refuse(const struct event_request *request, struct err *err)
 {
     if (request->choices > 1)
-        return format_bad(err, ERR_UNSUPPORTED, "n",
-                          "must be 1: Anthropic's models give one answer per call; call several times");
+        return format_bad(
+            err, ERR_UNSUPPORTED, "n",
+            "must be 1: Anthropic's models give one answer per call; call several times");
     if (request->logprobs)
         return format_bad(err, ERR_UNSUPPORTED, "logprobs",
                           "cannot be had from Anthropic's models: leave it away");
@@ -586,8 +621,9 @@ static enum rc refuse(const struct event_request *request, struct err *err)
     return RC_OK;
 }
 
-static enum rc write_request(const struct event_request *request, const struct wire_upstream *upstream,
-                             struct arena *arena, struct json_writer *w, struct err *err)
+static enum rc write_request(const struct event_request *request,
+                             const struct wire_upstream *upstream, struct arena *arena,
+                             struct json_writer *w, struct err *err)
 {
     struct messages_request out = {request, upstream, arena, w, err};
     bool thinks;
@@ -597,8 +633,8 @@ static enum rc write_request(const struct event_request *request, const struct w
     json_begin_object(w);
     json_put_string(w, "model", upstream->model);
     int64_t budget = put_reasoning(&out, &thinks);
-    int64_t output = request->output_tokens_max ? request->output_tokens_max
-                                                : MAX_TOKENS_DEFAULT + budget;
+    int64_t output =
+        request->output_tokens_max ? request->output_tokens_max : MAX_TOKENS_DEFAULT + budget;
     json_put_int(w, "max_tokens", output > budget ? output : output + budget);
     put_system(&out);
     rc = put_messages(&out);

@@ -53,15 +53,19 @@ static enum rc read_block_start(struct event_reader *reader, size_t index, yyjso
     if (rc)
         return rc;
     state->part_of[index] = 0;
-    enum part_kind kind = str_eq(type, STR("text"))       ? PART_TEXT
-                          : str_eq(type, STR("tool_use")) ? PART_TOOL_CALL
+    enum part_kind kind = str_eq(type, STR("text"))                   ? PART_TEXT
+                          : str_eq(type, STR("tool_use"))             ? PART_TOOL_CALL
                           : redacted || str_eq(type, STR("thinking")) ? PART_REASONING
                                                                       : PART_KIND_COUNT;
     if (kind == PART_KIND_COUNT)
         return RC_OK;
-    struct event event = {.kind = EVENT_PART_BEGIN, .part = state->parts, .part_kind = kind,
-                          .redacted = redacted, .id = json_get_text(block, "id"),
-                          .name = json_get_text(block, "name"), .signed_by = WIRE_ANTHROPIC};
+    struct event event = {.kind = EVENT_PART_BEGIN,
+                          .part = state->parts,
+                          .part_kind = kind,
+                          .redacted = redacted,
+                          .id = json_get_text(block, "id"),
+                          .name = json_get_text(block, "name"),
+                          .signed_by = WIRE_ANTHROPIC};
     if (redacted)
         event.signature = json_get_text(block, "data");
     state->kind_of[index] = kind;
@@ -75,8 +79,11 @@ static enum rc read_block_start(struct event_reader *reader, size_t index, yyjso
 
 static enum rc emit_signature(struct event_reader *reader, int part, struct str signature)
 {
-    struct event event = {.kind = EVENT_PART_SIGN, .part = part, .part_kind = PART_REASONING,
-                          .signature = signature, .signed_by = WIRE_ANTHROPIC};
+    struct event event = {.kind = EVENT_PART_SIGN,
+                          .part = part,
+                          .part_kind = PART_REASONING,
+                          .signature = signature,
+                          .signed_by = WIRE_ANTHROPIC};
     return signature.n ? reader->emit(reader->arg, &event) : RC_OK;
 }
 
@@ -110,9 +117,9 @@ static enum rc read_stop(struct event_reader *reader, yyjson_val *from)
         const char *reason;
         enum finish finish;
     } names[] = {
-        {"end_turn", FINISH_STOP},        {"stop_sequence", FINISH_STOP_SEQUENCE},
-        {"max_tokens", FINISH_LENGTH},    {"model_context_window_exceeded", FINISH_LENGTH},
-        {"tool_use", FINISH_TOOL_CALLS},  {"refusal", FINISH_CONTENT_FILTER},
+        {"end_turn", FINISH_STOP},       {"stop_sequence", FINISH_STOP_SEQUENCE},
+        {"max_tokens", FINISH_LENGTH},   {"model_context_window_exceeded", FINISH_LENGTH},
+        {"tool_use", FINISH_TOOL_CALLS}, {"refusal", FINISH_CONTENT_FILTER},
         {"pause_turn", FINISH_PAUSE},
     };
     struct read_state *state = reader->state;
@@ -141,11 +148,13 @@ static enum rc read_start(struct event_reader *reader, yyjson_val *message)
     if (state->started)
         return RC_OK;
     state->started = true;
-    enum rc rc = format_start(reader, json_get_text(message, "id"), json_get_text(message, "model"));
+    enum rc rc =
+        format_start(reader, json_get_text(message, "id"), json_get_text(message, "model"));
     return rc ? rc : read_usage(reader, yyjson_obj_get(message, "usage"));
 }
 
-static enum rc read_root(struct event_reader *reader, struct str type, yyjson_val *root, struct str data)
+static enum rc read_root(struct event_reader *reader, struct str type, yyjson_val *root,
+                         struct str data)
 {
     struct read_state *state = state_of(reader);
     size_t index = (size_t)MAX(json_get_int(root, "index", 0), 0);
@@ -192,7 +201,8 @@ enum rc anthropic_read_whole(struct event_reader *reader, yyjson_val *root)
     if (str_eq(json_get_text(root, "type"), STR("error")) || !yyjson_obj_get(root, "content"))
         return format_protocol_error(reader, "has no `content`");
     enum rc rc = read_start(reader, root);
-    yyjson_arr_foreach(yyjson_obj_get(root, "content"), i, n, block) {
+    yyjson_arr_foreach(yyjson_obj_get(root, "content"), i, n, block)
+    {
         yyjson_val *input = yyjson_obj_get(block, "input");
         if (!rc)
             rc = read_block_start(reader, i, block);
@@ -225,8 +235,8 @@ enum rc anthropic_read_end(struct event_reader *reader)
 /* ---- writing ---- */
 
 struct write_state {
-    int blocks;            /* begun so far */
-    int block_of[256];     /* part → block index + 1; 0: not shown */
+    int blocks;        /* begun so far */
+    int block_of[256]; /* part → block index + 1; 0: not shown */
     enum finish finish;
     struct str stop_sequence;
     bool shows_reasoning;
@@ -407,8 +417,8 @@ enum rc anthropic_write_event(struct event_writer *writer, const struct event *e
         return RC_OK; /* told at the end; requests of this format have one choice */
     if (event->kind == EVENT_FINISH) {
         state->finish = event->finish;
-        state->stop_sequence = event->stop_sequence.n ? arena_copy(writer->arena, event->stop_sequence)
-                                                      : STR_EMPTY;
+        state->stop_sequence =
+            event->stop_sequence.n ? arena_copy(writer->arena, event->stop_sequence) : STR_EMPTY;
         return RC_OK;
     }
     if (event->kind == EVENT_DONE) {
@@ -448,8 +458,9 @@ static void put_block(struct event_writer *writer, const struct answer_part *par
         json_put_string(w, "name", part->name);
         json_put_raw(w, "input", format_arguments(&call, writer->arena));
     } else if (part->kind == PART_REASONING) {
-        struct str signature = format_wrap_signature(WIRE_ANTHROPIC, part->signed_by, part->redacted,
-                                                     part->id, part->signature, writer->arena);
+        struct str signature =
+            format_wrap_signature(WIRE_ANTHROPIC, part->signed_by, part->redacted, part->id,
+                                  part->signature, writer->arena);
         json_put_text(w, "type", part->redacted ? "redacted_thinking" : "thinking");
         if (!part->redacted)
             json_put_string(w, "thinking", text);

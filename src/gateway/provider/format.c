@@ -43,7 +43,8 @@ enum rc format_read_stops(yyjson_val *value, struct arena *arena, struct event_r
         return RC_LIMIT;
     if (yyjson_is_str(value))
         out->stops[out->stop_count++] = json_text(value);
-    yyjson_arr_foreach(value, i, n, item) {
+    yyjson_arr_foreach(value, i, n, item)
+    {
         if (yyjson_is_str(item))
             out->stops[out->stop_count++] = json_text(item);
     }
@@ -80,7 +81,8 @@ void format_put_media_url(struct json_writer *w, const char *name, const struct 
     w->comma = true;
 }
 
-enum rc format_merge_params(struct str body, struct str params, struct arena *arena, struct str *out)
+enum rc format_merge_params(struct str body, struct str params, struct arena *arena,
+                            struct str *out)
 {
     struct json_object object, added;
     struct json_edit edit;
@@ -144,30 +146,39 @@ enum rc format_start(struct event_reader *reader, struct str id, struct str mode
 enum rc format_begin(struct event_reader *reader, int choice, int part, enum part_kind kind,
                      struct str id, struct str name)
 {
-    struct event event = {.kind = EVENT_PART_BEGIN, .choice = choice, .part = part,
-                          .part_kind = kind, .id = id, .name = name};
+    struct event event = {.kind = EVENT_PART_BEGIN,
+                          .choice = choice,
+                          .part = part,
+                          .part_kind = kind,
+                          .id = id,
+                          .name = name};
     return reader->emit(reader->arg, &event);
 }
 
 enum rc format_delta(struct event_reader *reader, int choice, int part, enum part_kind kind,
                      struct str text, struct str logprobs)
 {
-    struct event event = {.kind = EVENT_PART_DELTA, .choice = choice, .part = part,
-                          .part_kind = kind, .text = text, .logprobs = logprobs};
+    struct event event = {.kind = EVENT_PART_DELTA,
+                          .choice = choice,
+                          .part = part,
+                          .part_kind = kind,
+                          .text = text,
+                          .logprobs = logprobs};
     return reader->emit(reader->arg, &event);
 }
 
 enum rc format_end(struct event_reader *reader, int choice, int part, enum part_kind kind)
 {
-    struct event event = {.kind = EVENT_PART_END, .choice = choice, .part = part, .part_kind = kind};
+    struct event event = {
+        .kind = EVENT_PART_END, .choice = choice, .part = part, .part_kind = kind};
     return reader->emit(reader->arg, &event);
 }
 
 enum rc format_finish(struct event_reader *reader, int choice, enum finish finish,
                       struct str stop_sequence)
 {
-    struct event event = {.kind = EVENT_FINISH, .choice = choice, .finish = finish,
-                          .stop_sequence = stop_sequence};
+    struct event event = {
+        .kind = EVENT_FINISH, .choice = choice, .finish = finish, .stop_sequence = stop_sequence};
     return reader->emit(reader->arg, &event);
 }
 

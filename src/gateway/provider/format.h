@@ -1,6 +1,6 @@
-/* What a wire format implements: reading and writing requests, reading an upstream's answer into events,
- * writing events as a door's answer. One table of functions per format; a new provider format is one new
- * table. Pure: no sockets, no clock. */
+/* What a wire format implements: reading and writing requests, reading an upstream's answer into
+ * events, writing events as a door's answer. One table of functions per format; a new provider
+ * format is one new table. Pure: no sockets, no clock. */
 #pragma once
 #include "gateway/event.h"
 #include "gateway/provider_table.h"
@@ -28,7 +28,7 @@ struct event_writer {
     struct str model; /* shown to the client */
     int64_t now_s;
     struct arena *arena;
-    struct json_writer json; /* to the buffer that goes to the client */
+    struct json_writer json;           /* to the buffer that goes to the client */
     const struct event_answer *answer; /* what came so far, this event included */
     void *state;
 };
@@ -38,12 +38,15 @@ struct provider_format {
     enum rc (*read_request)(const struct wire_request *in, struct arena *arena,
                             struct event_request *out, struct err *err);
     /* The model as an upstream's request. ERR_UNSUPPORTED with field and remedy. */
-    enum rc (*write_request)(const struct event_request *request, const struct wire_upstream *upstream,
-                             struct arena *arena, struct json_writer *w, struct err *err);
-    /* One event of an upstream's stream; RC_INVALID: its content broke a rule or reported an error. */
+    enum rc (*write_request)(const struct event_request *request,
+                             const struct wire_upstream *upstream, struct arena *arena,
+                             struct json_writer *w, struct err *err);
+    /* One event of an upstream's stream; RC_INVALID: its content broke a rule or reported an error.
+     */
     enum rc (*read_event)(struct event_reader *reader, const struct sse_event *event);
     enum rc (*read_whole)(struct event_reader *reader, yyjson_val *root);
-    /* The upstream's stream ended: completes where nothing essential is missing, else RC_INVALID. */
+    /* The upstream's stream ended: completes where nothing essential is missing, else RC_INVALID.
+     */
     enum rc (*read_end)(struct event_reader *reader);
     /* Events for the door, as stream events. */
     enum rc (*write_event)(struct event_writer *writer, const struct event *event);
@@ -68,7 +71,8 @@ bool format_split_data_url(struct str url, struct str *media_type, struct str *d
 /* Writes the part's medium as a URL (data: where it holds bytes). */
 void format_put_media_url(struct json_writer *w, const char *name, const struct part *part);
 /* Target parameters over the written request: "{…}" with the members of `params` set. */
-enum rc format_merge_params(struct str body, struct str params, struct arena *arena, struct str *out);
+enum rc format_merge_params(struct str body, struct str params, struct arena *arena,
+                            struct str *out);
 /* A tool call's arguments as the text of a JSON object: what is no object becomes {"input": …}. */
 struct str format_arguments(const struct part *part, struct arena *arena);
 /* Text as a JSON string; .p NULL: the arena's cap. */
@@ -93,8 +97,8 @@ enum rc format_protocol_error(struct event_reader *reader, const char *what);
 /* Parses a stream event's data; NULL: not JSON (the error is set). */
 yyjson_val *format_parse(struct event_reader *reader, struct str data);
 
-/* Signatures in foreign fields carry the format they came from, so that they go back to that one only:
- * "capstan.anthropic:…". Wrapping one's own changes nothing. */
+/* Signatures in foreign fields carry the format they came from, so that they go back to that one
+ * only: "capstan.anthropic:…". Wrapping one's own changes nothing. */
 struct str format_wrap_signature(enum wire_format door, enum wire_format signed_by, bool redacted,
                                  struct str id, struct str signature, struct arena *arena);
 void format_unwrap_signature(enum wire_format door, struct str wrapped, struct part *part);

@@ -1,6 +1,6 @@
-/* OpenAI chat completions: requests, and the table of the format's functions. What the compatible providers
- * do differently is asked of their row. Answers are in openai_chat_answer.c.
- * Reference: https://github.com/openai/openai-openapi, CreateChatCompletionRequest. */
+/* OpenAI chat completions: requests, and the table of the format's functions. What the compatible
+ * providers do differently is asked of their row. Answers are in openai_chat_answer.c. Reference:
+ * https://github.com/openai/openai-openapi, CreateChatCompletionRequest. */
 #include "gateway/provider/openai_chat.h"
 #include "base/hash.h"
 
@@ -30,15 +30,15 @@ static enum rc read_media(yyjson_val *item, struct str type, struct part *part)
     return part->id.n || part->data.n ? RC_OK : RC_INVALID;
 }
 
-static enum rc read_part(yyjson_val *item, struct part **list, struct arena *arena, const char *field,
-                         struct err *err)
+static enum rc read_part(yyjson_val *item, struct part **list, struct arena *arena,
+                         const char *field, struct err *err)
 {
     static const struct {
         const char *type;
         enum part_kind kind;
     } kinds[] = {
-        {"text", PART_TEXT},          {"refusal", PART_REFUSAL},     {"image_url", PART_IMAGE},
-        {"input_audio", PART_AUDIO},  {"file", PART_FILE},           {"thinking", PART_REASONING},
+        {"text", PART_TEXT},         {"refusal", PART_REFUSAL}, {"image_url", PART_IMAGE},
+        {"input_audio", PART_AUDIO}, {"file", PART_FILE},       {"thinking", PART_REASONING},
     };
     struct str type = json_get_text(item, "type");
     for (size_t i = 0; i < COUNT_OF(kinds); i++) {
@@ -54,12 +54,13 @@ static enum rc read_part(yyjson_val *item, struct part **list, struct arena *are
             part->text = json_get_text(item, kinds[i].type);
             return RC_OK;
         }
-        return read_media(item, type, part) ? format_bad(err, ERR_BAD_FIELD, field, "holds an empty part")
-                                            : RC_OK;
+        return read_media(item, type, part)
+                   ? format_bad(err, ERR_BAD_FIELD, field, "holds an empty part")
+                   : RC_OK;
     }
     return err_set_field(err, ERR_UNSUPPORTED, field,
-                         "`%s` holds a part of type \"%.*s\", which this target cannot be given", field,
-                         STR_ARG(type));
+                         "`%s` holds a part of type \"%.*s\", which this target cannot be given",
+                         field, STR_ARG(type));
 }
 
 enum rc openai_chat_read_content(yyjson_val *content, struct part **list, struct arena *arena,
@@ -78,7 +79,8 @@ enum rc openai_chat_read_content(yyjson_val *content, struct part **list, struct
         return format_bad(err, ERR_BAD_FIELD, field, "must be a string or an array of parts");
     size_t i, n;
     yyjson_val *item;
-    yyjson_arr_foreach(content, i, n, item) {
+    yyjson_arr_foreach(content, i, n, item)
+    {
         enum rc rc = read_part(item, list, arena, field, err);
         if (rc)
             return rc;
@@ -91,15 +93,18 @@ static enum rc read_tool_calls(yyjson_val *calls, struct message *message, struc
 {
     size_t i, n;
     yyjson_val *call;
-    yyjson_arr_foreach(calls, i, n, call) {
+    yyjson_arr_foreach(calls, i, n, call)
+    {
         struct part *part = event_add_part(&message->parts, arena, PART_TOOL_CALL);
         if (!part)
             return format_out_of_memory(err);
-        yyjson_val *function = yyjson_obj_get(call, "function"), *custom = yyjson_obj_get(call, "custom");
+        yyjson_val *function = yyjson_obj_get(call, "function"),
+                   *custom = yyjson_obj_get(call, "custom");
         part->id = json_get_text(call, "id");
         part->custom = custom && !function;
         part->name = json_get_text(part->custom ? custom : function, "name");
-        part->text = part->custom ? json_get_text(custom, "input") : json_get_text(function, "arguments");
+        part->text =
+            part->custom ? json_get_text(custom, "input") : json_get_text(function, "arguments");
         if (!part->id.n || !part->name.n)
             return format_bad(err, ERR_BAD_FIELD, "messages[].tool_calls", "needs `id` and a name");
     }
@@ -112,7 +117,8 @@ static enum rc read_reasoning(yyjson_val *item, struct message *message, struct 
 {
     yyjson_val *blocks = yyjson_obj_get(item, "thinking_blocks"), *block;
     size_t i, n;
-    yyjson_arr_foreach(blocks, i, n, block) {
+    yyjson_arr_foreach(blocks, i, n, block)
+    {
         struct part *part = event_add_part(&message->parts, arena, PART_REASONING);
         if (!part)
             return format_out_of_memory(err);
@@ -145,8 +151,10 @@ static enum rc read_tool_result(yyjson_val *item, struct message *message, struc
         return format_out_of_memory(err);
     part->id = json_get_text(item, "tool_call_id");
     if (!part->id.n)
-        return format_bad(err, ERR_MISSING_FIELD, field, "belongs to a tool message without `tool_call_id`");
-    return openai_chat_read_content(yyjson_obj_get(item, "content"), &part->parts, arena, field, err);
+        return format_bad(err, ERR_MISSING_FIELD, field,
+                          "belongs to a tool message without `tool_call_id`");
+    return openai_chat_read_content(yyjson_obj_get(item, "content"), &part->parts, arena, field,
+                                    err);
 }
 
 static enum rc read_message(yyjson_val *item, size_t index, struct arena *arena,
@@ -155,8 +163,11 @@ static enum rc read_message(yyjson_val *item, size_t index, struct arena *arena,
     static const struct {
         const char *name;
         enum event_role role;
-    } roles[] = {{"system", ROLE_SYSTEM}, {"developer", ROLE_DEVELOPER}, {"user", ROLE_USER},
-                 {"assistant", ROLE_ASSISTANT}, {"tool", ROLE_TOOL}};
+    } roles[] = {{"system", ROLE_SYSTEM},
+                 {"developer", ROLE_DEVELOPER},
+                 {"user", ROLE_USER},
+                 {"assistant", ROLE_ASSISTANT},
+                 {"tool", ROLE_TOOL}};
     struct str name = json_get_text(item, "role");
     char field[ERR_FIELD_BYTES_MAX];
     size_t i = 0;
@@ -174,14 +185,15 @@ static enum rc read_message(yyjson_val *item, size_t index, struct arena *arena,
     if (message->role == ROLE_TOOL)
         return read_tool_result(item, message, arena, field, err);
     if (message->role != ROLE_ASSISTANT)
-        return openai_chat_read_content(yyjson_obj_get(item, "content"), &message->parts, arena, field,
-                                        err);
+        return openai_chat_read_content(yyjson_obj_get(item, "content"), &message->parts, arena,
+                                        field, err);
     if (yyjson_obj_get(item, "function_call"))
         return format_bad(err, ERR_UNSUPPORTED, "messages[].function_call",
                           "is the old form: send `tool_calls`");
     enum rc rc = read_reasoning(item, message, arena, err);
     if (!rc)
-        rc = openai_chat_read_content(yyjson_obj_get(item, "content"), &message->parts, arena, field, err);
+        rc = openai_chat_read_content(yyjson_obj_get(item, "content"), &message->parts, arena,
+                                      field, err);
     struct str refusal = json_get_text(item, "refusal");
     if (!rc && refusal.n) {
         struct part *part = event_add_part(&message->parts, arena, PART_REFUSAL);
@@ -197,7 +209,8 @@ static enum rc read_tools(yyjson_val *root, struct arena *arena, struct event_re
 {
     size_t i, n;
     yyjson_val *item;
-    yyjson_arr_foreach(yyjson_obj_get(root, "tools"), i, n, item) {
+    yyjson_arr_foreach(yyjson_obj_get(root, "tools"), i, n, item)
+    {
         struct tool *tool = event_add_tool(out, arena);
         if (!tool)
             return format_out_of_memory(err);
@@ -206,7 +219,8 @@ static enum rc read_tools(yyjson_val *root, struct arena *arena, struct event_re
                               "cannot be custom for this target: describe the tool as a function");
         yyjson_val *from = yyjson_obj_get(item, "function");
         yyjson_val *parameters = yyjson_obj_get(from, "parameters");
-        yyjson_val *strict = yyjson_obj_get(from, "strict"), *cache = yyjson_obj_get(item, "cache_control");
+        yyjson_val *strict = yyjson_obj_get(from, "strict"),
+                   *cache = yyjson_obj_get(item, "cache_control");
         tool->name = json_get_text(from, "name");
         tool->description = json_get_text(from, "description");
         if (yyjson_is_obj(parameters))
@@ -243,11 +257,12 @@ static enum rc read_tool_choice(yyjson_val *root, struct event_request *out, str
     return out->tool_choice_name.n
                ? RC_OK
                : format_bad(err, ERR_UNSUPPORTED, "tool_choice",
-                            "must be none, auto, required or {\"type\":\"function\",\"function\":{\"name\":…}}");
+                            "must be none, auto, required or "
+                            "{\"type\":\"function\",\"function\":{\"name\":…}}");
 }
 
-static enum rc read_response_format(yyjson_val *root, struct arena *arena, struct event_request *out,
-                                    struct err *err)
+static enum rc read_response_format(yyjson_val *root, struct arena *arena,
+                                    struct event_request *out, struct err *err)
 {
     yyjson_val *format = yyjson_obj_get(root, "response_format");
     struct str type = json_get_text(format, "type");
@@ -262,7 +277,8 @@ static enum rc read_response_format(yyjson_val *root, struct arena *arena, struc
         out->schema_description = json_get_text(schema, "description");
         out->schema_strict = json_get_bool(schema, "strict", false);
         if (!out->schema.n)
-            return format_bad(err, ERR_MISSING_FIELD, "response_format.json_schema.schema", "is missing");
+            return format_bad(err, ERR_MISSING_FIELD, "response_format.json_schema.schema",
+                              "is missing");
     } else if (type.n && !str_eq(type, STR("text"))) {
         return format_bad(err, ERR_BAD_FIELD, "response_format.type",
                           "must be text, json_object or json_schema");
@@ -294,7 +310,8 @@ static enum rc read_request(const struct wire_request *in, struct arena *arena,
     yyjson_val *root = yyjson_doc_get_root(in->doc), *item;
     size_t i, n;
     enum rc rc = refuse_others(root, err);
-    yyjson_arr_foreach(yyjson_obj_get(root, "messages"), i, n, item) {
+    yyjson_arr_foreach(yyjson_obj_get(root, "messages"), i, n, item)
+    {
         if (!rc)
             rc = read_message(item, i, arena, out, err);
     }
@@ -422,7 +439,8 @@ static bool is_content(const struct part *part)
 }
 
 /* `content`: a string where it is one text, else an array; texts only, where media must not be. */
-static enum rc put_content(const struct chat_request *chat, const struct part *parts, bool text_only)
+static enum rc put_content(const struct chat_request *chat, const struct part *parts,
+                           bool text_only)
 {
     const struct part *only = NULL;
     size_t count = 0;
@@ -699,7 +717,8 @@ static void put_sampling(const struct chat_request *chat)
     struct json_writer *w = chat->w;
     bool lenient = !quirk(chat, PROVIDER_STRICT_FIELDS);
     if (request->output_tokens_max)
-        json_put_int(w, quirk(chat, PROVIDER_OLD_MAX_TOKENS) ? "max_tokens" : "max_completion_tokens",
+        json_put_int(w,
+                     quirk(chat, PROVIDER_OLD_MAX_TOKENS) ? "max_tokens" : "max_completion_tokens",
                      request->output_tokens_max);
     put_number(w, "temperature", request->temperature);
     put_number(w, "top_p", request->top_p);
@@ -735,10 +754,12 @@ static void put_sampling(const struct chat_request *chat)
         json_put_string(w, "verbosity", request->verbosity);
 }
 
-static enum rc write_request(const struct event_request *request, const struct wire_upstream *upstream,
-                             struct arena *arena, struct json_writer *w, struct err *err)
+static enum rc write_request(const struct event_request *request,
+                             const struct wire_upstream *upstream, struct arena *arena,
+                             struct json_writer *w, struct err *err)
 {
-    struct chat_request chat = {.request = request, .upstream = upstream, .arena = arena, .w = w, .err = err};
+    struct chat_request chat = {
+        .request = request, .upstream = upstream, .arena = arena, .w = w, .err = err};
     struct event_request changed = *request;
     chat.emulated = quirk(&chat, PROVIDER_TEMPLATE_TOOLS) && !upstream->template_has_tools;
     if (chat.emulated && request->tool_count) {

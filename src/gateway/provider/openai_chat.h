@@ -5,9 +5,11 @@
 /* Content of a message: a text or parts, appended to `list`. */
 enum rc openai_chat_read_content(yyjson_val *content, struct part **list, struct arena *arena,
                                  const char *field, struct err *err);
-/* Replaces the tools by a JSON schema that makes the model write {"name": …, "arguments": …}, for engines
- * whose template has no tools. ERR_UNSUPPORTED where the model would have to decide by itself. */
-enum rc openai_chat_emulate_tools(struct event_request *request, struct arena *arena, struct err *err);
+/* Replaces the tools by a JSON schema that makes the model write {"name": …, "arguments": …}, for
+ * engines whose template has no tools. ERR_UNSUPPORTED where the model would have to decide by
+ * itself. */
+enum rc openai_chat_emulate_tools(struct event_request *request, struct arena *arena,
+                                  struct err *err);
 
 enum rc openai_chat_read_event(struct event_reader *reader, const struct sse_event *event);
 enum rc openai_chat_read_whole(struct event_reader *reader, yyjson_val *root);

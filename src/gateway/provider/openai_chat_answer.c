@@ -1,5 +1,6 @@
 /* OpenAI chat completions: answers, read from upstreams and written to doors.
- * Reference: https://github.com/openai/openai-openapi, CreateChatCompletionResponse and …StreamResponse. */
+ * Reference: https://github.com/openai/openai-openapi, CreateChatCompletionResponse and
+ * …StreamResponse. */
 #include "gateway/provider/openai_chat.h"
 #include "gateway/wire_internal.h"
 
@@ -8,8 +9,8 @@
 #define TOOLS_OPEN_MAX 128
 
 struct read_choice {
-    int parts;      /* begun so far */
-    int open;       /* the part that is open, or -1 */
+    int parts; /* begun so far */
+    int open;  /* the part that is open, or -1 */
     enum part_kind open_kind;
     bool finished, called_tools;
     int tool_parts[TOOLS_OPEN_MAX]; /* chat's tool index → part + 1; 0: not begun */
@@ -81,11 +82,13 @@ static enum rc read_text(struct event_reader *reader, int index, struct read_cho
 static enum rc read_tool_call(struct event_reader *reader, int index, struct read_choice *choice,
                               yyjson_val *call, int64_t position)
 {
-    yyjson_val *function = yyjson_obj_get(call, "function"), *custom = yyjson_obj_get(call, "custom");
+    yyjson_val *function = yyjson_obj_get(call, "function"),
+               *custom = yyjson_obj_get(call, "custom");
     int64_t tool = json_get_int(call, "index", position);
     if (tool < 0 || tool >= TOOLS_OPEN_MAX)
         return format_protocol_error(reader, "has more tool calls than can be followed");
-    struct str text = custom ? json_get_text(custom, "input") : json_get_text(function, "arguments");
+    struct str text =
+        custom ? json_get_text(custom, "input") : json_get_text(function, "arguments");
     yyjson_val *arguments = yyjson_obj_get(function, "arguments");
     if (yyjson_is_obj(arguments)) /* Ollama's own way */
         text = json_write(arguments, reader->scratch);
@@ -102,24 +105,28 @@ static enum rc read_tool_call(struct event_reader *reader, int index, struct rea
     }
     if (!text.n)
         return RC_OK;
-    return format_delta(reader, index, choice->tool_parts[tool] - 1, PART_TOOL_CALL, text, STR_EMPTY);
+    return format_delta(reader, index, choice->tool_parts[tool] - 1, PART_TOOL_CALL, text,
+                        STR_EMPTY);
 }
 
 /* Mistral's content may be parts: {"type":"thinking","thinking":[{"type":"text",…}]} and texts. */
-static enum rc read_content_parts(struct event_reader *reader, int index, struct read_choice *choice,
-                                  yyjson_val *content)
+static enum rc read_content_parts(struct event_reader *reader, int index,
+                                  struct read_choice *choice, yyjson_val *content)
 {
     size_t i, n, k, m;
     yyjson_val *item, *inner;
     enum rc rc = RC_OK;
-    yyjson_arr_foreach(content, i, n, item) {
-        yyjson_arr_foreach(yyjson_obj_get(item, "thinking"), k, m, inner) {
+    yyjson_arr_foreach(content, i, n, item)
+    {
+        yyjson_arr_foreach(yyjson_obj_get(item, "thinking"), k, m, inner)
+        {
             if (!rc)
                 rc = read_text(reader, index, choice, PART_REASONING, json_get_text(inner, "text"),
                                STR_EMPTY);
         }
         if (!rc)
-            rc = read_text(reader, index, choice, PART_TEXT, json_get_text(item, "text"), STR_EMPTY);
+            rc =
+                read_text(reader, index, choice, PART_TEXT, json_get_text(item, "text"), STR_EMPTY);
     }
     return rc;
 }
@@ -139,8 +146,10 @@ static enum rc read_delta(struct event_reader *reader, int index, struct read_ch
     else if (!rc)
         rc = read_text(reader, index, choice, PART_TEXT, json_text(content), logprobs);
     if (!rc)
-        rc = read_text(reader, index, choice, PART_REFUSAL, json_get_text(delta, "refusal"), STR_EMPTY);
-    yyjson_arr_foreach(yyjson_obj_get(delta, "tool_calls"), i, n, call) {
+        rc = read_text(reader, index, choice, PART_REFUSAL, json_get_text(delta, "refusal"),
+                       STR_EMPTY);
+    yyjson_arr_foreach(yyjson_obj_get(delta, "tool_calls"), i, n, call)
+    {
         if (!rc)
             rc = read_tool_call(reader, index, choice, call, (int64_t)i);
     }
@@ -155,7 +164,8 @@ static enum finish finish_of(struct str reason, const struct read_choice *choice
     if (str_eq(name, STR("content_filter")))
         return FINISH_CONTENT_FILTER;
     /* Some say "stop" though they called tools. */
-    return choice->called_tools || str_eq(name, STR("tool_calls")) ? FINISH_TOOL_CALLS : FINISH_STOP;
+    return choice->called_tools || str_eq(name, STR("tool_calls")) ? FINISH_TOOL_CALLS
+                                                                   : FINISH_STOP;
 }
 
 static enum rc finish_choice(struct event_reader *reader, int index, struct read_choice *choice,
@@ -178,7 +188,8 @@ static enum rc read_choices(struct event_reader *reader, yyjson_val *root, const
 {
     size_t i, n;
     yyjson_val *item;
-    yyjson_arr_foreach(yyjson_obj_get(root, "choices"), i, n, item) {
+    yyjson_arr_foreach(yyjson_obj_get(root, "choices"), i, n, item)
+    {
         int index = (int)MIN(json_get_int(item, "index", 0), (int64_t)ANSWER_CHOICES_MAX);
         struct read_choice *choice = choice_of(reader, index);
         if (!choice)
@@ -193,8 +204,8 @@ static enum rc read_choices(struct event_reader *reader, yyjson_val *root, const
     return RC_OK;
 }
 
-/* llama-server's usage counts one choice only where n is above 1. Streamed, it sends one usage chunk a
- * choice, with timings; older versions put the timings into each choice's last chunk. */
+/* llama-server's usage counts one choice only where n is above 1. Streamed, it sends one usage
+ * chunk a choice, with timings; older versions put the timings into each choice's last chunk. */
 static void read_timings(struct event_reader *reader, yyjson_val *root)
 {
     struct read_state *state = reader->state;
@@ -297,8 +308,8 @@ static struct str id_of(const struct event_writer *writer, struct str response_i
     return arena_printf(writer->arena, "chatcmpl-%.*s", STR_ARG(response_id));
 }
 
-static void put_head(struct json_writer *w, const struct event_writer *writer, struct str response_id,
-                     const char *object)
+static void put_head(struct json_writer *w, const struct event_writer *writer,
+                     struct str response_id, const char *object)
 {
     json_begin_object(w);
     json_put_string(w, "id", id_of(writer, response_id));
@@ -393,8 +404,10 @@ static void put_tool_delta(struct json_writer *w, int tool, const struct event *
     json_end_array(w);
 }
 
-/* A signed block of reasoning: not OpenAI's, but what clients that send signatures back understand. */
-static void put_thinking_block(struct json_writer *w, bool redacted, struct str text, struct str signature)
+/* A signed block of reasoning: not OpenAI's, but what clients that send signatures back understand.
+ */
+static void put_thinking_block(struct json_writer *w, bool redacted, struct str text,
+                               struct str signature)
 {
     json_begin_object(w);
     json_put_text(w, "type", redacted ? "redacted_thinking" : "thinking");
@@ -407,13 +420,14 @@ static void put_thinking_block(struct json_writer *w, bool redacted, struct str 
     json_end_object(w);
 }
 
-static struct str signature_of(struct event_writer *writer, enum wire_format signed_by, bool redacted,
-                               struct str id, struct str signature)
+static struct str signature_of(struct event_writer *writer, enum wire_format signed_by,
+                               bool redacted, struct str id, struct str signature)
 {
     return format_wrap_signature(WIRE_ANTHROPIC, signed_by, redacted, id, signature, writer->arena);
 }
 
-static const struct answer_part *part_of(const struct event_writer *writer, const struct event *event)
+static const struct answer_part *part_of(const struct event_writer *writer,
+                                         const struct event *event)
 {
     return &writer->answer->choices[event->choice].parts[event->part];
 }
@@ -426,8 +440,9 @@ static void write_signature(struct event_writer *writer, const struct event *eve
     begin_chunk(writer, event->choice);
     json_key(w, "thinking_blocks");
     json_begin_array(w);
-    put_thinking_block(w, redacted, buf_str(&part->text),
-                       signature_of(writer, part->signed_by, part->redacted, part->id, part->signature));
+    put_thinking_block(
+        w, redacted, buf_str(&part->text),
+        signature_of(writer, part->signed_by, part->redacted, part->id, part->signature));
     json_end_array(w);
     end_chunk(writer, STR_EMPTY, FINISH_NONE);
 }
@@ -585,15 +600,16 @@ static void put_signed_blocks(struct event_writer *writer, const struct answer_c
             json_begin_array(w);
             begun = true;
         }
-        put_thinking_block(w, part->redacted && part->signed_by == WIRE_ANTHROPIC, buf_str(&part->text),
-                           signature_of(writer, part->signed_by, part->redacted, part->id,
-                                        part->signature));
+        put_thinking_block(
+            w, part->redacted && part->signed_by == WIRE_ANTHROPIC, buf_str(&part->text),
+            signature_of(writer, part->signed_by, part->redacted, part->id, part->signature));
     }
     if (begun)
         json_end_array(w);
 }
 
-static void put_choice(struct event_writer *writer, const struct answer_choice *choice, size_t index)
+static void put_choice(struct event_writer *writer, const struct answer_choice *choice,
+                       size_t index)
 {
     struct json_writer *w = &writer->json;
     json_begin_object(w);

@@ -1,5 +1,5 @@
-/* OpenAI Responses: requests, and the table of the format's functions. Translated without stored state: what
- * refers to a stored response, conversation or prompt is refused. Answers are read in
+/* OpenAI Responses: requests, and the table of the format's functions. Translated without stored
+ * state: what refers to a stored response, conversation or prompt is refused. Answers are read in
  * openai_responses_read.c and written in openai_responses_write.c.
  * Reference: https://github.com/openai/openai-openapi, CreateResponse. */
 #include "gateway/provider/openai_responses.h"
@@ -25,8 +25,8 @@ static enum rc read_part(yyjson_val *item, struct part **list, struct arena *are
         const char *type;
         enum part_kind kind;
     } kinds[] = {
-        {"input_text", PART_TEXT}, {"output_text", PART_TEXT},  {"text", PART_TEXT},
-        {"refusal", PART_REFUSAL}, {"input_image", PART_IMAGE}, {"input_file", PART_FILE},
+        {"input_text", PART_TEXT},   {"output_text", PART_TEXT},  {"text", PART_TEXT},
+        {"refusal", PART_REFUSAL},   {"input_image", PART_IMAGE}, {"input_file", PART_FILE},
         {"input_audio", PART_AUDIO},
     };
     struct str type = json_get_text(item, "type");
@@ -35,7 +35,8 @@ static enum rc read_part(yyjson_val *item, struct part **list, struct arena *are
         i++;
     if (i == COUNT_OF(kinds))
         return err_set_field(err, ERR_UNSUPPORTED, "input[].content",
-                             "a part of type \"%.*s\" cannot be given to this target", STR_ARG(type));
+                             "a part of type \"%.*s\" cannot be given to this target",
+                             STR_ARG(type));
     struct part *part = event_add_part(list, arena, kinds[i].kind);
     if (!part)
         return format_out_of_memory(err);
@@ -59,7 +60,8 @@ static enum rc read_part(yyjson_val *item, struct part **list, struct arena *are
     return RC_OK;
 }
 
-static enum rc read_content(yyjson_val *content, struct part **list, struct arena *arena, struct err *err)
+static enum rc read_content(yyjson_val *content, struct part **list, struct arena *arena,
+                            struct err *err)
 {
     size_t i, n;
     yyjson_val *item;
@@ -69,7 +71,8 @@ static enum rc read_content(yyjson_val *content, struct part **list, struct aren
             return format_out_of_memory(err);
         part->text = json_text(content);
     }
-    yyjson_arr_foreach(content, i, n, item) {
+    yyjson_arr_foreach(content, i, n, item)
+    {
         enum rc rc = read_part(item, list, arena, err);
         if (rc)
             return rc;
@@ -83,23 +86,27 @@ static enum rc read_message(yyjson_val *item, struct arena *arena, struct event_
     static const struct {
         const char *name;
         enum event_role role;
-    } roles[] = {{"system", ROLE_SYSTEM}, {"developer", ROLE_DEVELOPER}, {"user", ROLE_USER},
+    } roles[] = {{"system", ROLE_SYSTEM},
+                 {"developer", ROLE_DEVELOPER},
+                 {"user", ROLE_USER},
                  {"assistant", ROLE_ASSISTANT}};
     struct str name = json_get_text(item, "role");
     for (size_t i = 0; i < COUNT_OF(roles); i++) {
         if (!str_eq(name, str_from(roles[i].name)))
             continue;
-        struct message *message = roles[i].role == ROLE_ASSISTANT ? event_assistant(out, arena)
-                                                                  : event_add_message(out, arena, roles[i].role);
+        struct message *message = roles[i].role == ROLE_ASSISTANT
+                                      ? event_assistant(out, arena)
+                                      : event_add_message(out, arena, roles[i].role);
         return message ? read_content(yyjson_obj_get(item, "content"), &message->parts, arena, err)
                        : format_out_of_memory(err);
     }
-    return format_bad(err, ERR_BAD_FIELD, "input[].role", "must be system, developer, user or assistant");
+    return format_bad(err, ERR_BAD_FIELD, "input[].role",
+                      "must be system, developer, user or assistant");
 }
 
 /* Calls and reasoning are items of their own; they join the assistant's turn that is open. */
-static enum rc read_call(yyjson_val *item, bool custom, struct arena *arena, struct event_request *out,
-                         struct err *err)
+static enum rc read_call(yyjson_val *item, bool custom, struct arena *arena,
+                         struct event_request *out, struct err *err)
 {
     struct message *message = event_assistant(out, arena);
     struct part *part = message ? event_add_part(&message->parts, arena, PART_TOOL_CALL) : NULL;
@@ -109,9 +116,9 @@ static enum rc read_call(yyjson_val *item, bool custom, struct arena *arena, str
     part->id = json_get_text(item, "call_id");
     part->name = json_get_text(item, "name");
     part->text = json_get_text(item, custom ? "input" : "arguments");
-    return part->id.n && part->name.n
-               ? RC_OK
-               : format_bad(err, ERR_MISSING_FIELD, "input[].call_id", "and `name` belong to a call");
+    return part->id.n && part->name.n ? RC_OK
+                                      : format_bad(err, ERR_MISSING_FIELD, "input[].call_id",
+                                                   "and `name` belong to a call");
 }
 
 static enum rc read_call_output(yyjson_val *item, struct arena *arena, struct event_request *out,
@@ -134,7 +141,8 @@ static struct str join_summary(yyjson_val *list, struct arena *arena)
     struct str text = STR("");
     size_t i, n;
     yyjson_val *item;
-    yyjson_arr_foreach(list, i, n, item) {
+    yyjson_arr_foreach(list, i, n, item)
+    {
         if (i && text.p)
             text = arena_concat(arena, text, STR("\n\n"));
         if (text.p)
@@ -151,13 +159,15 @@ static enum rc read_reasoning(yyjson_val *item, struct arena *arena, struct even
     if (!part)
         return format_out_of_memory(err);
     yyjson_val *content = yyjson_obj_get(item, "content");
-    part->text = join_summary(yyjson_arr_size(content) ? content : yyjson_obj_get(item, "summary"), arena);
+    part->text =
+        join_summary(yyjson_arr_size(content) ? content : yyjson_obj_get(item, "summary"), arena);
     part->id = json_get_text(item, "id");
     format_unwrap_signature(WIRE_OPENAI_RESPONSES, json_get_text(item, "encrypted_content"), part);
     return part->text.p ? RC_OK : format_out_of_memory(err);
 }
 
-static enum rc read_item(yyjson_val *item, struct arena *arena, struct event_request *out, struct err *err)
+static enum rc read_item(yyjson_val *item, struct arena *arena, struct event_request *out,
+                         struct err *err)
 {
     struct str type = json_get_text(item, "type");
     if (!type.n || str_eq(type, STR("message")))
@@ -177,7 +187,8 @@ static enum rc read_item(yyjson_val *item, struct arena *arena, struct event_req
                          "an item of type \"%.*s\" cannot be given to this target", STR_ARG(type));
 }
 
-static enum rc read_input(yyjson_val *root, struct arena *arena, struct event_request *out, struct err *err)
+static enum rc read_input(yyjson_val *root, struct arena *arena, struct event_request *out,
+                          struct err *err)
 {
     struct str instructions = json_get_text(root, "instructions");
     yyjson_val *input = yyjson_obj_get(root, "input"), *item;
@@ -191,11 +202,13 @@ static enum rc read_input(yyjson_val *root, struct arena *arena, struct event_re
     }
     if (yyjson_is_str(input)) {
         struct message *message = event_add_message(out, arena, ROLE_USER);
-        return message ? read_content(input, &message->parts, arena, err) : format_out_of_memory(err);
+        return message ? read_content(input, &message->parts, arena, err)
+                       : format_out_of_memory(err);
     }
     if (!yyjson_is_arr(input) || !yyjson_arr_size(input))
         return format_bad(err, ERR_MISSING_FIELD, "input", "must be a text or a list of items");
-    yyjson_arr_foreach(input, i, n, item) {
+    yyjson_arr_foreach(input, i, n, item)
+    {
         enum rc rc = read_item(item, arena, out, err);
         if (rc)
             return rc;
@@ -204,7 +217,8 @@ static enum rc read_input(yyjson_val *root, struct arena *arena, struct event_re
 }
 
 /* Tools that OpenAI runs itself are left out: other targets do not have them. */
-static enum rc read_tool(yyjson_val *item, struct arena *arena, struct event_request *out, struct err *err)
+static enum rc read_tool(yyjson_val *item, struct arena *arena, struct event_request *out,
+                         struct err *err)
 {
     struct str type = json_get_text(item, "type");
     bool custom = str_eq(type, STR("custom"));
@@ -233,7 +247,8 @@ static enum tool_choice choice_of_word(struct str word)
                                            : TOOL_CHOICE_UNSET;
 }
 
-/* {"type":"allowed_tools","mode":…,"tools":[{"type":"function","name":…}]}: the others are left out. */
+/* {"type":"allowed_tools","mode":…,"tools":[{"type":"function","name":…}]}: the others are left
+ * out. */
 static void keep_allowed(yyjson_val *choice, struct event_request *out)
 {
     struct tool **at = &out->tools;
@@ -243,7 +258,8 @@ static void keep_allowed(yyjson_val *choice, struct event_request *out)
         size_t i, n;
         yyjson_val *allowed;
         bool found = false;
-        yyjson_arr_foreach(yyjson_obj_get(choice, "tools"), i, n, allowed) {
+        yyjson_arr_foreach(yyjson_obj_get(choice, "tools"), i, n, allowed)
+        {
             found = found || str_eq(json_get_text(allowed, "name"), (*at)->name);
         }
         if (found) {
@@ -256,11 +272,13 @@ static void keep_allowed(yyjson_val *choice, struct event_request *out)
     }
 }
 
-static enum rc read_tools(yyjson_val *root, struct arena *arena, struct event_request *out, struct err *err)
+static enum rc read_tools(yyjson_val *root, struct arena *arena, struct event_request *out,
+                          struct err *err)
 {
     size_t i, n;
     yyjson_val *item, *choice = yyjson_obj_get(root, "tool_choice");
-    yyjson_arr_foreach(yyjson_obj_get(root, "tools"), i, n, item) {
+    yyjson_arr_foreach(yyjson_obj_get(root, "tools"), i, n, item)
+    {
         enum rc rc = read_tool(item, arena, out, err);
         if (rc)
             return rc;
@@ -279,7 +297,8 @@ static enum rc read_tools(yyjson_val *root, struct arena *arena, struct event_re
     out->tool_choice_name = json_get_text(choice, "name");
     return event_find_tool(out, out->tool_choice_name)
                ? RC_OK
-               : format_bad(err, ERR_UNSUPPORTED, "tool_choice", "names a tool that this target cannot be given");
+               : format_bad(err, ERR_UNSUPPORTED, "tool_choice",
+                            "names a tool that this target cannot be given");
 }
 
 static enum rc refuse_stored(yyjson_val *root, struct err *err)
@@ -288,9 +307,10 @@ static enum rc refuse_stored(yyjson_val *root, struct err *err)
     for (size_t i = 0; i < COUNT_OF(stored); i++) {
         yyjson_val *value = yyjson_obj_get(root, stored[i]);
         if (value && !yyjson_is_null(value))
-            return format_bad(err, ERR_UNSUPPORTED, stored[i],
-                              "refers to stored state, which this target does not keep: send the whole "
-                              "conversation in `input`");
+            return format_bad(
+                err, ERR_UNSUPPORTED, stored[i],
+                "refers to stored state, which this target does not keep: send the whole "
+                "conversation in `input`");
     }
     if (json_get_bool(root, "background", false))
         return format_bad(err, ERR_UNSUPPORTED, "background",
@@ -302,7 +322,8 @@ static bool includes(yyjson_val *root, const char *what)
 {
     size_t i, n;
     yyjson_val *item;
-    yyjson_arr_foreach(yyjson_obj_get(root, "include"), i, n, item) {
+    yyjson_arr_foreach(yyjson_obj_get(root, "include"), i, n, item)
+    {
         if (str_eq(json_text(item), str_from(what)))
             return true;
     }
@@ -369,12 +390,14 @@ struct responses_request {
     struct err *err;
 };
 
-static enum rc put_part(const struct responses_request *out, const struct part *part, bool assistant)
+static enum rc put_part(const struct responses_request *out, const struct part *part,
+                        bool assistant)
 {
     struct json_writer *w = out->w;
     if (part->kind == PART_AUDIO)
-        return format_bad(out->err, ERR_UNSUPPORTED, "messages[].content",
-                          "holds audio, which this endpoint does not take: use a target that speaks chat");
+        return format_bad(
+            out->err, ERR_UNSUPPORTED, "messages[].content",
+            "holds audio, which this endpoint does not take: use a target that speaks chat");
     json_begin_object(w);
     switch (part->kind) {
     case PART_REFUSAL:
@@ -459,7 +482,8 @@ static void put_reasoning_item(const struct responses_request *out, const struct
     json_end_object(w);
 }
 
-static enum rc put_call_output(const struct responses_request *out, const struct part *part, bool custom)
+static enum rc put_call_output(const struct responses_request *out, const struct part *part,
+                               bool custom)
 {
     struct json_writer *w = out->w;
     bool media = false;
@@ -497,8 +521,10 @@ static bool was_custom(const struct event_request *request, struct str id)
 /* One message becomes items in its parts' order: neighbouring contents make one message item. */
 static enum rc put_message(const struct responses_request *out, const struct message *message)
 {
-    static const char *const roles[] = {[ROLE_SYSTEM] = "system", [ROLE_DEVELOPER] = "developer",
-                                        [ROLE_USER] = "user", [ROLE_ASSISTANT] = "assistant",
+    static const char *const roles[] = {[ROLE_SYSTEM] = "system",
+                                        [ROLE_DEVELOPER] = "developer",
+                                        [ROLE_USER] = "user",
+                                        [ROLE_ASSISTANT] = "assistant",
                                         [ROLE_TOOL] = "user"};
     struct json_writer *w = out->w;
     bool open = false, assistant = message->role == ROLE_ASSISTANT;
@@ -550,8 +576,9 @@ static void put_tools(const struct responses_request *out)
             if (tool->parameters.n)
                 json_put_raw(w, "format", tool->parameters);
         } else {
-            json_put_raw(w, "parameters", tool->parameters.n ? tool->parameters
-                                                             : STR("{\"type\":\"object\",\"properties\":{}}"));
+            json_put_raw(w, "parameters",
+                         tool->parameters.n ? tool->parameters
+                                            : STR("{\"type\":\"object\",\"properties\":{}}"));
             json_put_bool(w, "strict", tool->strict == STRICT_YES);
         }
         json_end_object(w);
@@ -583,9 +610,11 @@ static void put_text_config(const struct responses_request *out)
     if (request->shape != SHAPE_TEXT) {
         json_key(w, "format");
         json_begin_object(w);
-        json_put_text(w, "type", request->shape == SHAPE_JSON_OBJECT ? "json_object" : "json_schema");
+        json_put_text(w, "type",
+                      request->shape == SHAPE_JSON_OBJECT ? "json_object" : "json_schema");
         if (request->shape == SHAPE_JSON_SCHEMA) {
-            json_put_string(w, "name", request->schema_name.n ? request->schema_name : STR("answer"));
+            json_put_string(w, "name",
+                            request->schema_name.n ? request->schema_name : STR("answer"));
             if (request->schema_description.n)
                 json_put_string(w, "description", request->schema_description);
             json_put_raw(w, "schema", request->schema);
@@ -635,16 +664,20 @@ static void put_settings(const struct responses_request *out)
 static enum rc refuse(const struct event_request *request, struct err *err)
 {
     if (request->choices > 1)
-        return format_bad(err, ERR_UNSUPPORTED, "n", "must be 1 for this target: call several times");
+        return format_bad(err, ERR_UNSUPPORTED, "n",
+                          "must be 1 for this target: call several times");
     if (request->stop_count)
-        return format_bad(err, ERR_UNSUPPORTED, "stop", "is not known to this target: use one that speaks chat");
+        return format_bad(err, ERR_UNSUPPORTED, "stop",
+                          "is not known to this target: use one that speaks chat");
     if (request->logit_bias.n)
-        return format_bad(err, ERR_UNSUPPORTED, "logit_bias", "is not known to this target: leave it away");
+        return format_bad(err, ERR_UNSUPPORTED, "logit_bias",
+                          "is not known to this target: leave it away");
     return RC_OK;
 }
 
-static enum rc write_request(const struct event_request *request, const struct wire_upstream *upstream,
-                             struct arena *arena, struct json_writer *w, struct err *err)
+static enum rc write_request(const struct event_request *request,
+                             const struct wire_upstream *upstream, struct arena *arena,
+                             struct json_writer *w, struct err *err)
 {
     struct responses_request out = {request, arena, w, err};
     enum rc rc = refuse(request, err);

@@ -6,4 +6,5 @@ enum rc openai_responses_read_event(struct event_reader *reader, const struct ss
 enum rc openai_responses_read_whole(struct event_reader *reader, yyjson_val *root);
 enum rc openai_responses_read_end(struct event_reader *reader);
 enum rc openai_responses_write_event(struct event_writer *writer, const struct event *event);
-enum rc openai_responses_write_whole(struct event_writer *writer, const struct event_answer *answer);
+enum rc openai_responses_write_whole(struct event_writer *writer,
+                                     const struct event_answer *answer);

@@ -33,8 +33,8 @@ static int find_part(const struct read_state *state, int64_t output, int64_t con
     return -1;
 }
 
-static enum rc begin_part(struct event_reader *reader, struct read_part part, struct str id, struct str name,
-                          bool custom)
+static enum rc begin_part(struct event_reader *reader, struct read_part part, struct str id,
+                          struct str name, bool custom)
 {
     struct read_state *state = reader->state;
     if (state->part_count == ITEMS_MAX)
@@ -50,8 +50,12 @@ static enum rc begin_part(struct event_reader *reader, struct read_part part, st
         state->capacity = wanted;
     }
     state->parts[state->part_count] = part;
-    struct event event = {.kind = EVENT_PART_BEGIN, .part = (int)state->part_count++, .part_kind = part.kind,
-                          .id = id, .name = name, .custom = custom};
+    struct event event = {.kind = EVENT_PART_BEGIN,
+                          .part = (int)state->part_count++,
+                          .part_kind = part.kind,
+                          .id = id,
+                          .name = name,
+                          .custom = custom};
     return reader->emit(reader->arg, &event);
 }
 
@@ -95,9 +99,12 @@ static enum rc read_item_added(struct event_reader *reader, int64_t output, yyjs
 
 static enum rc sign(struct event_reader *reader, int part, yyjson_val *item)
 {
-    struct event event = {.kind = EVENT_PART_SIGN, .part = part, .part_kind = PART_REASONING,
+    struct event event = {.kind = EVENT_PART_SIGN,
+                          .part = part,
+                          .part_kind = PART_REASONING,
                           .signature = json_get_text(item, "encrypted_content"),
-                          .id = json_get_text(item, "id"), .signed_by = WIRE_OPENAI_RESPONSES};
+                          .id = json_get_text(item, "id"),
+                          .signed_by = WIRE_OPENAI_RESPONSES};
     return event.signature.n ? reader->emit(reader->arg, &event) : RC_OK;
 }
 
@@ -109,7 +116,8 @@ static enum rc read_item_done(struct event_reader *reader, int64_t output, yyjso
     int part = find_part(state, output, -1);
     enum rc rc = RC_OK;
     if (part >= 0 && is_call(type) && !state->parts[part].has_text)
-        rc = add_text(reader, part, json_get_text(item, type.p[0] == 'c' ? "input" : "arguments"), STR_EMPTY);
+        rc = add_text(reader, part, json_get_text(item, type.p[0] == 'c' ? "input" : "arguments"),
+                      STR_EMPTY);
     if (!rc && part >= 0 && str_eq(type, STR("reasoning")))
         rc = sign(reader, part, item);
     for (size_t i = 0; !rc && i < state->part_count; i++)
@@ -143,10 +151,11 @@ static enum rc read_end_of(struct event_reader *reader, yyjson_val *response)
 {
     struct read_state *state = reader->state;
     struct str reason = json_get_text(yyjson_obj_get(response, "incomplete_details"), "reason");
-    enum finish finish = str_eq(reason, STR("content_filter"))      ? FINISH_CONTENT_FILTER
-                         : str_eq(json_get_text(response, "status"), STR("incomplete")) ? FINISH_LENGTH
-                         : state->called_tools                      ? FINISH_TOOL_CALLS
-                                                                    : FINISH_STOP;
+    enum finish finish = str_eq(reason, STR("content_filter")) ? FINISH_CONTENT_FILTER
+                         : str_eq(json_get_text(response, "status"), STR("incomplete"))
+                             ? FINISH_LENGTH
+                         : state->called_tools ? FINISH_TOOL_CALLS
+                                               : FINISH_STOP;
     enum rc rc = RC_OK;
     for (size_t i = 0; !rc && i < state->part_count; i++)
         rc = end_part(reader, (int)i);
@@ -169,10 +178,12 @@ static enum rc read_start(struct event_reader *reader, yyjson_val *response)
 static enum rc read_delta(struct event_reader *reader, struct str type, yyjson_val *root)
 {
     struct read_state *state = reader->state;
-    int64_t output = json_get_int(root, "output_index", 0), content = json_get_int(root, "content_index", 0);
+    int64_t output = json_get_int(root, "output_index", 0),
+            content = json_get_int(root, "content_index", 0);
     struct str delta = json_get_text(root, "delta");
     yyjson_val *list = yyjson_obj_get(root, "logprobs");
-    if (str_eq(type, STR("response.output_text.delta")) || str_eq(type, STR("response.refusal.delta"))) {
+    if (str_eq(type, STR("response.output_text.delta")) ||
+        str_eq(type, STR("response.refusal.delta"))) {
         struct str logprobs = yyjson_arr_size(list) ? json_write(list, reader->scratch) : STR_EMPTY;
         return add_text(reader, find_part(state, output, content), delta, logprobs);
     }
@@ -184,10 +195,12 @@ static enum rc read_delta(struct event_reader *reader, struct str type, yyjson_v
     return RC_OK;
 }
 
-static enum rc read_root(struct event_reader *reader, struct str type, yyjson_val *root, struct str data)
+static enum rc read_root(struct event_reader *reader, struct str type, yyjson_val *root,
+                         struct str data)
 {
     struct read_state *state = state_of(reader);
-    int64_t output = json_get_int(root, "output_index", 0), content = json_get_int(root, "content_index", 0);
+    int64_t output = json_get_int(root, "output_index", 0),
+            content = json_get_int(root, "content_index", 0);
     yyjson_val *response = yyjson_obj_get(root, "response");
     if (!state)
         return format_out_of_memory(reader->err);
@@ -197,7 +210,8 @@ static enum rc read_root(struct event_reader *reader, struct str type, yyjson_va
     }
     if (response) {
         enum rc rc = read_start(reader, response);
-        bool ends = str_eq(type, STR("response.completed")) || str_eq(type, STR("response.incomplete"));
+        bool ends =
+            str_eq(type, STR("response.completed")) || str_eq(type, STR("response.incomplete"));
         return rc || !ends ? rc : read_end_of(reader, response);
     }
     if (!state->started)
@@ -238,7 +252,8 @@ static enum rc read_whole_item(struct event_reader *reader, int64_t output, yyjs
     yyjson_val *texts = yyjson_obj_get(item, "content");
     if (reasoning && !yyjson_arr_size(texts))
         texts = yyjson_obj_get(item, "summary");
-    yyjson_arr_foreach(texts, i, n, part) {
+    yyjson_arr_foreach(texts, i, n, part)
+    {
         bool refusal = str_eq(json_get_text(part, "type"), STR("refusal"));
         yyjson_val *list = yyjson_obj_get(part, "logprobs");
         if (!rc && !reasoning)
@@ -262,7 +277,8 @@ enum rc openai_responses_read_whole(struct event_reader *reader, yyjson_val *roo
     if (!yyjson_is_arr(yyjson_obj_get(root, "output")))
         return format_protocol_error(reader, "has no `output`");
     enum rc rc = read_start(reader, root);
-    yyjson_arr_foreach(yyjson_obj_get(root, "output"), i, n, item) {
+    yyjson_arr_foreach(yyjson_obj_get(root, "output"), i, n, item)
+    {
         if (!rc)
             rc = read_whole_item(reader, (int64_t)i, item);
     }

@@ -1,5 +1,5 @@
-/* OpenAI Responses: answers for doors. Each part of the answer is an output item of its own. The last event
- * repeats the whole response, so the collector keeps all texts. */
+/* OpenAI Responses: answers for doors. Each part of the answer is an output item of its own. The
+ * last event repeats the whole response, so the collector keeps all texts. */
 #include "gateway/provider/openai_responses.h"
 
 struct write_state {
@@ -17,7 +17,8 @@ static bool includes_encrypted(const struct event_writer *writer)
 {
     size_t i, n;
     yyjson_val *item;
-    yyjson_arr_foreach(yyjson_obj_get(request_root(writer), "include"), i, n, item) {
+    yyjson_arr_foreach(yyjson_obj_get(request_root(writer), "include"), i, n, item)
+    {
         if (str_eq(json_text(item), STR("reasoning.encrypted_content")))
             return true;
     }
@@ -44,12 +45,14 @@ static struct str response_id_of(const struct event_writer *writer)
     return arena_printf(writer->arena, "resp_%.*s", STR_ARG(state->suffix));
 }
 
-/* Custom tools are called through a function where the target has no such: here they become custom again. */
+/* Custom tools are called through a function where the target has no such: here they become custom
+ * again. */
 static bool is_custom(const struct event_writer *writer, const struct answer_part *part)
 {
     size_t i, n;
     yyjson_val *tool;
-    yyjson_arr_foreach(yyjson_obj_get(request_root(writer), "tools"), i, n, tool) {
+    yyjson_arr_foreach(yyjson_obj_get(request_root(writer), "tools"), i, n, tool)
+    {
         if (str_eq(json_get_text(tool, "name"), part->name))
             return str_eq(json_get_text(tool, "type"), STR("custom"));
     }
@@ -62,8 +65,8 @@ static struct str custom_input(const struct event_writer *writer, const struct a
     return part->custom ? text : format_custom_input(text, writer->arena);
 }
 
-static void put_item_id(const struct event_writer *writer, const char *name, const struct answer_part *part,
-                        int item)
+static void put_item_id(const struct event_writer *writer, const char *name,
+                        const struct answer_part *part, int item)
 {
     const struct write_state *state = writer->state;
     struct json_writer *w = (struct json_writer *)&writer->json;
@@ -124,8 +127,9 @@ static void put_reasoning(struct event_writer *writer, const struct answer_part 
     json_end_array(w);
     if (done && state->encrypted && part->signature.n)
         json_put_string(w, "encrypted_content",
-                        format_wrap_signature(WIRE_OPENAI_RESPONSES, part->signed_by, part->redacted,
-                                              part->id, part->signature, writer->arena));
+                        format_wrap_signature(WIRE_OPENAI_RESPONSES, part->signed_by,
+                                              part->redacted, part->id, part->signature,
+                                              writer->arena));
 }
 
 static void put_call(struct event_writer *writer, const struct answer_part *part, bool done)
@@ -139,11 +143,14 @@ static void put_call(struct event_writer *writer, const struct answer_part *part
     if (custom)
         json_put_string(w, "input", done ? custom_input(writer, part) : STR(""));
     else
-        json_put_string(w, "arguments", !done ? STR("")
-                                        : buf_len(&part->text) ? buf_str(&part->text) : STR("{}"));
+        json_put_string(w, "arguments",
+                        !done                  ? STR("")
+                        : buf_len(&part->text) ? buf_str(&part->text)
+                                               : STR("{}"));
 }
 
-static void put_item(struct event_writer *writer, const struct answer_part *part, int item, bool done)
+static void put_item(struct event_writer *writer, const struct answer_part *part, int item,
+                     bool done)
 {
     struct json_writer *w = &writer->json;
     json_begin_object(w);
@@ -213,7 +220,8 @@ static void put_reasoning_config(struct event_writer *writer)
 {
     struct json_writer *w = &writer->json;
     yyjson_val *reasoning = yyjson_obj_get(request_root(writer), "reasoning");
-    struct str effort = json_get_text(reasoning, "effort"), summary = json_get_text(reasoning, "summary");
+    struct str effort = json_get_text(reasoning, "effort"),
+               summary = json_get_text(reasoning, "summary");
     json_key(w, "reasoning");
     json_begin_object(w);
     json_put_text(w, "effort", effort.n ? effort.p : NULL);
@@ -308,10 +316,11 @@ static void write_response(struct event_writer *writer, const char *type, bool d
     end_event(w);
 }
 
-static void write_item(struct event_writer *writer, const struct answer_part *part, int item, bool done)
+static void write_item(struct event_writer *writer, const struct answer_part *part, int item,
+                       bool done)
 {
-    struct json_writer *w = begin_event(writer, done ? "response.output_item.done"
-                                                     : "response.output_item.added");
+    struct json_writer *w =
+        begin_event(writer, done ? "response.output_item.done" : "response.output_item.added");
     json_put_int(w, "output_index", item);
     json_key(w, "item");
     put_item(writer, part, item, done);
@@ -332,7 +341,8 @@ static struct json_writer *begin_inner(struct event_writer *writer, const char *
     return w;
 }
 
-static void write_inner_part(struct event_writer *writer, const struct answer_part *part, int item, bool done)
+static void write_inner_part(struct event_writer *writer, const struct answer_part *part, int item,
+                             bool done)
 {
     bool reasoning = part->kind == PART_REASONING;
     const char *type = reasoning ? done ? "response.reasoning_summary_part.done"
@@ -355,8 +365,8 @@ static void write_begin(struct event_writer *writer, const struct answer_part *p
         write_inner_part(writer, part, item, false);
 }
 
-static void write_delta(struct event_writer *writer, const struct event *event, const struct answer_part *part,
-                        int item)
+static void write_delta(struct event_writer *writer, const struct event *event,
+                        const struct answer_part *part, int item)
 {
     static const char *const types[PART_KIND_COUNT] = {
         [PART_TEXT] = "response.output_text.delta",
@@ -376,10 +386,12 @@ static void write_delta(struct event_writer *writer, const struct event *event, 
     end_event(w);
 }
 
-static void write_custom_input(struct event_writer *writer, const struct answer_part *part, int item)
+static void write_custom_input(struct event_writer *writer, const struct answer_part *part,
+                               int item)
 {
     struct str input = custom_input(writer, part);
-    struct json_writer *w = begin_inner(writer, "response.custom_tool_call_input.delta", part, item);
+    struct json_writer *w =
+        begin_inner(writer, "response.custom_tool_call_input.delta", part, item);
     json_put_string(w, "delta", input);
     end_event(w);
     begin_inner(writer, "response.custom_tool_call_input.done", part, item);
@@ -439,8 +451,9 @@ enum rc openai_responses_write_event(struct event_writer *writer, const struct e
         return writer->json.rc;
     }
     if (event->kind == EVENT_DONE) {
-        write_response(writer, incomplete_reason(writer->answer) ? "response.incomplete" : "response.completed",
-                       true);
+        write_response(
+            writer,
+            incomplete_reason(writer->answer) ? "response.incomplete" : "response.completed", true);
         return writer->json.rc;
     }
     if (event->kind == EVENT_USAGE || event->kind == EVENT_FINISH || event->choice > 0)

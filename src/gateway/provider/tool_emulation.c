@@ -1,7 +1,7 @@
-/* Tools for engines whose chat template has none: llama-server drops tools silently there, also when one is
- * required. A JSON schema of {"name": const, "arguments": …} does make a proper call, but it forces one: so
- * `required` and named tools work, and `auto` is refused. The answer's text becomes a call again in
- * wire_translate.c. */
+/* Tools for engines whose chat template has none: llama-server drops tools silently there, also
+ * when one is required. A JSON schema of {"name": const, "arguments": …} does make a proper call,
+ * but it forces one: so `required` and named tools work, and `auto` is refused. The answer's text
+ * becomes a call again in wire_translate.c. */
 #include "gateway/provider/openai_chat.h"
 #include "base/limits.h"
 
@@ -15,9 +15,10 @@ static void put_call_schema(struct json_writer *w, const struct tool *tool)
     json_begin_object(w);
     json_put_string(w, "const", tool->name);
     json_end_object(w);
-    json_put_raw(w, "arguments", tool->custom         ? format_custom_schema
-                                 : tool->parameters.n ? tool->parameters
-                                                      : STR("{\"type\":\"object\"}"));
+    json_put_raw(w, "arguments",
+                 tool->custom         ? format_custom_schema
+                 : tool->parameters.n ? tool->parameters
+                                      : STR("{\"type\":\"object\"}"));
     json_end_object(w);
     json_key(w, "required");
     json_raw(w, STR("[\"name\",\"arguments\"]"));
@@ -29,7 +30,8 @@ static void put_schema(struct json_writer *w, const struct event_request *reques
 {
     bool named = request->tool_choice == TOOL_CHOICE_NAMED;
     if (named || request->tool_count == 1) {
-        put_call_schema(w, named ? event_find_tool(request, request->tool_choice_name) : request->tools);
+        put_call_schema(w, named ? event_find_tool(request, request->tool_choice_name)
+                                 : request->tools);
         return;
     }
     json_begin_object(w);
@@ -43,7 +45,8 @@ static void put_schema(struct json_writer *w, const struct event_request *reques
 
 static void put_instructions(struct json_writer *w, const struct event_request *request)
 {
-    json_append(w, STR("Answer with one call of a tool, as JSON: {\"name\": …, \"arguments\": …}. Tools:"));
+    json_append(
+        w, STR("Answer with one call of a tool, as JSON: {\"name\": …, \"arguments\": …}. Tools:"));
     for (const struct tool *tool = request->tools; tool; tool = tool->next) {
         json_append(w, STR("\n- "));
         json_append(w, tool->name);
@@ -66,7 +69,8 @@ static struct str written(void (*put)(struct json_writer *, const struct event_r
     return text;
 }
 
-enum rc openai_chat_emulate_tools(struct event_request *request, struct arena *arena, struct err *err)
+enum rc openai_chat_emulate_tools(struct event_request *request, struct arena *arena,
+                                  struct err *err)
 {
     enum tool_choice choice = request->tool_choice;
     if (choice == TOOL_CHOICE_UNSET || choice == TOOL_CHOICE_AUTO)

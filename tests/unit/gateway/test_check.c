@@ -1,4 +1,5 @@
-/* Checks: what each kind finds and leaves alone; streams cut at every byte find the same as whole texts. */
+/* Checks: what each kind finds and leaves alone; streams cut at every byte find the same as whole
+ * texts. */
 #include "gateway/check.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -21,7 +22,10 @@ static int tear_down(void **state)
 
 static struct check compiled(int kind, int action, const char *pattern)
 {
-    struct check check = {.name = STR("c"), .kind = kind, .on = CHECK_INPUT | CHECK_OUTPUT, .action = action,
+    struct check check = {.name = STR("c"),
+                          .kind = kind,
+                          .on = CHECK_INPUT | CHECK_OUTPUT,
+                          .action = action,
                           .pattern = str_from(pattern)};
     struct err err = {0};
     if (check_compile(&check, &arena, &err) != RC_OK)
@@ -49,11 +53,13 @@ static struct str streamed(const struct check *checks, size_t count, struct str 
     return all;
 }
 
-static void assert_masked(const struct check *checks, size_t count, const char *text, const char *wanted)
+static void assert_masked(const struct check *checks, size_t count, const char *text,
+                          const char *wanted)
 {
     struct check_report whole = {0};
     struct str out;
-    assert_int_equal(check_text(checks, count, CHECK_OUTPUT, str_from(text), &arena, &out, &whole), RC_OK);
+    assert_int_equal(check_text(checks, count, CHECK_OUTPUT, str_from(text), &arena, &out, &whole),
+                     RC_OK);
     if (!str_eq(out, str_from(wanted)))
         fail_msg("<%s> became <%.*s>, not <%s>", text, STR_ARG(out), wanted);
     for (size_t piece = 1; piece <= strlen(text); piece++) {
@@ -78,10 +84,14 @@ static void test_pii(void **state)
         {"IBAN DE88370400440532013000", "IBAN DE88370400440532013000"},
         {"card 4111-1111-1111-1111, 5500000000000004", "card [CREDIT_CARD], [CREDIT_CARD]"},
         {"number 4111111111111112", "number 4111111111111112"},
-        {"from 192.168.10.1 and 2001:db8::1, not 1.2.3 or 12:30:45", "from [IP] and [IP], not 1.2.3 or 12:30:45"},
+        {"from 192.168.10.1 and 2001:db8::1, not 1.2.3 or 12:30:45",
+         "from [IP] and [IP], not 1.2.3 or 12:30:45"},
         {"ssn 123-45-6789, not 000-12-3456", "ssn [SSN], not 000-12-3456"},
         {"key sk-abcdefghijklmnopqrstuvwx end", "key [SECRET] end"},
-        {"gr\xc3\xbc\xc3\x9f" "e@b\xc3\xbc.de a@b.de", "gr\xc3\xbc\xc3\x9f" "e@b\xc3\xbc.de [EMAIL]"},
+        {"gr\xc3\xbc\xc3\x9f"
+         "e@b\xc3\xbc.de a@b.de",
+         "gr\xc3\xbc\xc3\x9f"
+         "e@b\xc3\xbc.de [EMAIL]"},
     };
     struct check check = compiled(CHECK_PII, CHECK_MASK, "");
     for (size_t i = 0; i < COUNT_OF(cases); i++)
@@ -101,16 +111,19 @@ static void test_regex(void **state)
 
 static void test_actions(void **state)
 {
-    struct check block = compiled(CHECK_REGEX, CHECK_BLOCK, "bomb"), flag = compiled(CHECK_REGEX, CHECK_FLAG, "bomb");
+    struct check block = compiled(CHECK_REGEX, CHECK_BLOCK, "bomb"),
+                 flag = compiled(CHECK_REGEX, CHECK_FLAG, "bomb");
     struct check_report report = {0};
     struct err err = {0};
     struct str out;
-    assert_int_equal(check_text(&flag, 1, CHECK_INPUT, STR("a bomb, a bomb"), &arena, &out, &report), RC_OK);
+    assert_int_equal(
+        check_text(&flag, 1, CHECK_INPUT, STR("a bomb, a bomb"), &arena, &out, &report), RC_OK);
     assert_true(str_eq(out, STR("a bomb, a bomb")) && !report.blocked);
     assert_int_equal(report.findings[0].count, 2);
     assert_true(str_eq(check_report_json(&report, &arena),
                        STR("[{\"name\":\"c\",\"action\":\"flag\",\"count\":2,\"detail\":\"\"}]")));
-    assert_int_equal(check_text(&block, 1, CHECK_INPUT, STR("a bomb"), &arena, &out, &report), RC_OK);
+    assert_int_equal(check_text(&block, 1, CHECK_INPUT, STR("a bomb"), &arena, &out, &report),
+                     RC_OK);
     assert_true(report.blocked);
     (void)check_blocked_err(&report, &err);
     assert_int_equal(err.code, ERR_CHECK_BLOCKED);
@@ -118,7 +131,8 @@ static void test_actions(void **state)
 
 static void test_schema(void **state)
 {
-    struct check check = compiled(CHECK_JSON_SCHEMA, CHECK_BLOCK, "{\"type\":\"object\",\"required\":[\"a\"]}");
+    struct check check =
+        compiled(CHECK_JSON_SCHEMA, CHECK_BLOCK, "{\"type\":\"object\",\"required\":[\"a\"]}");
     struct check_report report = {0};
     assert_true(str_eq(streamed(&check, 1, STR("{\"a\":1}"), 1, &report), STR("{\"a\":1}")));
     assert_false(report.blocked);
@@ -157,7 +171,8 @@ static void test_refused(void **state)
     struct check slow = compiled(CHECK_REGEX, CHECK_MASK, "^(a+)+$");
     struct check_report report = {0};
     struct str out;
-    assert_int_equal(check_text(&slow, 1, CHECK_INPUT, STR("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!"), &arena,
+    assert_int_equal(check_text(&slow, 1, CHECK_INPUT,
+                                STR("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!"), &arena,
                                 &out, &report),
                      RC_LIMIT);
 }

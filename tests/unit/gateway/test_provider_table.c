@@ -1,5 +1,5 @@
-/* Each row of the provider table against its fixture in tests/data/providers: the request that is sent, and
- * what is read from the provider's documented stream, passed through and translated. */
+/* Each row of the provider table against its fixture in tests/data/providers: the request that is
+ * sent, and what is read from the provider's documented stream, passed through and translated. */
 #include "wire_helper.h"
 
 static struct arena arena;
@@ -7,7 +7,8 @@ static struct arena arena;
 static struct str path_of(struct str name)
 {
     const char *folder = getenv("TEST_FOLDER");
-    return arena_printf(&arena, "%s/../data/providers/%.*s.json", folder ? folder : "tests/unit", STR_ARG(name));
+    return arena_printf(&arena, "%s/../data/providers/%.*s.json", folder ? folder : "tests/unit",
+                        STR_ARG(name));
 }
 
 static yyjson_val *fixture_of(struct str name)
@@ -31,7 +32,8 @@ static struct str stream_of(yyjson_val *fixture, enum wire_format format)
     struct str out = STR("");
     size_t i, n;
     yyjson_val *event;
-    yyjson_arr_foreach(yyjson_obj_get(fixture, "stream"), i, n, event) {
+    yyjson_arr_foreach(yyjson_obj_get(fixture, "stream"), i, n, event)
+    {
         if (format == WIRE_ANTHROPIC)
             out = arena_concat(&arena, out,
                                arena_printf(&arena, "event: %s\n", json_get_text(event, "type").p));
@@ -45,7 +47,8 @@ static struct str stream_of(yyjson_val *fixture, enum wire_format format)
 static void assert_usage(yyjson_val *fixture, const struct usage *usage, struct str name)
 {
     for (enum usage_bucket bucket = 0; bucket < USAGE_BUCKET_COUNT; bucket++) {
-        int64_t wanted = json_get_int(yyjson_obj_get(fixture, "usage"), usage_bucket_name(bucket), 0);
+        int64_t wanted =
+            json_get_int(yyjson_obj_get(fixture, "usage"), usage_bucket_name(bucket), 0);
         if ((int64_t)usage->tokens[bucket] != wanted)
             fail_msg("%.*s: %s is %llu, not %lld", STR_ARG(name), usage_bucket_name(bucket),
                      (unsigned long long)usage->tokens[bucket], (long long)wanted);
@@ -55,20 +58,28 @@ static void assert_usage(yyjson_val *fixture, const struct usage *usage, struct 
 static void check_row(const struct provider_row *row)
 {
     yyjson_val *fixture = fixture_of(row->name);
-    enum wire_format format = row->formats & 1 << WIRE_OPENAI_CHAT ? WIRE_OPENAI_CHAT : WIRE_ANTHROPIC;
+    enum wire_format format =
+        row->formats & 1 << WIRE_OPENAI_CHAT ? WIRE_OPENAI_CHAT : WIRE_ANTHROPIC;
     struct wire_request request;
     struct err err = {0};
     struct str body = json_write(yyjson_obj_get(fixture, "request"), &arena);
     assert_int_equal(wire_read_request(format, body, &arena, &request, &err), RC_OK);
-    struct wire_upstream upstream = {.format = format, .row = row, .model = STR("m"), .stream = true,
+    struct wire_upstream upstream = {.format = format,
+                                     .row = row,
+                                     .model = STR("m"),
+                                     .stream = true,
                                      .template_has_tools = true};
     struct wire_call call;
-    assert_int_equal(wire_write_request(&request, &upstream, STR("secret"), &arena, &call, &err), RC_OK);
-    assert_str_at(joined(&call, &arena), json_write(yyjson_obj_get(fixture, "sent"), &arena), row->name.p, 0);
+    assert_int_equal(wire_write_request(&request, &upstream, STR("secret"), &arena, &call, &err),
+                     RC_OK);
+    assert_str_at(joined(&call, &arena), json_write(yyjson_obj_get(fixture, "sent"), &arena),
+                  row->name.p, 0);
     static const char *const credentials[] = {NULL, "authorization", "api-key", "x-api-key"};
     for (size_t i = 1; i < COUNT_OF(credentials); i++) {
         struct str value = http_header_get(&call.headers, str_from(credentials[i]));
-        assert_str(value, i != row->auth ? "" : i == PROVIDER_AUTH_BEARER ? "Bearer secret" : "secret");
+        assert_str(value, i != row->auth              ? ""
+                          : i == PROVIDER_AUTH_BEARER ? "Bearer secret"
+                                                      : "secret");
     }
     struct wire_answer_options options = {.request = &request, .upstream = &upstream, .now_s = 1};
     struct relayed got;
@@ -86,7 +97,8 @@ static void check_row(const struct provider_row *row)
     if (format == WIRE_OPENAI_CHAT) {
         yyjson_val *message = yyjson_ptr_get(root, "/choices/0/message");
         assert_str(json_get_text(message, "content"), json_get_text(fixture, "text").p);
-        assert_str(json_get_text(message, "reasoning_content"), json_get_text(fixture, "reasoning").p);
+        assert_str(json_get_text(message, "reasoning_content"),
+                   json_get_text(fixture, "reasoning").p);
     }
 }
 

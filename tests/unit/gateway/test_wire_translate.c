@@ -1,6 +1,7 @@
-/* Every door with every upstream: requests and answers, streamed and whole, against files in tests/data/wire,
- * whose expected outputs were read by people and are checked against the SDKs by the end-to-end tests. With
- * CAPSTAN_GOLDEN=write in the environment the expected outputs are written anew. */
+/* Every door with every upstream: requests and answers, streamed and whole, against files in
+ * tests/data/wire, whose expected outputs were read by people and are checked against the SDKs by
+ * the end-to-end tests. With CAPSTAN_GOLDEN=write in the environment the expected outputs are
+ * written anew. */
 #include "wire_helper.h"
 
 static struct arena arena;
@@ -75,16 +76,19 @@ static void test_requests(void **state)
             struct wire_request request = read_as(formats[d].format, body);
             struct wire_upstream upstream = {.format = formats[u].format,
                                              .row = provider_row_find(str_from(formats[u].row)),
-                                             .model = u == 1 ? STR("claude-sonnet-5") : STR("gpt-5"),
-                                             .stream = true, .template_has_tools = true};
+                                             .model =
+                                                 u == 1 ? STR("claude-sonnet-5") : STR("gpt-5"),
+                                             .stream = true,
+                                             .template_has_tools = true};
             struct wire_call call;
             struct err err = {0};
             if (wire_write_request(&request, &upstream, STR("k"), &arena, &call, &err) != RC_OK)
                 fail_msg("%s to %s: %s", formats[d].name, formats[u].name, err.message);
             yyjson_doc *doc;
             assert_int_equal(json_read(call.body[0], &arena, &doc, &err), RC_OK);
-            assert_golden(arena_printf(&arena, "request_%s_to_%s.json", formats[d].name, formats[u].name).p,
-                          call.body[0]);
+            assert_golden(
+                arena_printf(&arena, "request_%s_to_%s.json", formats[d].name, formats[u].name).p,
+                call.body[0]);
         }
 }
 
@@ -98,13 +102,18 @@ static struct wire_request asking(size_t door, bool stream)
     return request;
 }
 
-static void relay_case(size_t d, size_t u, const char *fixture, bool from_stream, bool to_stream, bool every_byte)
+static void relay_case(size_t d, size_t u, const char *fixture, bool from_stream, bool to_stream,
+                       bool every_byte)
 {
     struct wire_request request = asking(d, to_stream);
     struct wire_upstream upstream = {.format = formats[u].format,
                                      .row = provider_row_find(str_from(formats[u].row)),
-                                     .model = STR("m"), .stream = from_stream, .template_has_tools = true};
-    struct wire_answer_options options = {.request = &request, .upstream = &upstream, .now_s = 1700000001,
+                                     .model = STR("m"),
+                                     .stream = from_stream,
+                                     .template_has_tools = true};
+    struct wire_answer_options options = {.request = &request,
+                                          .upstream = &upstream,
+                                          .now_s = 1700000001,
                                           .model_shown = STR("route")};
     struct str body = load(fixture);
     struct relayed got, first = {0};
@@ -113,7 +122,8 @@ static void relay_case(size_t d, size_t u, const char *fixture, bool from_stream
         arena_init(&arena, 64 << 20);
         relay(&arena, &options, body, piece, &got);
         if (got.verdict != WIRE_DONE)
-            fail_msg("%s to %s in pieces of %zu: %s", fixture, formats[d].name, piece, got.err.message);
+            fail_msg("%s to %s in pieces of %zu: %s", fixture, formats[d].name, piece,
+                     got.err.message);
         char *out = malloc(got.out.n + 1);
         memcpy(out, got.out.p, got.out.n);
         struct str copy = str_make(out, got.out.n);
@@ -130,9 +140,11 @@ static void relay_case(size_t d, size_t u, const char *fixture, bool from_stream
         }
         free(out);
     }
-    struct str stem = str_slice(str_from(fixture), 0, (size_t)str_find_char(str_from(fixture), '.'));
+    struct str stem =
+        str_slice(str_from(fixture), 0, (size_t)str_find_char(str_from(fixture), '.'));
     assert_golden(arena_printf(&arena, "answer_%.*s_to_%s.%s", STR_ARG(stem), formats[d].name,
-                               to_stream ? "sse" : "json").p,
+                               to_stream ? "sse" : "json")
+                      .p,
                   first.out);
 }
 
@@ -142,8 +154,10 @@ static void test_streams(void **state)
         for (size_t u = 0; u < COUNT_OF(formats); u++) {
             if (d == u)
                 continue;
-            relay_case(d, u, arena_printf(&arena, "%s_text.sse", formats[u].name).p, true, true, true);
-            relay_case(d, u, arena_printf(&arena, "%s_tools.sse", formats[u].name).p, true, true, true);
+            relay_case(d, u, arena_printf(&arena, "%s_text.sse", formats[u].name).p, true, true,
+                       true);
+            relay_case(d, u, arena_printf(&arena, "%s_tools.sse", formats[u].name).p, true, true,
+                       true);
         }
 }
 
@@ -152,8 +166,10 @@ static void test_streams_to_whole(void **state)
 {
     for (size_t d = 0; d < COUNT_OF(formats); d++)
         for (size_t u = 0; u < COUNT_OF(formats); u++) {
-            relay_case(d, u, arena_printf(&arena, "%s_text.sse", formats[u].name).p, true, false, true);
-            relay_case(d, u, arena_printf(&arena, "%s_tools.sse", formats[u].name).p, true, false, true);
+            relay_case(d, u, arena_printf(&arena, "%s_text.sse", formats[u].name).p, true, false,
+                       true);
+            relay_case(d, u, arena_printf(&arena, "%s_tools.sse", formats[u].name).p, true, false,
+                       true);
         }
 }
 
@@ -162,7 +178,8 @@ static void test_wholes(void **state)
     for (size_t d = 0; d < COUNT_OF(formats); d++)
         for (size_t u = 0; u < COUNT_OF(formats); u++)
             if (d != u)
-                relay_case(d, u, arena_printf(&arena, "%s_whole.json", formats[u].name).p, false, false, true);
+                relay_case(d, u, arena_printf(&arena, "%s_whole.json", formats[u].name).p, false,
+                           false, true);
 }
 
 /* Streams cut off anywhere: never a crash, never a good end. */
@@ -175,8 +192,11 @@ static void test_cut_off(void **state)
                 struct wire_request request = asking(d, n % 2);
                 struct wire_upstream upstream = {.format = formats[u].format,
                                                  .row = provider_row_find(str_from(formats[u].row)),
-                                                 .model = STR("m"), .stream = true, .template_has_tools = true};
-                struct wire_answer_options options = {.request = &request, .upstream = &upstream, .now_s = 1};
+                                                 .model = STR("m"),
+                                                 .stream = true,
+                                                 .template_has_tools = true};
+                struct wire_answer_options options = {
+                    .request = &request, .upstream = &upstream, .now_s = 1};
                 struct relayed got;
                 relay(&arena, &options, str_slice(body, 0, n), 0, &got);
                 if (u != 0) /* chat may end without its [DONE] once it has finished */
@@ -191,25 +211,35 @@ static void test_cut_off(void **state)
 static void test_signatures_return(void **state)
 {
     static const char *const bodies[] = {
-        "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":"
-        "\"b\",\"thinking_blocks\":[{\"type\":\"thinking\",\"thinking\":\"Let me see.\",\"signature\":\"EqQB+/==\"},"
-        "{\"type\":\"redacted_thinking\",\"data\":\"Emw+/\"}]},{\"role\":\"user\",\"content\":\"c\"}]}",
+        "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":"
+        "\"assistant\",\"content\":"
+        "\"b\",\"thinking_blocks\":[{\"type\":\"thinking\",\"thinking\":\"Let me "
+        "see.\",\"signature\":\"EqQB+/==\"},"
+        "{\"type\":\"redacted_thinking\",\"data\":\"Emw+/"
+        "\"}]},{\"role\":\"user\",\"content\":\"c\"}]}",
         "",
-        "{\"model\":\"m\",\"input\":[{\"role\":\"user\",\"content\":\"a\"},{\"type\":\"reasoning\",\"summary\":[{"
+        "{\"model\":\"m\",\"input\":[{\"role\":\"user\",\"content\":\"a\"},{\"type\":\"reasoning\","
+        "\"summary\":[{"
         "\"type\":\"summary_text\",\"text\":\"Let me see.\"}],\"encrypted_content\":"
-        "\"capstan.anthropic::EqQB+/==\"},{\"type\":\"reasoning\",\"summary\":[],\"encrypted_content\":"
-        "\"capstan.anthropic:redacted::Emw+/\"},{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\","
+        "\"capstan.anthropic::EqQB+/"
+        "==\"},{\"type\":\"reasoning\",\"summary\":[],\"encrypted_content\":"
+        "\"capstan.anthropic:redacted::Emw+/"
+        "\"},{\"role\":\"assistant\",\"content\":\"b\"},{\"role\":\"user\","
         "\"content\":\"c\"}]}"};
     for (size_t d = 0; d < COUNT_OF(formats); d += 2) {
         struct wire_request request = read_as(formats[d].format, str_from(bodies[d]));
-        struct wire_upstream upstream = {.format = WIRE_ANTHROPIC, .row = provider_row_find(STR("anthropic")),
+        struct wire_upstream upstream = {.format = WIRE_ANTHROPIC,
+                                         .row = provider_row_find(STR("anthropic")),
                                          .model = STR("claude-sonnet-5")};
         struct wire_call call;
         struct err err = {0};
-        assert_int_equal(wire_write_request(&request, &upstream, STR("k"), &arena, &call, &err), RC_OK);
-        assert_true(str_find(call.body[0], STR("{\"type\":\"thinking\",\"thinking\":\"Let me see.\",\"signature\":"
-                                               "\"EqQB+/==\"},{\"type\":\"redacted_thinking\",\"data\":"
-                                               "\"Emw+/\"}")) > 0);
+        assert_int_equal(wire_write_request(&request, &upstream, STR("k"), &arena, &call, &err),
+                         RC_OK);
+        assert_true(
+            str_find(call.body[0],
+                     STR("{\"type\":\"thinking\",\"thinking\":\"Let me see.\",\"signature\":"
+                         "\"EqQB+/==\"},{\"type\":\"redacted_thinking\",\"data\":"
+                         "\"Emw+/\"}")) > 0);
     }
 }
 
@@ -228,62 +258,79 @@ static void test_refusals(void **state)
         {WIRE_OPENAI_CHAT, "\"stop\":\"x\"", "openai", WIRE_OPENAI_RESPONSES, "stop"},
         {WIRE_OPENAI_CHAT, "\"n\":2", "groq", WIRE_OPENAI_CHAT, "n"},
         {WIRE_OPENAI_CHAT, "\"logprobs\":true", "mistral", WIRE_OPENAI_CHAT, "logprobs"},
-        {WIRE_OPENAI_CHAT, "\"response_format\":{\"type\":\"json_schema\"}", "deepseek", WIRE_OPENAI_CHAT,
-         "response_format"},
-        {WIRE_OPENAI_CHAT, "\"tool_choice\":\"required\"", "ollama", WIRE_OPENAI_CHAT, "tool_choice"},
+        {WIRE_OPENAI_CHAT, "\"response_format\":{\"type\":\"json_schema\"}", "deepseek",
+         WIRE_OPENAI_CHAT, "response_format"},
+        {WIRE_OPENAI_CHAT, "\"tool_choice\":\"required\"", "ollama", WIRE_OPENAI_CHAT,
+         "tool_choice"},
         {WIRE_OPENAI_RESPONSES, "\"previous_response_id\":\"resp_1\"", "anthropic", WIRE_ANTHROPIC,
          "previous_response_id"},
-        {WIRE_OPENAI_RESPONSES, "\"conversation\":\"c\"", "engine", WIRE_OPENAI_CHAT, "conversation"},
+        {WIRE_OPENAI_RESPONSES, "\"conversation\":\"c\"", "engine", WIRE_OPENAI_CHAT,
+         "conversation"},
         {WIRE_OPENAI_RESPONSES, "\"background\":true", "engine", WIRE_OPENAI_CHAT, "background"},
-        {WIRE_OPENAI_CHAT, "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]", "engine",
-         WIRE_OPENAI_CHAT, "tool_choice"},
+        {WIRE_OPENAI_CHAT, "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]",
+         "engine", WIRE_OPENAI_CHAT, "tool_choice"},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
-        struct str body = arena_printf(&arena, "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],"
-                                               "\"input\":\"a\",%s}",
-                                       cases[i].body);
+        struct str body =
+            arena_printf(&arena,
+                         "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],"
+                         "\"input\":\"a\",%s}",
+                         cases[i].body);
         struct wire_request request = read_as(cases[i].door, body);
         struct wire_upstream upstream = {.format = cases[i].upstream,
-                                         .row = provider_row_find(str_from(cases[i].row)), .model = STR("m")};
+                                         .row = provider_row_find(str_from(cases[i].row)),
+                                         .model = STR("m")};
         struct wire_call call;
         struct err err = {0};
-        assert_int_not_equal(wire_write_request(&request, &upstream, STR("k"), &arena, &call, &err), RC_OK);
+        assert_int_not_equal(wire_write_request(&request, &upstream, STR("k"), &arena, &call, &err),
+                             RC_OK);
         assert_int_equal(err.code, ERR_UNSUPPORTED);
         assert_string_equal(err.field, cases[i].field);
     }
 }
 
 #define TOOLS                                                                                      \
-    "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"weather\",\"parameters\":{\"type\":\"object\"}}},"  \
+    "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"weather\",\"parameters\":{"        \
+    "\"type\":\"object\"}}},"                                                                      \
     "{\"type\":\"function\",\"function\":{\"name\":\"clock\"}}]"
 
 static void test_emulated_tools(void **state)
 {
-    struct wire_request request = read_as(
-        WIRE_OPENAI_CHAT, STR("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],"
-                              "\"tool_choice\":\"required\"," TOOLS "}"));
-    struct wire_upstream upstream = {.format = WIRE_OPENAI_CHAT, .row = provider_row_find(STR("engine")),
-                                     .model = STR("m"), .stream = true};
+    struct wire_request request =
+        read_as(WIRE_OPENAI_CHAT,
+                STR("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],"
+                    "\"tool_choice\":\"required\"," TOOLS "}"));
+    struct wire_upstream upstream = {.format = WIRE_OPENAI_CHAT,
+                                     .row = provider_row_find(STR("engine")),
+                                     .model = STR("m"),
+                                     .stream = true};
     struct wire_call call;
     struct err err = {0};
     assert_int_equal(wire_write_request(&request, &upstream, STR("k"), &arena, &call, &err), RC_OK);
-    assert_true(str_find(call.body[0], STR("\"anyOf\":[{\"type\":\"object\",\"properties\":{\"name\":{\"const\":"
-                                           "\"weather\"},\"arguments\":{\"type\":\"object\"}}")) > 0);
+    assert_true(str_find(call.body[0],
+                         STR("\"anyOf\":[{\"type\":\"object\",\"properties\":{\"name\":{\"const\":"
+                             "\"weather\"},\"arguments\":{\"type\":\"object\"}}")) > 0);
     assert_int_equal(str_find(call.body[0], STR("\"tools\"")), -1);
     struct wire_answer_options options = {.request = &request, .upstream = &upstream, .now_s = 1};
     struct str answer = STR(
-        "data: {\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"{\\\"name\\\":\"}}]}\n\n"
-        "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\\\"weather\\\",\\\"arguments\\\":{\\\"c\\\":1}}\"},"
+        "data: "
+        "{\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"{"
+        "\\\"name\\\":\"}}]}\n\n"
+        "data: "
+        "{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\\\"weather\\\",\\\"arguments\\\":{"
+        "\\\"c\\\":1}}\"},"
         "\"finish_reason\":null}]}\n\n"
         "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"
-        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\ndata: [DONE]\n\n");
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":2}}\n\ndata: "
+        "[DONE]\n\n");
     struct relayed got;
     for (int stream = 0; stream < 2; stream++) {
         request.stream = stream;
         relay(&arena, &options, answer, 5, &got);
         assert_int_equal(got.verdict, WIRE_DONE);
         assert_str(got.outcome.finish_reason, "tool_calls");
-        assert_true(str_find(got.out, STR("\"name\":\"weather\",\"arguments\":\"{\\\"c\\\":1}\"")) > 0 ||
+        assert_true(str_find(got.out, STR("\"name\":\"weather\",\"arguments\":\"{\\\"c\\\":1}\"")) >
+                        0 ||
                     str_find(got.out, STR("\"arguments\":\"{\\\"c\\\":1}\"")) > 0);
         assert_true(str_find(got.out, STR("\"finish_reason\":\"tool_calls\"")) > 0);
     }
@@ -293,44 +340,70 @@ static void test_emulated_tools(void **state)
 static void test_choices_of_engine(void **state)
 {
     struct wire_request request = read_as(
-        WIRE_OPENAI_CHAT, STR("{\"model\":\"m\",\"n\":2,\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}"));
-    struct wire_upstream upstream = {.format = WIRE_OPENAI_CHAT, .row = provider_row_find(STR("engine")),
-                                     .model = STR("m"), .stream = true, .template_has_tools = true};
+        WIRE_OPENAI_CHAT,
+        STR("{\"model\":\"m\",\"n\":2,\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}"));
+    struct wire_upstream upstream = {.format = WIRE_OPENAI_CHAT,
+                                     .row = provider_row_find(STR("engine")),
+                                     .model = STR("m"),
+                                     .stream = true,
+                                     .template_has_tools = true};
     struct wire_answer_options options = {.request = &request, .upstream = &upstream, .now_s = 1};
     struct str answer = STR(
-        "data: {\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"index\":1,\"delta\":{\"content\":\"b\"}}]}\n\n: ping\n\n"
+        "data: "
+        "{\"id\":\"c\",\"model\":\"m\",\"choices\":[{\"index\":1,\"delta\":{\"content\":\"b\"}}]}"
+        "\n\n: ping\n\n"
         "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n"
-        "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"timings\":{\"predicted_n\":3}}\n\n"
-        "data: {\"choices\":[{\"index\":1,\"delta\":{},\"finish_reason\":\"length\"}],\"timings\":{\"predicted_n\":4}}\n\n"
-        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":4}}\n\ndata: [DONE]\n\n");
+        "data: "
+        "{\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}],\"timings\":{"
+        "\"predicted_n\":3}}\n\n"
+        "data: "
+        "{\"choices\":[{\"index\":1,\"delta\":{},\"finish_reason\":\"length\"}],\"timings\":{"
+        "\"predicted_n\":4}}\n\n"
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"completion_tokens\":4}}\n\ndata: "
+        "[DONE]\n\n");
     struct relayed got;
     relay(&arena, &options, answer, 0, &got);
     assert_int_equal(got.verdict, WIRE_DONE);
     assert_int_equal(got.outcome.usage.tokens[USAGE_OUTPUT], 7);
     assert_true(str_find(got.out, STR("\"completion_tokens\":7")) > 0);
-    assert_true(str_find(got.out, STR("\"index\":1,\"message\":{\"role\":\"assistant\",\"content\":\"b\"")) > 0);
+    assert_true(str_find(got.out,
+                         STR("\"index\":1,\"message\":{\"role\":\"assistant\",\"content\":\"b\"")) >
+                0);
 }
 
 static void test_output_checks(void **state)
 {
-    struct check checks[] = {{.name = STR("pii"), .kind = CHECK_PII, .on = CHECK_OUTPUT, .action = CHECK_MASK,
+    struct check checks[] = {{.name = STR("pii"),
+                              .kind = CHECK_PII,
+                              .on = CHECK_OUTPUT,
+                              .action = CHECK_MASK,
                               .pattern = STR("email")},
-                             {.name = STR("word"), .kind = CHECK_REGEX, .on = CHECK_OUTPUT, .action = CHECK_BLOCK,
+                             {.name = STR("word"),
+                              .kind = CHECK_REGEX,
+                              .on = CHECK_OUTPUT,
+                              .action = CHECK_BLOCK,
                               .pattern = STR("forbidden")}};
     struct route route = {.checks = checks, .check_count = 2};
     struct err err = {0};
     assert_int_equal(check_compile(&checks[0], &arena, &err), RC_OK);
     assert_int_equal(check_compile(&checks[1], &arena, &err), RC_OK);
-    struct wire_request request = read_as(
-        WIRE_OPENAI_CHAT,
-        STR("{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}"));
-    struct wire_upstream upstream = {.format = WIRE_OPENAI_CHAT, .row = provider_row_find(STR("openai")),
-                                     .model = STR("m"), .stream = true};
-    struct wire_answer_options options = {.request = &request, .upstream = &upstream, .now_s = 1, .route = &route};
-#define PIECE(text) "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text "\"}}]}\n\n"
-#define END "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n"
+    struct wire_request request =
+        read_as(WIRE_OPENAI_CHAT, STR("{\"model\":\"m\",\"stream\":true,\"messages\":[{\"role\":"
+                                      "\"user\",\"content\":\"a\"}]}"));
+    struct wire_upstream upstream = {.format = WIRE_OPENAI_CHAT,
+                                     .row = provider_row_find(STR("openai")),
+                                     .model = STR("m"),
+                                     .stream = true};
+    struct wire_answer_options options = {
+        .request = &request, .upstream = &upstream, .now_s = 1, .route = &route};
+#define PIECE(text)                                                                                \
+    "data: {\"id\":\"c\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"" text "\"}}]}\n\n"
+#define END                                                                                        \
+    "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: "        \
+    "[DONE]\n\n"
     struct relayed got;
-    relay(&arena, &options, STR(PIECE("Write to an") PIECE("n@exam") PIECE("ple.or") PIECE("g now") END), 0, &got);
+    relay(&arena, &options,
+          STR(PIECE("Write to an") PIECE("n@exam") PIECE("ple.or") PIECE("g now") END), 0, &got);
     assert_int_equal(got.verdict, WIRE_DONE);
     assert_int_equal(str_find(got.out, STR("exam")), -1);
     assert_true(str_find(got.out, STR("[EMAIL]")) > 0);
@@ -343,20 +416,27 @@ static void test_output_checks(void **state)
 
 static void test_input_checks(void **state)
 {
-    struct check checks[] = {{.name = STR("pii"), .kind = CHECK_PII, .on = CHECK_INPUT, .action = CHECK_MASK,
+    struct check checks[] = {{.name = STR("pii"),
+                              .kind = CHECK_PII,
+                              .on = CHECK_INPUT,
+                              .action = CHECK_MASK,
                               .pattern = STR("email, credit_card")}};
     struct err err = {0};
     struct check_report report = {0};
     assert_int_equal(check_compile(&checks[0], &arena, &err), RC_OK);
-    struct wire_request request = read_as(
-        WIRE_OPENAI_CHAT,
-        STR("{\"model\":\"a@b.org\", \"messages\":[{\"role\":\"user\",\"content\":\"I am a@b.org \\u00e9\"},"
-            "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"4111 1111 1111 1111, not 4111 1111 1111 "
-            "1112\"}]}],\"x\":1.50}"));
+    struct wire_request request =
+        read_as(WIRE_OPENAI_CHAT,
+                STR("{\"model\":\"a@b.org\", \"messages\":[{\"role\":\"user\",\"content\":\"I am "
+                    "a@b.org \\u00e9\"},"
+                    "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"4111 1111 1111 "
+                    "1111, not 4111 1111 1111 "
+                    "1112\"}]}],\"x\":1.50}"));
     assert_int_equal(wire_check_request(&request, checks, 1, &arena, &report, &err), RC_OK);
     assert_str(request.body,
-               "{\"model\":\"a@b.org\", \"messages\":[{\"role\":\"user\",\"content\":\"I am [EMAIL] \xc3\xa9\"},"
-               "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"[CREDIT_CARD], not 4111 1111 1111 "
+               "{\"model\":\"a@b.org\", \"messages\":[{\"role\":\"user\",\"content\":\"I am "
+               "[EMAIL] \xc3\xa9\"},"
+               "{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"[CREDIT_CARD], not "
+               "4111 1111 1111 "
                "1112\"}]}],\"x\":1.50}");
     assert_int_equal(report.count, 2);
 }

@@ -1,4 +1,5 @@
-/* What the wire tests share: arenas, an answer relayed with its output collected, texts compared. */
+/* What the wire tests share: arenas, an answer relayed with its output collected, texts compared.
+ */
 #pragma once
 #include <setjmp.h>
 #include <stdarg.h>
@@ -52,8 +53,8 @@ struct relayed {
 };
 
 /* Relays `body` cut into pieces of `piece` bytes (0: whole); everything lives in the arena. */
-static inline void relay(struct arena *arena, const struct wire_answer_options *like, struct str body,
-                         size_t piece, struct relayed *got)
+static inline void relay(struct arena *arena, const struct wire_answer_options *like,
+                         struct str body, size_t piece, struct relayed *got)
 {
     struct sink sink = {0};
     buf_init(&sink.out, 64 << 20);

@@ -25,7 +25,8 @@ struct change {
     const char *name, *value;
 };
 
-static void assert_edit(const char *source, const struct change *changes, size_t count, const char *wanted)
+static void assert_edit(const char *source, const struct change *changes, size_t count,
+                        const char *wanted)
 {
     struct json_object object;
     struct json_edit edit;
@@ -71,15 +72,28 @@ static void test_changes(void **state)
     EDIT("{\"a\":1}", "{\"a\":3}", {'s', "a", "2"}, {'s', "a", "3"});
     EDIT("{\"s\":\"}\\\\\",\"t\":\"\\\\\\\"]\",\"a\":[1,{\"a\":\"{\"}]}",
          "{\"s\":\"}\\\\\",\"t\":\"\\\\\\\"]\",\"a\":0}", {'s', "a", "0"});
-    EDIT("{\"a\":1,\"b\":2,\"c\":3,\"d\":4}", "{\"a\":5,\"b\":6,\"c\":7,\"d\":8}", {'s', "d", "8"}, {'s', "a", "5"},
-         {'s', "c", "7"}, {'s', "b", "6"}); /* more pieces than fit: joined */
+    EDIT("{\"a\":1,\"b\":2,\"c\":3,\"d\":4}", "{\"a\":5,\"b\":6,\"c\":7,\"d\":8}", {'s', "d", "8"},
+         {'s', "a", "5"}, {'s', "c", "7"}, {'s', "b", "6"}); /* more pieces than fit: joined */
 }
 
 static void test_broken(void **state)
 {
-    static const char *const cases[] = {"", "[]", "{", "{\"a\"", "{\"a\":", "{\"a\":1", "{\"a\":1,", "{\"a\":1,}",
-                                        "{\"a\":\"x}", "{a:1}", "{\"a\":1}x", "{\"a\" 1}", "{\"a\":{\"b\":1}",
-                                        "{\"a\\\":1}", "{,}", "{\"a\":1 \"b\":2}"};
+    static const char *const cases[] = {"",
+                                        "[]",
+                                        "{",
+                                        "{\"a\"",
+                                        "{\"a\":",
+                                        "{\"a\":1",
+                                        "{\"a\":1,",
+                                        "{\"a\":1,}",
+                                        "{\"a\":\"x}",
+                                        "{a:1}",
+                                        "{\"a\":1}x",
+                                        "{\"a\" 1}",
+                                        "{\"a\":{\"b\":1}",
+                                        "{\"a\\\":1}",
+                                        "{,}",
+                                        "{\"a\":1 \"b\":2}"};
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct json_object object;
         char *copy = malloc(strlen(cases[i]) + 1);

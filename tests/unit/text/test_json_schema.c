@@ -19,7 +19,8 @@ static int tear_down(void **state)
     return 0;
 }
 
-static enum rc check(const char *schema_text, const char *value_text, struct json_schema_problem *problem)
+static enum rc check(const char *schema_text, const char *value_text,
+                     struct json_schema_problem *problem)
 {
     struct json_schema *schema;
     yyjson_doc *doc;
@@ -41,10 +42,11 @@ static void test_keywords(void **state)
         {"{\"enum\":[1,{\"a\":[2]}]}", "{\"a\":[2.0]}", "2"},
         {"{\"const\":\"x\"}", "\"x\"", "\"y\""},
         {"{\"required\":[\"a\"]}", "{\"a\":1}", "{}"},
-        {"{\"properties\":{\"a\":{\"type\":\"null\"}},\"additionalProperties\":false}", "{\"a\":null}", "{\"b\":1}"},
+        {"{\"properties\":{\"a\":{\"type\":\"null\"}},\"additionalProperties\":false}",
+         "{\"a\":null}", "{\"b\":1}"},
         {"{\"additionalProperties\":{\"type\":\"number\"}}", "{\"x\":1}", "{\"x\":\"1\"}"},
-        {"{\"patternProperties\":{\"^n\":{\"type\":\"number\"}},\"additionalProperties\":false}", "{\"n1\":1}",
-         "{\"n1\":\"a\"}"},
+        {"{\"patternProperties\":{\"^n\":{\"type\":\"number\"}},\"additionalProperties\":false}",
+         "{\"n1\":1}", "{\"n1\":\"a\"}"},
         {"{\"propertyNames\":{\"maxLength\":2}}", "{\"ab\":1}", "{\"abc\":1}"},
         {"{\"minProperties\":1,\"maxProperties\":2}", "{\"a\":1}", "{}"},
         {"{\"dependentRequired\":{\"a\":[\"b\"]}}", "{\"a\":1,\"b\":2}", "{\"a\":1}"},
@@ -64,11 +66,13 @@ static void test_keywords(void **state)
         {"{\"anyOf\":[{\"type\":\"string\"},{\"minimum\":5}]}", "6", "4"},
         {"{\"oneOf\":[{\"minimum\":1},{\"minimum\":5}]}", "2", "6"},
         {"{\"not\":{\"type\":\"string\"}}", "1", "\"a\""},
-        {"{\"if\":{\"required\":[\"a\"]},\"then\":{\"required\":[\"b\"]},\"else\":{\"required\":[\"c\"]}}",
+        {"{\"if\":{\"required\":[\"a\"]},\"then\":{\"required\":[\"b\"]},\"else\":{\"required\":["
+         "\"c\"]}}",
          "{\"c\":1}", "{\"a\":1}"},
-        {"{\"$defs\":{\"n\":{\"type\":\"object\",\"properties\":{\"next\":{\"$ref\":\"#/$defs/n\"}},"
-         "\"additionalProperties\":false}},\"$ref\":\"#/$defs/n\"}", "{\"next\":{\"next\":{}}}",
-         "{\"next\":{\"nxt\":{}}}"},
+        {"{\"$defs\":{\"n\":{\"type\":\"object\",\"properties\":{\"next\":{\"$ref\":\"#/$defs/"
+         "n\"}},"
+         "\"additionalProperties\":false}},\"$ref\":\"#/$defs/n\"}",
+         "{\"next\":{\"next\":{}}}", "{\"next\":{\"nxt\":{}}}"},
         {"{\"format\":\"email\",\"title\":\"t\",\"default\":{\"$dynamicRef\":1}}", "\"x\"", NULL},
         {"true", "1", NULL},
         {"{\"properties\":{\"a\":false}}", "{}", "{\"a\":1}"},
@@ -85,7 +89,8 @@ static void test_keywords(void **state)
 static void test_place(void **state)
 {
     struct json_schema_problem problem;
-    assert_int_equal(check("{\"properties\":{\"a\":{\"items\":{\"type\":\"string\"}}}}", "{\"a\":[\"x\",2]}", &problem),
+    assert_int_equal(check("{\"properties\":{\"a\":{\"items\":{\"type\":\"string\"}}}}",
+                           "{\"a\":[\"x\",2]}", &problem),
                      RC_INVALID);
     assert_string_equal(problem.path, "/a/1");
     assert_string_equal(problem.message, "must be of type string");
@@ -93,9 +98,14 @@ static void test_place(void **state)
 
 static void test_refused(void **state)
 {
-    static const char *const cases[] = {"[]", "1", "{\"$ref\":\"other.json\"}", "{\"$ref\":\"#/nowhere\"}",
-                                        "{\"unevaluatedProperties\":false}", "{\"pattern\":\"(\"}",
-                                        "{\"items\":{\"$dynamicRef\":\"#x\"}}", "{"};
+    static const char *const cases[] = {"[]",
+                                        "1",
+                                        "{\"$ref\":\"other.json\"}",
+                                        "{\"$ref\":\"#/nowhere\"}",
+                                        "{\"unevaluatedProperties\":false}",
+                                        "{\"pattern\":\"(\"}",
+                                        "{\"items\":{\"$dynamicRef\":\"#x\"}}",
+                                        "{"};
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct json_schema *schema;
         struct err err = {0};
@@ -109,8 +119,9 @@ static void test_hostile(void **state)
 {
     assert_int_equal(check("{\"$ref\":\"#\"}", "1", NULL), RC_LIMIT);
     assert_int_equal(check("{\"anyOf\":[{\"$ref\":\"#\"},{\"$ref\":\"#\"}]}", "1", NULL), RC_LIMIT);
-    assert_int_equal(check("{\"pattern\":\"^(a+)+$\"}", "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!\"", NULL),
-                     RC_LIMIT);
+    assert_int_equal(
+        check("{\"pattern\":\"^(a+)+$\"}", "\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!\"", NULL),
+        RC_LIMIT);
 }
 
 int main(void)

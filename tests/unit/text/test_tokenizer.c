@@ -6,9 +6,11 @@
 #include <stdlib.h>
 
 #define MIXED                                                                                      \
-    "Hello, world! 12345 it's na\xc3\xafve \xe4\xbd\xa0\xe5\xa5\xbd,\xe4\xb8\x96\xe7\x95\x8c\xe3\x80\x82"          \
-    "\xe3\x81\x93\xe3\x82\x8c\xe3\x81\xaf\xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88\xe3\x81\xa7\xe3\x81\x99 "       \
-    "\xf0\x9f\x8e\x89\xf0\x9f\x8e\x89  \n\n\tint main(void) {\n    return 0;\n}\n"                       \
+    "Hello, world! 12345 it's na\xc3\xafve "                                                       \
+    "\xe4\xbd\xa0\xe5\xa5\xbd,\xe4\xb8\x96\xe7\x95\x8c\xe3\x80\x82"                                \
+    "\xe3\x81\x93\xe3\x82\x8c\xe3\x81\xaf\xe3\x83\x86\xe3\x82\xb9\xe3\x83\x88\xe3\x81\xa7\xe3\x81" \
+    "\x99 "                                                                                        \
+    "\xf0\x9f\x8e\x89\xf0\x9f\x8e\x89  \n\n\tint main(void) {\n    return 0;\n}\n"                 \
     "\xd0\xbf\xd1\x80\xd0\xb8\xd0\xb2\xd0\xb5\xd1\x82 \xd0\xbc\xd0\xb8\xd1\x80"
 
 static void test_reference(void **state)
@@ -38,7 +40,8 @@ static void test_encode(void **state)
     if (tokenizer_load(TOKENIZER_O200K) != RC_OK)
         skip();
     arena_init(&arena, 1 << 20);
-    assert_int_equal(tokenizer_encode(TOKENIZER_CL100K, STR("hello world"), &arena, &tokens, &count), RC_OK);
+    assert_int_equal(
+        tokenizer_encode(TOKENIZER_CL100K, STR("hello world"), &arena, &tokens, &count), RC_OK);
     assert_int_equal(count, 2);
     assert_int_equal(tokens[0], 15339);
     assert_int_equal(tokens[1], 1917);
@@ -78,7 +81,7 @@ static void test_models(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reference), cmocka_unit_test(test_encode), cmocka_unit_test(test_hostile),
-        cmocka_unit_test(test_models)};
+        cmocka_unit_test(test_reference), cmocka_unit_test(test_encode),
+        cmocka_unit_test(test_hostile), cmocka_unit_test(test_models)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
