@@ -3,7 +3,7 @@
  * atomics indexed by slot (slots.h); any loop, no locks. Times are monotonic nanoseconds.
  *
  * A target opens after BREAKER_FAILURES_IN_ROW failures in a row, or when at least half of at least
- * BREAKER_SAMPLES calls within BREAKER_WINDOW_NS failed. Open, it is not asked for BREAKER_OPEN_NS, twice
+ * BREAKER_SAMPLES calls within BREAKER_WINDOW_NS, counted from the first failure, failed. Open, it is not asked for BREAKER_OPEN_NS, twice
  * as long each time up to BREAKER_OPEN_NS_MAX; then one call may probe it: success closes it, failure opens it
  * again. A probe that tells nothing within BREAKER_PROBE_NS (its client left) frees the place for another. */
 #pragma once
