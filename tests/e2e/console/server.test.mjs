@@ -135,7 +135,8 @@ test('every screen opens on the real server, and objects are made, changed and t
       for (const path of ['/', '/calls', '/routes', '/routes/smart', '/providers', '/models', '/keys', '/limits', '/members', '/prices', '/audit', '/settings', '/server']) {
         await page.goto(url + path);
         await page.getByRole('heading', { level: 1 }).waitFor();
-        await page.waitForTimeout(200);
+        await page.waitForLoadState('load');
+        await page.waitForTimeout(300);
         assert.equal(await page.getByRole('alert').count(), 0, path);
       }
       await page.goto(`${url}/providers/new?preset=vllm`);
@@ -176,8 +177,10 @@ test('every screen opens on the real server, and objects are made, changed and t
       await page.getByRole('link', { name: 'shop', exact: true }).click();
       await page.getByRole('button', { name: 'Revoke' }).click();
       await page.waitForURL(/\/keys$/);
-      await page.waitForTimeout(1000);
-      assert.equal((await call()).status, 401);
+      // Within a second; more is granted to a machine that is busy with other tests.
+      const REVOKED_MS_MAX = 5000;
+      const begun = Date.now();
+      while ((await call()).status !== 401) assert.ok(Date.now() - begun < REVOKED_MS_MAX, 'a revoked key is still taken');
 
       await page.goto(`${url}/audit`);
       await page.getByRole('button', { name: 'Verify the chain' }).click();
