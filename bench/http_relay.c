@@ -1,8 +1,9 @@
-/* The HTTP layers alone, for bench/http.py: an upstream, a relay in front of it, and a load generator.
+/* The HTTP layers alone, for bench/http.py: an upstream, a relay in front of it, and a load
+ * generator.
  *
- *     http_relay upstream             answers every request with 1 KB, or with a stream for /stream?EVENTS
- *     http_relay relay URL            passes requests on and answers back, with all of src/http between
- *     http_relay load URL N C [BODY]  N requests, C at a time; prints how many failed
+ *     http_relay upstream             answers every request with 1 KB, or with a stream for
+ * /stream?EVENTS http_relay relay URL            passes requests on and answers back, with all of
+ * src/http between http_relay load URL N C [BODY]  N requests, C at a time; prints how many failed
  *
  * Servers listen on a free port of 127.0.0.1 and print it. */
 #include "base/clock.h"
@@ -28,7 +29,8 @@ static void tick(struct timer *timer)
 {
     struct ticker *ticker = CONTAINER_OF(timer, struct ticker, timer);
     static const char event[] =
-        "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\","
+        "data: "
+        "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\","
         "\"choices\":[{\"index\":0,\"delta\":{\"content\":\" word\"},\"finish_reason\":null}]}\n\n";
     if (ticker->left-- == 0) {
         http_respond_end(ticker->request);
@@ -78,10 +80,12 @@ static void relay_head(void *owner, int status, const struct http_headers *heade
 {
     struct relayed *relayed = owner;
     relayed->status = status;
-    relayed->type = arena_copy(relayed->request->arena, http_header_get(headers, STR("content-type")));
+    relayed->type =
+        arena_copy(relayed->request->arena, http_header_get(headers, STR("content-type")));
     uint64_t length;
     relayed->streamed =
-        str_to_u64(http_header_get(headers, STR("content-length")), &length) != RC_OK || length > 65536;
+        str_to_u64(http_header_get(headers, STR("content-length")), &length) != RC_OK ||
+        length > 65536;
     if (relayed->streamed) {
         http_respond_begin(relayed->request, status, relayed->type);
         return;
@@ -102,7 +106,8 @@ static enum proceed relay_data(void *owner, struct str data)
     return PROCEED;
 }
 
-static void relay_done(void *owner, const struct err *err, const struct http_exchange_timing *timing)
+static void relay_done(void *owner, const struct err *err,
+                       const struct http_exchange_timing *timing)
 {
     struct relayed *relayed = owner;
     struct http_request *request = relayed->request;
@@ -112,7 +117,8 @@ static void relay_done(void *owner, const struct err *err, const struct http_exc
     else if (relayed->streamed)
         http_respond_end(request);
     else if (err)
-        http_respond(request, 502, STR("text/plain"), arena_copy(request->arena, str_from(err->message)));
+        http_respond(request, 502, STR("text/plain"),
+                     arena_copy(request->arena, str_from(err->message)));
     else
         http_respond(request, relayed->status, relayed->type,
                      str_make(relayed->body, relayed->body_bytes));
@@ -222,7 +228,8 @@ static void serve(void (*handle)(void *arg, struct http_request *request))
     struct http_server *server = http_server_new(loop, &options);
     struct address address = {.host = STR("127.0.0.1")};
     struct err err = {0};
-    struct listener *listener = listener_new(loop, &address, NULL, http_server_accept, server, &err);
+    struct listener *listener =
+        listener_new(loop, &address, NULL, http_server_accept, server, &err);
     ASSERT(listener != NULL);
     printf("%u\n", listener_port(listener));
     fflush(stdout);

@@ -5,10 +5,11 @@
 #include "base/clock.h"
 #include "base/rand.h"
 
-#define TEXT_BYTES           26 /* 130 bits, of which the first two are zero */
-#define TICKS_PER_MS         4096
-#define CLOCK_BACK_TICKS_MAX (10 * 1000 * TICKS_PER_MS) /* beyond it the clock was set: follow it  \
-                                                         */
+#define TEXT_BYTES   26 /* 130 bits, of which the first two are zero */
+#define TICKS_PER_MS 4096
+#define CLOCK_BACK_TICKS_MAX                                                                       \
+    (10 * 1000 * TICKS_PER_MS) /* beyond it the clock was set: follow it                           \
+                                */
 
 static const char alphabet[] = "0123456789abcdefghjkmnpqrstvwxyz";
 

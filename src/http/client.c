@@ -1,6 +1,7 @@
-/* Exchanges: one request and its answer, whatever carries them. The owner's callbacks are made here and
- * nowhere else; they come from the loop, never from inside http_exchange_*, and `done` is the last. An
- * owner may cancel from inside any callback, so every caller of exchange_tell_* checks what it returns. */
+/* Exchanges: one request and its answer, whatever carries them. The owner's callbacks are made here
+ * and nowhere else; they come from the loop, never from inside http_exchange_*, and `done` is the
+ * last. An owner may cancel from inside any callback, so every caller of exchange_tell_* checks
+ * what it returns. */
 #include "base/clock.h"
 #include "http/client_private.h"
 #include <stdlib.h>
@@ -14,7 +15,8 @@ static bool header_is_ours(struct str name)
     case 2: return str_eq_nocase(name, STR("te"));
     case 4: return str_eq_nocase(name, STR("host"));
     case 7: return str_eq_nocase(name, STR("upgrade"));
-    case 10: return str_eq_nocase(name, STR("connection")) || str_eq_nocase(name, STR("keep-alive"));
+    case 10:
+        return str_eq_nocase(name, STR("connection")) || str_eq_nocase(name, STR("keep-alive"));
     case 14: return str_eq_nocase(name, STR("content-length"));
     case 16: return str_eq_nocase(name, STR("proxy-connection"));
     case 17: return str_eq_nocase(name, STR("transfer-encoding"));
@@ -79,8 +81,8 @@ static size_t head_bytes_max(const struct http_origin *origin,
     return n + 128;
 }
 
-/* The head as HTTP/1.1 writes it. HTTP/2 takes it apart again: a second way to build it would cost more
- * to keep right than that costs to run. */
+/* The head as HTTP/1.1 writes it. HTTP/2 takes it apart again: a second way to build it would cost
+ * more to keep right than that costs to run. */
 static void exchange_write_head(struct http_exchange *exchange,
                                 const struct http_exchange_request *request)
 {
@@ -98,13 +100,15 @@ static void exchange_write_head(struct http_exchange *exchange,
         const struct http_header *header = &request->headers[i];
         if (header_is_ours(header->name))
             continue;
-        encoding_given |= header->name.n == 15 && str_eq_nocase(header->name, STR("accept-encoding"));
+        encoding_given |=
+            header->name.n == 15 && str_eq_nocase(header->name, STR("accept-encoding"));
         at = put_header(at, header->name, header->value);
     }
     size_t body_bytes = 0;
     for (size_t i = 0; i < request->body_parts; i++)
         body_bytes += request->body[i].n;
-    if (body_bytes > 0 || !(str_eq(request->method, STR("GET")) || str_eq(request->method, STR("HEAD"))))
+    if (body_bytes > 0 ||
+        !(str_eq(request->method, STR("GET")) || str_eq(request->method, STR("HEAD"))))
         at = put(put_number(put(at, STR("content-length: ")), body_bytes), STR("\r\n"));
     if (!encoding_given)
         at = put(at, STR("accept-encoding: identity\r\n"));
@@ -202,7 +206,8 @@ void exchange_connection_lost(struct http_exchange *exchange, const struct err *
     exchange_finish(exchange, err);
 }
 
-/* The exchange ends while a connection still carries it: that part of the connection goes with it. */
+/* The exchange ends while a connection still carries it: that part of the connection goes with it.
+ */
 static void exchange_take_off(struct http_exchange *exchange)
 {
     struct link *link = exchange->link;
@@ -248,8 +253,8 @@ static void exchange_timer(struct timer *timer)
         exchange_time_out(exchange, "the answer stopped before its end");
 }
 
-/* Tells what came while the owner had said STOP, as far as it takes it. False: it has ended meanwhile,
- * and may be freed. */
+/* Tells what came while the owner had said STOP, as far as it takes it. False: it has ended
+ * meanwhile, and may be freed. */
 static bool exchange_drain(struct http_exchange *exchange)
 {
     if (exchange->state != EXCHANGE_BODY || exchange->stopped)
@@ -297,7 +302,8 @@ void exchange_connected(struct http_exchange *exchange, bool reused)
     exchange->state = EXCHANGE_HEAD;
     exchange->timing.reused = reused;
     exchange->timing.connected_ns = loop_now_ns(client->loop);
-    /* A peer that takes nothing must not hold the request for ever; what is sent starts it again. */
+    /* A peer that takes nothing must not hold the request for ever; what is sent starts it again.
+     */
     if (exchange->head_timeout_ns > 0)
         timer_start(client->loop, &exchange->timer, exchange->head_timeout_ns);
     else

@@ -1,5 +1,5 @@
-/* The HTTP client: exchanges with an origin over pooled keep-alive connections of one loop, HTTP/1.1 or
- * HTTP/2 (many streams on a connection). Not shared between loops. */
+/* The HTTP client: exchanges with an origin over pooled keep-alive connections of one loop,
+ * HTTP/1.1 or HTTP/2 (many streams on a connection). Not shared between loops. */
 #pragma once
 #include "base/err.h"
 #include "http/message.h"
@@ -11,16 +11,17 @@ struct http_origin;   /* scheme + address + TLS + proxy: where connections can b
 struct http_exchange; /* one request and its answer */
 
 struct http_origin_options {
-    struct str url;      /* https://host[:port], http://…, unix:/path */
-    struct str ca_file;  /* empty: system store */
-    struct str proxy;    /* empty: from the environment (HTTPS_PROXY, NO_PROXY, …); "none": never */
-    bool http2;          /* offer h2 by ALPN; over plain http: prior knowledge */
-    bool public_only;    /* SSRF: refuse non-public addresses after resolving */
+    struct str url;     /* https://host[:port], http://…, unix:/path */
+    struct str ca_file; /* empty: system store */
+    struct str proxy;   /* empty: from the environment (HTTPS_PROXY, NO_PROXY, …); "none": never */
+    bool http2;         /* offer h2 by ALPN; over plain http: prior knowledge */
+    bool public_only;   /* SSRF: refuse non-public addresses after resolving */
     size_t connections_max; /* 0: default */
 };
 
 struct http_client *http_client_new(struct loop *loop);
-void http_client_free(struct http_client *client); /* exchanges still under way end with RC_CANCELLED */
+void http_client_free(
+    struct http_client *client); /* exchanges still under way end with RC_CANCELLED */
 /* Found or made; lives as long as the client; cheap to call for each request. */
 struct http_origin *http_client_origin(struct http_client *client,
                                        const struct http_origin_options *options, struct err *err);
@@ -37,8 +38,8 @@ struct http_exchange_owner {
     /* Body bytes (content-encoding undone), as they come. STOP: no more of them until
      * http_exchange_resume (`done` may come, when these were the last). */
     enum proceed (*data)(void *owner, struct str data);
-    /* Exactly once, last: err NULL = complete. err->rc: RC_DOWN (could not connect), RC_TIMEOUT, RC_IO
-     * (broke off), RC_INVALID (not HTTP), RC_LIMIT. The exchange is freed after it. */
+    /* Exactly once, last: err NULL = complete. err->rc: RC_DOWN (could not connect), RC_TIMEOUT,
+     * RC_IO (broke off), RC_INVALID (not HTTP), RC_LIMIT. The exchange is freed after it. */
     void (*done)(void *owner, const struct err *err, const struct http_exchange_timing *timing);
 };
 
@@ -52,8 +53,8 @@ struct http_exchange_request {
     int64_t connect_timeout_ns; /* 0: none, as for the others */
     int64_t head_timeout_ns;    /* from sent to head */
     int64_t idle_timeout_ns;    /* between two reads of the body, not while stopped */
-    bool retry_stale;           /* repeat once when a reused connection turns out closed before a byte
-                                   of the answer came */
+    bool retry_stale; /* repeat once when a reused connection turns out closed before a byte
+                         of the answer came */
 };
 
 /* `done` may come with an error at once, but only after this returned. */
@@ -64,5 +65,8 @@ void http_exchange_resume(struct http_exchange *exchange);
 /* Ends it now: no callback comes any more; the connection (or h2 stream) is reset. */
 void http_exchange_cancel(struct http_exchange *exchange);
 
-struct http_client_stats { uint64_t exchanges, connects, reuses, failures; size_t idle_now, busy_now; };
+struct http_client_stats {
+    uint64_t exchanges, connects, reuses, failures;
+    size_t idle_now, busy_now;
+};
 void http_client_stats(const struct http_client *client, struct http_client_stats *out);

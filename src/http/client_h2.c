@@ -1,10 +1,10 @@
-/* HTTP/2 connections to origins, framed by nghttp2: many exchanges on one. nghttp2 does the protocol; here
- * are the exchanges' side, flow control and the connection's life.
+/* HTTP/2 connections to origins, framed by nghttp2: many exchanges on one. nghttp2 does the
+ * protocol; here are the exchanges' side, flow control and the connection's life.
  *
- * Back-pressure: a stream's window is 64 KB and is given back only for what the owner took. After STOP at
- * most that much is held; the connection's own, larger window is given back at once, so that one stalled
- * stream does not stop the others.
- * What is to be sent is collected over a turn of the loop and leaves in one write. */
+ * Back-pressure: a stream's window is 64 KB and is given back only for what the owner took. After
+ * STOP at most that much is held; the connection's own, larger window is given back at once, so
+ * that one stalled stream does not stop the others. What is to be sent is collected over a turn of
+ * the loop and leaves in one write. */
 #include "base/clock.h"
 #include "http/client_private.h"
 #include <nghttp2/nghttp2.h>
@@ -13,25 +13,26 @@
 
 #define H2_MAGIC             0x68746832u
 #define H2_CONNECTION_WINDOW (16 * 1024 * 1024)
-#define H2_STREAMS_UNKNOWN   100 /* allowed before the peer's SETTINGS say otherwise; RFC 9113 advises 100 */
-#define H2_REFUSALS_MAX      5   /* of one exchange, before it fails */
-#define H2_WRITE_BYTES       (32 * 1024)
-#define H2_QUIET_NS          (30 * NS_PER_S) /* nothing received for so long: ping */
-#define H2_PING_NS           (15 * NS_PER_S) /* and no answer to it: the peer is gone */
+#define H2_STREAMS_UNKNOWN                                                                         \
+    100 /* allowed before the peer's SETTINGS say otherwise; RFC 9113 advises 100 */
+#define H2_REFUSALS_MAX 5 /* of one exchange, before it fails */
+#define H2_WRITE_BYTES  (32 * 1024)
+#define H2_QUIET_NS     (30 * NS_PER_S) /* nothing received for so long: ping */
+#define H2_PING_NS      (15 * NS_PER_S) /* and no answer to it: the peer is gone */
 
 struct h2_session {
     uint32_t magic;
     bool going_away, readable, peer_closed;
     bool in_pump, deferred, closed;
     struct http_origin *origin;
-    struct list node;      /* of origin->sessions */
+    struct list node; /* of origin->sessions */
     struct stream *stream;
     nghttp2_session *frames;
     struct list exchanges;
-    size_t streams_count;  /* open in nghttp2's eyes: an ended exchange's may live a little longer */
+    size_t streams_count; /* open in nghttp2's eyes: an ended exchange's may live a little longer */
     uint64_t started_count;
     int64_t idle_since_ns, received_ns, pinged_ns; /* pinged 0: no ping under way */
-    struct buf out;        /* framed, not taken by the socket */
+    struct buf out;                                /* framed, not taken by the socket */
     struct task task;
     /* The header block under way; blocks never interleave within a session. */
     struct arena arena;
@@ -39,7 +40,10 @@ struct h2_session {
     int status;
 };
 
-struct h2_session *h2_session_of(struct list *node) { return LIST_ENTRY(node, struct h2_session, node); }
+struct h2_session *h2_session_of(struct list *node)
+{
+    return LIST_ENTRY(node, struct h2_session, node);
+}
 
 size_t h2_session_streams(const struct h2_session *session) { return session->streams_count; }
 
@@ -57,7 +61,8 @@ static void session_free(struct h2_session *session)
     client_release(client);
 }
 
-/* All exchanges end or are repeated elsewhere; freed at once, or by the pump or task that is under way. */
+/* All exchanges end or are repeated elsewhere; freed at once, or by the pump or task that is under
+ * way. */
 static void session_fail(struct h2_session *session, enum err_code code, const char *what)
 {
     if (session->closed)
@@ -65,7 +70,9 @@ static void session_fail(struct h2_session *session, enum err_code code, const c
     struct http_origin *origin = session->origin;
     struct err err = {0};
     err_set(&err, code, "%.*s: %s", STR_ARG(origin->authority), what);
-    err.rc = code == ERR_UPSTREAM_PROTOCOL ? RC_INVALID : code == ERR_CANCELLED ? RC_CANCELLED : RC_IO;
+    err.rc = code == ERR_UPSTREAM_PROTOCOL ? RC_INVALID
+             : code == ERR_CANCELLED       ? RC_CANCELLED
+                                           : RC_IO;
     session->closed = true;
     stream_close(session->stream);
     list_remove(&session->node);
@@ -160,8 +167,8 @@ static int on_frame(nghttp2_session *frames, const nghttp2_frame *frame, void *a
 {
     struct h2_session *session = arg;
     if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
-        session->origin->streams_max = nghttp2_session_get_remote_settings(
-            frames, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+        session->origin->streams_max =
+            nghttp2_session_get_remote_settings(frames, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
     if (frame->hd.type == NGHTTP2_GOAWAY)
         session->going_away = true;
     if (frame->hd.type == NGHTTP2_PING && frame->hd.flags & NGHTTP2_FLAG_ACK)
@@ -280,7 +287,8 @@ static nghttp2_session_callbacks *session_callbacks(void)
 
 static nghttp2_nv header_pair(struct str name, struct str value)
 {
-    return (nghttp2_nv){(uint8_t *)name.p, (uint8_t *)value.p, name.n, value.n, NGHTTP2_NV_FLAG_NONE};
+    return (nghttp2_nv){(uint8_t *)name.p, (uint8_t *)value.p, name.n, value.n,
+                        NGHTTP2_NV_FLAG_NONE};
 }
 
 /* "name: value" from the serialised head, the name made lower case where it stands. */
@@ -323,14 +331,15 @@ static int32_t request_submit(struct h2_session *session, struct http_exchange *
     for (size_t i = 0; i < exchange->body_parts; i++)
         body_bytes += exchange->body[i].n;
     nghttp2_data_provider body = {.read_callback = read_body};
-    return nghttp2_submit_request(session->frames, NULL, pairs, count, body_bytes > 0 ? &body : NULL,
-                                  exchange);
+    return nghttp2_submit_request(session->frames, NULL, pairs, count,
+                                  body_bytes > 0 ? &body : NULL, exchange);
 }
 
 bool h2_session_has_room(const struct h2_session *session)
 {
     /* What the origin said on the connection before holds until this one's SETTINGS come. */
-    uint32_t allowed = session->origin->streams_max ? session->origin->streams_max : H2_STREAMS_UNKNOWN;
+    uint32_t allowed =
+        session->origin->streams_max ? session->origin->streams_max : H2_STREAMS_UNKNOWN;
     return !session->closed && !session->going_away && session->streams_count < allowed &&
            nghttp2_session_check_request_allowed(session->frames);
 }
@@ -361,7 +370,8 @@ void h2_session_resume(struct h2_session *session, struct http_exchange *exchang
 {
     if (exchange->unconsumed == 0 || exchange->stopped)
         return;
-    (void)nghttp2_session_consume_stream(session->frames, exchange->stream_id, exchange->unconsumed);
+    (void)nghttp2_session_consume_stream(session->frames, exchange->stream_id,
+                                         exchange->unconsumed);
     exchange->unconsumed = 0;
     session_defer(session);
 }
@@ -434,12 +444,14 @@ static void session_read(struct h2_session *session)
             return;
         }
         if (rc != RC_OK) {
-            session_fail(session, ERR_UPSTREAM, "the connection was closed before the end of the answer");
+            session_fail(session, ERR_UPSTREAM,
+                         "the connection was closed before the end of the answer");
             return;
         }
         session->readable = n == CLIENT_READ_BYTES || session->peer_closed;
         session->received_ns = loop_now_ns(client->loop);
-        ssize_t used = nghttp2_session_mem_recv(session->frames, (const uint8_t *)client->scratch, n);
+        ssize_t used =
+            nghttp2_session_mem_recv(session->frames, (const uint8_t *)client->scratch, n);
         if (used < 0) {
             session_flush(session); /* its GOAWAY says why */
             session_fail(session, ERR_UPSTREAM_PROTOCOL, nghttp2_strerror((int)used));

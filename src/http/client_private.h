@@ -33,30 +33,30 @@ enum exchange_state {
 
 struct http_exchange {
     uint32_t magic;
-    uint8_t state;       /* enum exchange_state */
-    bool to_head;        /* the method is HEAD */
-    bool retry_stale;    /* may be repeated once on another connection */
-    bool fresh_only;     /* it has been: take no idle connection */
-    bool stopped;        /* the owner said STOP */
-    bool deferred;       /* `task` is queued */
-    bool in_call;        /* a callback of the owner is on the stack */
-    uint8_t refusals;    /* HTTP/2: times the peer would not look at it */
-    bool answered;       /* a byte of the answer has come */
+    uint8_t state;    /* enum exchange_state */
+    bool to_head;     /* the method is HEAD */
+    bool retry_stale; /* may be repeated once on another connection */
+    bool fresh_only;  /* it has been: take no idle connection */
+    bool stopped;     /* the owner said STOP */
+    bool deferred;    /* `task` is queued */
+    bool in_call;     /* a callback of the owner is on the stack */
+    uint8_t refusals; /* HTTP/2: times the peer would not look at it */
+    bool answered;    /* a byte of the answer has come */
     struct http_origin *origin;
     const struct http_exchange_owner *calls;
     void *owner;
     struct list node;
-    struct link *link;            /* HTTP/1.1, or */
-    struct h2_session *session;   /* HTTP/2 */
-    int32_t stream_id;            /* of the HTTP/2 stream */
+    struct link *link;          /* HTTP/1.1, or */
+    struct h2_session *session; /* HTTP/2 */
+    int32_t stream_id;          /* of the HTTP/2 stream */
     uint16_t body_parts;
-    char *head;                   /* serialised request (HTTP/1.1) or name-value block (HTTP/2); NULL
-                                     once it cannot be needed again */
+    char *head; /* serialised request (HTTP/1.1) or name-value block (HTTP/2); NULL
+                   once it cannot be needed again */
     size_t head_bytes;
     struct str body[4];
-    size_t sent_bytes;            /* of head and body */
+    size_t sent_bytes; /* of head and body */
     int64_t head_timeout_ns, idle_timeout_ns;
-    int64_t active_ns;            /* last read, for the idle timeout */
+    int64_t active_ns; /* last read, for the idle timeout */
     struct timer timer;
     struct task task;
     struct http_exchange_timing timing;
@@ -80,9 +80,9 @@ struct link {
     struct list node;
     struct http_exchange *exchange; /* NULL: idle */
     int64_t idle_since_ns;
-    uint64_t body_left;   /* HTTP_BODY_LENGTH */
+    uint64_t body_left; /* HTTP_BODY_LENGTH */
     size_t scanned;
-    struct buf in;        /* part of a head */
+    struct buf in; /* part of a head */
     struct http_chunks chunks;
 };
 
@@ -97,24 +97,25 @@ struct attempt {
 struct http_origin {
     uint32_t magic;
     bool https, http2, public_only;
-    bool http1_known;      /* ALPN chose HTTP/1.1: connect as often as needed */
+    bool http1_known; /* ALPN chose HTTP/1.1: connect as often as needed */
     struct http_client *client;
-    struct str key;        /* of client->origins */
-    struct list all;       /* of client->all */
+    struct str key;  /* of client->origins */
+    struct list all; /* of client->all */
     struct address address;
     struct tls_context *tls;
-    struct str authority;  /* for Host */
+    struct str authority; /* for Host */
     struct proxy proxy;
-    struct str proxy_head; /* HTTP/1.1 through a proxy without tunnel: its Proxy-Authorization line */
-    struct list waiting;   /* exchanges, first come first */
+    struct str
+        proxy_head;      /* HTTP/1.1 through a proxy without tunnel: its Proxy-Authorization line */
+    struct list waiting; /* exchanges, first come first */
     size_t waiting_count;
     struct list attempts;
     size_t attempts_count;
-    struct list idle;      /* links, the most recently used first */
+    struct list idle; /* links, the most recently used first */
     struct list busy;
     size_t links_count, connections_max;
-    struct list sessions;  /* HTTP/2 */
-    uint32_t streams_max;  /* at once on a session, as the origin last said; 0: not yet */
+    struct list sessions; /* HTTP/2 */
+    uint32_t streams_max; /* at once on a session, as the origin last said; 0: not yet */
 };
 
 struct http_client {
@@ -142,17 +143,19 @@ void exchange_connected(struct http_exchange *exchange, bool reused);
 void exchange_sent(struct http_exchange *exchange);
 /* A byte of the answer came: it will not be repeated. */
 void exchange_answered(struct http_exchange *exchange);
-/* Tells head and data. False: the exchange has ended meanwhile (cancelled, or the body cannot be decoded);
- * the connection's state is for the caller to clear. */
+/* Tells head and data. False: the exchange has ended meanwhile (cancelled, or the body cannot be
+ * decoded); the connection's state is for the caller to clear. */
 bool exchange_tell_head(struct http_exchange *exchange, int status,
                         const struct http_headers *headers) MUST_CHECK;
 bool exchange_tell_data(struct http_exchange *exchange, struct str data) MUST_CHECK;
-/* The last byte of the body has been told or is held, and the connection has let go of the exchange. */
+/* The last byte of the body has been told or is held, and the connection has let go of the
+ * exchange. */
 void exchange_end_body(struct http_exchange *exchange);
-/* The answer is complete, or (err) is not. The connection has let go of the exchange. `done` is told at
- * once unless the owner is on the stack. */
+/* The answer is complete, or (err) is not. The connection has let go of the exchange. `done` is
+ * told at once unless the owner is on the stack. */
 void exchange_finish(struct http_exchange *exchange, const struct err *err);
-/* The connection was closed before a byte of the answer: repeats where allowed, else ends with err. */
+/* The connection was closed before a byte of the answer: repeats where allowed, else ends with err.
+ */
 void exchange_connection_lost(struct http_exchange *exchange, const struct err *err);
 bool exchange_request_sent(const struct http_exchange *exchange);
 

@@ -1,14 +1,14 @@
-/* zlib and brotli behind one interface. A small answer that unpacks to gigabytes does no harm: output is
- * made piece by piece, and only while the consumer takes it. */
+/* zlib and brotli behind one interface. A small answer that unpacks to gigabytes does no harm:
+ * output is made piece by piece, and only while the consumer takes it. */
 #include "http/content.h"
 #include "base/buf.h"
 #include <brotli/decode.h>
 #include <stdlib.h>
 #include <zlib.h>
 
-#define DECODED_PIECE_BYTES  (16 * 1024)
-#define PENDING_BYTES_MAX    (64 * 1024)
-#define ZLIB_GZIP_OR_ZLIB    (32 + MAX_WBITS)
+#define DECODED_PIECE_BYTES (16 * 1024)
+#define PENDING_BYTES_MAX   (64 * 1024)
+#define ZLIB_GZIP_OR_ZLIB   (32 + MAX_WBITS)
 
 struct http_decoder {
     bool complete, more_output; /* more_output: the decoder's own window holds some */
@@ -86,8 +86,8 @@ static enum rc decode(struct http_decoder *decoder, struct str *input,
 {
     while (!decoder->complete && (input->n > 0 || decoder->more_output)) {
         size_t made, before = input->n;
-        enum rc rc = decoder->brotli ? step_brotli(decoder, input, &made)
-                                     : step_zlib(decoder, input, &made);
+        enum rc rc =
+            decoder->brotli ? step_brotli(decoder, input, &made) : step_zlib(decoder, input, &made);
         if (rc != RC_OK)
             return rc;
         if (made > 0 && !take(arg, str_make(decoder->piece, made)))
@@ -130,7 +130,4 @@ bool http_decoder_pending(const struct http_decoder *decoder)
     return !decoder->complete && (buf_len(&decoder->pending) > 0 || decoder->more_output);
 }
 
-bool http_decoder_complete(const struct http_decoder *decoder)
-{
-    return decoder->complete;
-}
+bool http_decoder_complete(const struct http_decoder *decoder) { return decoder->complete; }

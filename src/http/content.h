@@ -8,9 +8,9 @@ struct http_decoder;
 /* NULL: a coding that is not known, or out of memory. */
 struct http_decoder *http_decoder_new(struct str coding);
 void http_decoder_free(struct http_decoder *decoder); /* NULL is fine */
-/* Hands on what decodes, in pieces of at most 16 KB. When `take` returns false, stops and keeps the rest
- * of the input: call again with nothing to go on. RC_CORRUPT: damaged. The decoder must not be freed from
- * inside `take`. */
+/* Hands on what decodes, in pieces of at most 16 KB. When `take` returns false, stops and keeps the
+ * rest of the input: call again with nothing to go on. RC_CORRUPT: damaged. The decoder must not be
+ * freed from inside `take`. */
 enum rc http_decoder_feed(struct http_decoder *decoder, struct str data,
                           bool (*take)(void *arg, struct str decoded), void *arg) MUST_CHECK;
 /* Input is left that was not decoded. */

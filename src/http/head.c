@@ -1,8 +1,8 @@
-/* llhttp runs in its strict mode: every leniency flag stays off, so bare LF, obsolete line folding, a
- * length beside chunks, repeated lengths and the like are refused by it. What nginx refuses beyond that
- * (hosts, transfer codings, versions) is checked here. A head is handed to llhttp only when it is whole:
- * its end is found first by a search for line ends, which costs less than keeping a parser's state for
- * each connection and lets all texts point into one piece of memory. */
+/* llhttp runs in its strict mode: every leniency flag stays off, so bare LF, obsolete line folding,
+ * a length beside chunks, repeated lengths and the like are refused by it. What nginx refuses
+ * beyond that (hosts, transfer codings, versions) is checked here. A head is handed to llhttp only
+ * when it is whole: its end is found first by a search for line ends, which costs less than keeping
+ * a parser's state for each connection and lets all texts point into one piece of memory. */
 #include "http/head.h"
 
 #define CHUNK_OVERHEAD_BYTES_MAX (16 * 1024)
@@ -151,8 +151,8 @@ static enum rc head_parse(struct http_head *head, struct str text, llhttp_type_t
 
 /* ---- requests ---- */
 
-/* RFC 9110, section 7.2, as nginx checks it: a name, an IPv4 address or a bracketed IPv6 address, with
- * or without a port. */
+/* RFC 9110, section 7.2, as nginx checks it: a name, an IPv4 address or a bracketed IPv6 address,
+ * with or without a port. */
 static bool host_valid(struct str host)
 {
     size_t i = 0;

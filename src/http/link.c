@@ -1,6 +1,6 @@
-/* One HTTP/1.1 connection to an origin. Like the server's, it holds no memory but its own struct: bytes
- * are read into the client's scratch memory and told to the owner where they lie, all chunks of one read
- * together. Back-pressure: while the owner has said STOP, nothing is read. */
+/* One HTTP/1.1 connection to an origin. Like the server's, it holds no memory but its own struct:
+ * bytes are read into the client's scratch memory and told to the owner where they lie, all chunks
+ * of one read together. Back-pressure: while the owner has said STOP, nothing is read. */
 #include "http/client_private.h"
 #include <stdio.h>
 
@@ -59,7 +59,8 @@ static void link_send(struct link *link)
     int count = 0;
     size_t skip = exchange->sent_bytes, left = 0;
     for (int i = -1; i < exchange->body_parts; i++) {
-        struct str part = i < 0 ? str_make(exchange->head, exchange->head_bytes) : exchange->body[i];
+        struct str part =
+            i < 0 ? str_make(exchange->head, exchange->head_bytes) : exchange->body[i];
         size_t skipped = MIN(skip, part.n);
         skip -= skipped;
         if (part.n > skipped) {
@@ -101,14 +102,14 @@ void link_start(struct link *link, struct http_exchange *exchange)
 
 /* ---- receiving ---- */
 
-/* The answer is complete; `clean`: nothing came behind it. What comes unasked could pass for the next
- * answer, so the connection is kept only where nothing did. */
+/* The answer is complete; `clean`: nothing came behind it. What comes unasked could pass for the
+ * next answer, so the connection is kept only where nothing did. */
 static void link_end_answer(struct link *link, bool clean)
 {
     struct http_exchange *exchange = link->exchange;
     struct http_origin *origin = link->origin;
-    bool keep = link->keep_alive && clean && exchange_request_sent(exchange) &&
-                !link->readable && !link->peer_closed && !origin->client->freeing;
+    bool keep = link->keep_alive && clean && exchange_request_sent(exchange) && !link->readable &&
+                !link->peer_closed && !origin->client->freeing;
     link->exchange = NULL;
     if (keep) {
         link->idle_since_ns = loop_now_ns(origin->client->loop);
@@ -201,8 +202,7 @@ static void pump_end_of_input(struct link *link, enum rc rc)
 {
     link->peer_closed = true;
     link->readable = false;
-    if (rc == RC_END && link->exchange->state == EXCHANGE_BODY &&
-        link->framing == HTTP_BODY_CLOSE)
+    if (rc == RC_END && link->exchange->state == EXCHANGE_BODY && link->framing == HTTP_BODY_CLOSE)
         link_end_answer(link, false);
     else
         link_fail(link, ERR_UPSTREAM, "the connection was closed before the end of the answer");

@@ -13,10 +13,10 @@ struct str http_header_get(const struct http_headers *headers, struct str name)
 
 /* RFC 9110, section 5.6.2. */
 static const bool token_byte[256] = {
-    ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true,
-    ['!'] = true, ['#'] = true, ['$'] = true, ['%'] = true, ['&'] = true, ['\''] = true,
-    ['*'] = true, ['+'] = true, ['-'] = true, ['.'] = true, ['^'] = true, ['_'] = true,
-    ['`'] = true, ['|'] = true, ['~'] = true,
+    ['a' ... 'z'] = true, ['A' ... 'Z'] = true, ['0' ... '9'] = true, ['!'] = true,  ['#'] = true,
+    ['$'] = true,         ['%'] = true,         ['&'] = true,         ['\''] = true, ['*'] = true,
+    ['+'] = true,         ['-'] = true,         ['.'] = true,         ['^'] = true,  ['_'] = true,
+    ['`'] = true,         ['|'] = true,         ['~'] = true,
 };
 
 bool http_is_token(struct str s)
@@ -133,7 +133,10 @@ const char *http_status_text(int status)
     case 507: return "Insufficient Storage";
     case 529: return "Site Overloaded";
     }
-    return status < 200 ? "Informational" : status < 300 ? "Success" : status < 400 ? "Redirect" : "Error";
+    return status < 200   ? "Informational"
+           : status < 300 ? "Success"
+           : status < 400 ? "Redirect"
+                          : "Error";
 }
 
 static int hex_digit(char c)
@@ -197,8 +200,8 @@ struct str http_query_get(struct str query, struct str name, struct arena *arena
     while (str_split(&query, '&', &pair)) {
         ssize_t equals = str_find_char(pair, '=');
         struct str key = equals < 0 ? pair : str_make(pair.p, (size_t)equals);
-        struct str value = equals < 0 ? str_make(pair.p + pair.n, 0)
-                                      : str_slice(pair, (size_t)equals + 1, pair.n);
+        struct str value =
+            equals < 0 ? str_make(pair.p + pair.n, 0) : str_slice(pair, (size_t)equals + 1, pair.n);
         if (str_find_char(key, '%') >= 0 || str_find_char(key, '+') >= 0)
             key = http_percent_decode(key, true, arena);
         if (key.p && str_eq(key, name))

@@ -15,8 +15,8 @@ struct http_headers {
 
 /* First value of the name, or .p NULL. */
 struct str http_header_get(const struct http_headers *headers, struct str name);
-/* Appends; RC_LIMIT past LIMIT_HEADER_COUNT or the arena's cap. Texts are not copied. RC_INVALID for
- * CR, LF or NUL in them. */
+/* Appends; RC_LIMIT past LIMIT_HEADER_COUNT or the arena's cap. Texts are not copied. RC_INVALID
+ * for CR, LF or NUL in them. */
 enum rc http_header_add(struct http_headers *headers, struct arena *arena, struct str name,
                         struct str value) MUST_CHECK;
 const char *http_status_text(int status);

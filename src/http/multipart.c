@@ -2,9 +2,9 @@
 #include "http/multipart.h"
 #include "http/message.h"
 
-#define BOUNDARY_BYTES_MAX 70 /* RFC 2046, section 5.1.1 */
+#define BOUNDARY_BYTES_MAX  70 /* RFC 2046, section 5.1.1 */
 #define PART_HEAD_BYTES_MAX 4096
-#define PARTS_MAX          256
+#define PARTS_MAX           256
 
 /* One parameter of a header: "; name=value" or "; name=\"value\"", taken off *rest. */
 static bool parameter_take(struct str *rest, struct str *name, struct str *value)
@@ -142,8 +142,8 @@ enum rc multipart_next(struct multipart *multipart, struct multipart_part *part)
     char delimiter[4 + BOUNDARY_BYTES_MAX] = "\r\n--";
     memcpy(delimiter + 4, multipart->boundary.p, multipart->boundary.n);
     struct str whole = str_make(delimiter, 4 + multipart->boundary.n);
-    /* The first delimiter opens the body (what could stand before it nobody sends); a part takes the
-     * one that ends it along. */
+    /* The first delimiter opens the body (what could stand before it nobody sends); a part takes
+     * the one that ends it along. */
     struct str first = str_slice(whole, 2, whole.n);
     if (!multipart->begun) {
         if (!str_starts(*rest, first))

@@ -1,13 +1,14 @@
-/* Origins and their connections. An exchange takes the most recently used idle connection, else waits
- * while connections are made, as many as wait (one only, while HTTP/2 may turn out to be spoken, for then
- * one serves all). A connection that becomes free serves who waits longest. */
+/* Origins and their connections. An exchange takes the most recently used idle connection, else
+ * waits while connections are made, as many as wait (one only, while HTTP/2 may turn out to be
+ * spoken, for then one serves all). A connection that becomes free serves who waits longest. */
 #include "base/clock.h"
 #include "http/client_private.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-/* ---- TLS contexts: one a trust store, for all loops, because loading one costs milliseconds ---- */
+/* ---- TLS contexts: one a trust store, for all loops, because loading one costs milliseconds ----
+ */
 
 struct shared_tls {
     struct shared_tls *next;
@@ -15,7 +16,8 @@ struct shared_tls {
     struct tls_context *tls;
 };
 
-static struct shared_tls *shared_tls_list; /* never freed: as many as the configuration names files */
+static struct shared_tls
+    *shared_tls_list; /* never freed: as many as the configuration names files */
 static pthread_mutex_t shared_tls_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct tls_context *tls_for(struct str ca_file, struct err *err)
@@ -138,9 +140,9 @@ static void attempt_at_proxy(void *arg, struct stream *stream, const struct err 
                      STR_ARG(origin->address.host), origin->address.port);
     size_t authorization_bytes =
         proxy_authorization(&origin->proxy, authorization, sizeof(authorization));
-    attempt->tunnel = tunnel_start(stream, str_make(authority, (size_t)n),
-                                   str_make(authorization, authorization_bytes), attempt_tunnelled,
-                                   attempt);
+    attempt->tunnel =
+        tunnel_start(stream, str_make(authority, (size_t)n),
+                     str_make(authorization, authorization_bytes), attempt_tunnelled, attempt);
 }
 
 static void attempt_start(struct http_origin *origin)
@@ -160,10 +162,9 @@ static void attempt_start(struct http_origin *origin)
         .address = {.host = origin->proxy.parts.host, .port = origin->proxy.parts.port},
         .timeout_ns = CLIENT_CONNECT_NS,
     };
-    attempt->connecting =
-        stream_connect(origin->client->loop, &options,
-                       origin->proxy.kind == PROXY_TUNNEL ? attempt_at_proxy : attempt_connected,
-                       attempt);
+    attempt->connecting = stream_connect(
+        origin->client->loop, &options,
+        origin->proxy.kind == PROXY_TUNNEL ? attempt_at_proxy : attempt_connected, attempt);
 }
 
 static void origin_connect(struct http_origin *origin)
@@ -261,7 +262,8 @@ static struct http_origin *origin_new(struct http_client *client, struct str key
     struct proxy proxy;
     struct str kept = text_copy(key); /* options' texts are parts of it, in this order */
     struct str url_text = str_make(kept.p, options->url.n);
-    struct str proxy_text = str_make(kept.p + options->url.n + options->ca_file.n + 2, options->proxy.n);
+    struct str proxy_text =
+        str_make(kept.p + options->url.n + options->ca_file.n + 2, options->proxy.n);
     struct tls_context *tls = NULL;
     if (url_parse(url_text, &url, err) != RC_OK ||
         proxy_choose(client->proxies, &url, proxy_text, &proxy, err) != RC_OK ||
@@ -355,7 +357,7 @@ static void origin_close(struct http_origin *origin)
         link_end(LIST_FIRST(&origin->idle, struct link, node), &err);
     while (!list_empty(&origin->sessions))
         h2_session_close(h2_session_of(origin->sessions.next));
-    LIST_FOR_EACH_SAFE(attempt, &origin->attempts, struct attempt, node) {
+    LIST_FOR_EACH_SAFE (attempt, &origin->attempts, struct attempt, node) {
         if (attempt->connecting)
             stream_connect_cancel(attempt->connecting);
         if (attempt->tunnel)
@@ -381,7 +383,7 @@ static void origin_free(struct http_origin *origin)
 static void client_sweep(struct timer *timer)
 {
     struct http_client *client = CONTAINER_OF(timer, struct http_client, sweep);
-    LIST_FOR_EACH(origin, &client->all, struct http_origin, all)
+    LIST_FOR_EACH (origin, &client->all, struct http_origin, all)
         origin_sweep(origin, loop_now_ns(client->loop));
     timer_start(client->loop, &client->sweep, CLIENT_SWEEP_NS);
 }
@@ -403,7 +405,7 @@ struct http_client *http_client_new(struct loop *loop)
 
 static void client_free_now(struct http_client *client)
 {
-    LIST_FOR_EACH_SAFE(origin, &client->all, struct http_origin, all)
+    LIST_FOR_EACH_SAFE (origin, &client->all, struct http_origin, all)
         origin_free(origin);
     map_fini(&client->origins);
     slab_fini(&client->exchanges);
@@ -426,7 +428,7 @@ void http_client_free(struct http_client *client)
     timer_stop(&client->sweep);
     client->sessions_count++; /* holds the client until the end of this function */
     client->freeing = true;
-    LIST_FOR_EACH(origin, &client->all, struct http_origin, all)
+    LIST_FOR_EACH (origin, &client->all, struct http_origin, all)
         origin_close(origin);
     client->sessions_count--;
     client_release(client);
@@ -436,7 +438,7 @@ void http_client_stats(const struct http_client *client, struct http_client_stat
 {
     *out = client->stats;
     out->idle_now = out->busy_now = 0;
-    LIST_FOR_EACH(origin, &client->all, struct http_origin, all) {
+    LIST_FOR_EACH (origin, &client->all, struct http_origin, all) {
         for (struct list *at = origin->idle.next; at != &origin->idle; at = at->next)
             out->idle_now++;
         out->busy_now += origin->links_count;

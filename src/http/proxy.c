@@ -1,5 +1,5 @@
-/* Proxies from the environment, and tunnels through them. The variables are read once, when a client is
- * made: getenv is not safe beside setenv in other threads. */
+/* Proxies from the environment, and tunnels through them. The variables are read once, when a
+ * client is made: getenv is not safe beside setenv in other threads. */
 #include "http/proxy.h"
 #include "base/buf.h"
 #include "base/hash.h"
@@ -26,7 +26,8 @@ static char *environment_copy(const char *lower, const char *upper)
 struct proxy_settings *proxy_settings_new(void)
 {
     struct proxy_settings *settings = xcalloc(1, sizeof(*settings));
-    /* Upper-case HTTP_PROXY is honoured here: this program is no CGI script, whose clients could set it. */
+    /* Upper-case HTTP_PROXY is honoured here: this program is no CGI script, whose clients could
+     * set it. */
     settings->http = environment_copy("http_proxy", "HTTP_PROXY");
     settings->https = environment_copy("https_proxy", "HTTPS_PROXY");
     settings->all = environment_copy("all_proxy", "ALL_PROXY");
@@ -99,7 +100,8 @@ static bool item_covers(struct str item, struct str host, uint16_t port)
         return prefix_covers(item, (uint64_t)bits, host);
     ssize_t colon = str_rfind_char(item, ':');
     if (colon >= 0) {
-        if (str_to_u64(str_slice(item, (size_t)colon + 1, item.n), &number) != RC_OK || number != port)
+        if (str_to_u64(str_slice(item, (size_t)colon + 1, item.n), &number) != RC_OK ||
+            number != port)
             return false;
         item = str_slice(item, 0, (size_t)colon);
         if (item.n >= 2 && item.p[0] == '[')
@@ -154,8 +156,8 @@ enum rc proxy_choose(const struct proxy_settings *settings, const struct url *ta
         if (rc != RC_OK)
             return rc;
     } else {
-        return err_set(err, ERR_UNSUPPORTED, "the proxy \"%.*s\": only http:// proxies are supported",
-                       STR_ARG(url));
+        return err_set(err, ERR_UNSUPPORTED,
+                       "the proxy \"%.*s\": only http:// proxies are supported", STR_ARG(url));
     }
     out->url = url;
     out->kind = https ? PROXY_TUNNEL : PROXY_FORWARD;
@@ -216,8 +218,8 @@ static void tunnel_end(struct tunnel *tunnel, bool ok)
 
 static void tunnel_fail(struct tunnel *tunnel, const char *what)
 {
-    err_set(&tunnel->err, ERR_UPSTREAM, "the proxy's tunnel to %.*s: %s", STR_ARG(tunnel->authority),
-            what);
+    err_set(&tunnel->err, ERR_UPSTREAM, "the proxy's tunnel to %.*s: %s",
+            STR_ARG(tunnel->authority), what);
     tunnel_end(tunnel, false);
 }
 
@@ -314,10 +316,10 @@ struct tunnel *tunnel_start(struct stream *stream, struct str authority, struct 
     buf_init(&tunnel->in, TUNNEL_HEAD_BYTES_MAX);
     size_t bytes_max = 2 * authority.n + authorization.n + 128;
     tunnel->request = xmalloc(bytes_max);
-    int n = snprintf(tunnel->request, bytes_max, "CONNECT %.*s HTTP/1.1\r\nhost: %.*s\r\n%s%.*s%s\r\n",
-                     STR_ARG(authority), STR_ARG(authority),
-                     authorization.n > 0 ? "proxy-authorization: " : "", STR_ARG(authorization),
-                     authorization.n > 0 ? "\r\n" : "");
+    int n = snprintf(tunnel->request, bytes_max,
+                     "CONNECT %.*s HTTP/1.1\r\nhost: %.*s\r\n%s%.*s%s\r\n", STR_ARG(authority),
+                     STR_ARG(authority), authorization.n > 0 ? "proxy-authorization: " : "",
+                     STR_ARG(authorization), authorization.n > 0 ? "\r\n" : "");
     tunnel->request_bytes = (size_t)n;
     ASSERT(tunnel->request_bytes < bytes_max);
     tunnel->authority = str_make(tunnel->request + 8, authority.n);

@@ -1,14 +1,15 @@
-/* Answers: whole ones leave in one system call, head and body together, and copy nothing; streamed ones
- * send their head with the first part of the body. What the socket does not take is kept in the
- * connection's `out` (bounded), except the body of a whole answer, which is sent from where it lies. */
+/* Answers: whole ones leave in one system call, head and body together, and copy nothing; streamed
+ * ones send their head with the first part of the body. What the socket does not take is kept in
+ * the connection's `out` (bounded), except the body of a whole answer, which is sent from where it
+ * lies. */
 #include "base/clock.h"
 #include "http/server_private.h"
 #include <stdio.h>
 #include <time.h>
 
-#define ANSWER_LINES_BYTES 384 /* status line and the lines that are always there, at most */
+#define ANSWER_LINES_BYTES       384 /* status line and the lines that are always there, at most */
 #define ANSWER_HEADERS_BYTES_MAX (64 * 1024)
-#define CHUNK_LINE_BYTES 20
+#define CHUNK_LINE_BYTES         20
 
 /* ---- sending ---- */
 
@@ -63,7 +64,8 @@ static void connection_send(struct connection *connection, struct iovec *parts, 
         send_timer_start(connection);
 }
 
-/* Writes `out` and `tail` as far as the socket takes them; false: something is left, or it broke. */
+/* Writes `out` and `tail` as far as the socket takes them; false: something is left, or it broke.
+ */
 static bool unsent_write(struct connection *connection)
 {
     while (buf_len(&connection->out) > 0 || connection->tail.n > 0) {
@@ -174,7 +176,8 @@ static char *put_number(char *at, uint64_t value)
     return at;
 }
 
-/* Every status text is a literal of message.c and far shorter than ANSWER_LINES_BYTES leaves room for. */
+/* Every status text is a literal of message.c and far shorter than ANSWER_LINES_BYTES leaves room
+ * for. */
 static char *put_status_line(char *at, int status)
 {
     if (LIKELY(status == 200))
@@ -186,14 +189,14 @@ static char *put_status_line(char *at, int status)
     return put(at, STR("\r\ndate: "));
 }
 
-/* The whole head. `length` < 0: streamed. The memory is the server's or, for long heads, the arena's;
- * .p NULL: out of memory. */
+/* The whole head. `length` < 0: streamed. The memory is the server's or, for long heads, the
+ * arena's; .p NULL: out of memory. */
 static struct str answer_head(struct connection *connection, int status, struct str content_type,
                               int64_t length)
 {
     struct http_server *server = connection->server;
-    size_t bytes_max = ANSWER_LINES_BYTES + connection->request.id.n + content_type.n +
-                       connection->header_bytes;
+    size_t bytes_max =
+        ANSWER_LINES_BYTES + connection->request.id.n + content_type.n + connection->header_bytes;
     char *start = server->answer_head;
     if (bytes_max > sizeof(server->answer_head)) {
         start = arena_alloc(&connection->arena, bytes_max);
@@ -227,7 +230,8 @@ void http_respond_header(struct http_request *request, struct str name, struct s
 {
     struct connection *connection = connection_of(request);
     /* A value that could start another line never gets that far. */
-    if (connection->state != CONNECTION_HANDLE || !http_is_token(name) || !http_is_field_value(value))
+    if (connection->state != CONNECTION_HANDLE || !http_is_token(name) ||
+        !http_is_field_value(value))
         return;
     size_t n = name.n + value.n + 4;
     if (connection->header_bytes + n > ANSWER_HEADERS_BYTES_MAX)
@@ -272,7 +276,8 @@ static void answer_begin(struct connection *connection, int status)
     connection->bodyless = connection->head_only || status == 204 || status == 304;
 }
 
-void http_respond(struct http_request *request, int status, struct str content_type, struct str body)
+void http_respond(struct http_request *request, int status, struct str content_type,
+                  struct str body)
 {
     struct connection *connection = connection_of(request);
     if (connection->state == CONNECTION_GONE) {
@@ -304,8 +309,8 @@ void connection_refuse(struct connection *connection, int status, const char *re
                                        : err_code_name(ERR_INVALID);
     struct str body = arena_printf(
         &connection->arena,
-        "{\"error\":{\"message\":\"%s\",\"type\":\"invalid_request_error\",\"code\":\"%s\"}}\n", reason,
-        code);
+        "{\"error\":{\"message\":\"%s\",\"type\":\"invalid_request_error\",\"code\":\"%s\"}}\n",
+        reason, code);
     if (!body.p)
         body = STR("{\"error\":{\"message\":\"overloaded\"}}\n");
     http_respond(&connection->request, status, STR("application/json"), body);

@@ -1,10 +1,10 @@
-/* Connections: from bytes to requests. One function, connection_pump, takes what has come apart as far as
- * the state allows; one, connection_move, changes the state. All of a connection's memory but its own
- * struct comes and goes with a request: bytes are read into the server's scratch memory, and what must
- * stay is copied once, exactly sized, into the request's arena. So an idle connection holds nothing, and
- * an open stream what its request needs. While a request is with its handler nothing is read: that is
- * the bound on pipelining, and the back-pressure.
- * Answers are in respond.c. Everything runs on the server's loop. */
+/* Connections: from bytes to requests. One function, connection_pump, takes what has come apart as
+ * far as the state allows; one, connection_move, changes the state. All of a connection's memory
+ * but its own struct comes and goes with a request: bytes are read into the server's scratch
+ * memory, and what must stay is copied once, exactly sized, into the request's arena. So an idle
+ * connection holds nothing, and an open stream what its request needs. While a request is with its
+ * handler nothing is read: that is the bound on pipelining, and the back-pressure. Answers are in
+ * respond.c. Everything runs on the server's loop. */
 #include "http/server_private.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -163,7 +163,8 @@ void connection_finish(struct connection *connection)
 
 /* ---- the head ---- */
 
-/* Percent-decoding of the path, and what nginx refuses in one; dot segments are refused, not resolved. */
+/* Percent-decoding of the path, and what nginx refuses in one; dot segments are refused, not
+ * resolved. */
 static bool path_decode(struct http_request *request, struct str raw)
 {
     request->path = raw;
@@ -173,7 +174,8 @@ static bool path_decode(struct http_request *request, struct str raw)
             return false;
     }
     struct str path = request->path;
-    if (path.n == 0 || path.p[0] != '/' || !http_is_field_value(path) || memchr(path.p, '\t', path.n))
+    if (path.n == 0 || path.p[0] != '/' || !http_is_field_value(path) ||
+        memchr(path.p, '\t', path.n))
         return false;
     for (size_t i = 0; i + 1 < path.n; i++) {
         if (path.p[i] != '/' || path.p[i + 1] != '.')
@@ -203,8 +205,8 @@ static bool target_split(struct http_request *request)
     if (fragment >= 0)
         target.n = (size_t)fragment;
     ssize_t mark = str_find_char(target, '?');
-    request->query = mark < 0 ? str_make(target.p + target.n, 0)
-                              : str_slice(target, (size_t)mark + 1, target.n);
+    request->query =
+        mark < 0 ? str_make(target.p + target.n, 0) : str_slice(target, (size_t)mark + 1, target.n);
     return path_decode(request, mark < 0 ? target : str_make(target.p, (size_t)mark));
 }
 
@@ -368,7 +370,8 @@ static size_t pump_head(struct connection *connection, struct str input)
             connection_move(connection, CONNECTION_HANDLE);
         bool long_target = memchr(input.p, '\n', input.n) == NULL;
         connection_refuse(connection, long_target ? 414 : 431,
-                          long_target ? "the request target is too long" : "the headers are too long");
+                          long_target ? "the request target is too long"
+                                      : "the headers are too long");
         return n;
     }
     if (n == 0)
@@ -694,7 +697,7 @@ void http_server_drain(struct http_server *server, void (*drained)(void *arg), v
     server->drain_task.run = drain_task_run;
     if (server->stats.connections_now == 0)
         loop_defer(server->loop, &server->drain_task);
-    LIST_FOR_EACH_SAFE(connection, &server->waiting, struct connection, node)
+    LIST_FOR_EACH_SAFE (connection, &server->waiting, struct connection, node)
         connection_close(connection);
 }
 
@@ -703,15 +706,16 @@ void http_server_free(struct http_server *server)
     CHECK_MAGIC(server, SERVER_MAGIC);
     server->freeing = true;
     server->stats.connections_now++; /* holds the server until the end of this function */
-    LIST_FOR_EACH_SAFE(connection, &server->waiting, struct connection, node)
+    LIST_FOR_EACH_SAFE (connection, &server->waiting, struct connection, node)
         connection_close(connection);
-    LIST_FOR_EACH_SAFE(connection, &server->busy, struct connection, node) {
+    LIST_FOR_EACH_SAFE (connection, &server->busy, struct connection, node) {
         if (connection->state == CONNECTION_HANDLE || connection->state == CONNECTION_STREAM)
             if (connection->request.gone)
                 connection->request.gone(&connection->request);
         connection_close(connection);
     }
-    /* What is closed but has a task queued goes when the task has run, and the server with the last. */
+    /* What is closed but has a task queued goes when the task has run, and the server with the
+     * last. */
     if (--server->stats.connections_now == 0)
         server_free_now(server);
 }

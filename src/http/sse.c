@@ -1,6 +1,6 @@
-/* The event-stream parser of the HTML standard (section 9.2.6). Most reads hold whole events: those are
- * cut out of the caller's memory. Only an event that is split between reads is collected in `rest`, and
- * only several `data:` lines are joined in `joined`. */
+/* The event-stream parser of the HTML standard (section 9.2.6). Most reads hold whole events: those
+ * are cut out of the caller's memory. Only an event that is split between reads is collected in
+ * `rest`, and only several `data:` lines are joined in `joined`. */
 #include "http/sse.h"
 #include "base/limits.h"
 
@@ -40,8 +40,8 @@ static enum rc field_take(struct sse_parser *parser, struct str line, struct sse
     if (colon == 0)
         return RC_OK; /* a comment */
     struct str name = colon < 0 ? line : str_make(line.p, (size_t)colon);
-    struct str value = colon < 0 ? str_make(line.p + line.n, 0)
-                                 : str_slice(line, (size_t)colon + 1, line.n);
+    struct str value =
+        colon < 0 ? str_make(line.p + line.n, 0) : str_slice(line, (size_t)colon + 1, line.n);
     if (value.n > 0 && value.p[0] == ' ')
         value = str_slice(value, 1, value.n);
     if (str_eq(name, STR("event"))) {
@@ -87,10 +87,10 @@ static enum rc event_take(struct sse_parser *parser, struct str raw,
     return each(arg, &event);
 }
 
-/* Where the event that starts the text ends (after its blank line), or 0: not yet. No byte is searched
- * twice, however the text comes in. A CR that is the last byte may be half of a CRLF: after a line with
- * content it waits, but the one that completes an event does not, and the LF, should it come, is
- * dropped (`after_cr`). */
+/* Where the event that starts the text ends (after its blank line), or 0: not yet. No byte is
+ * searched twice, however the text comes in. A CR that is the last byte may be half of a CRLF:
+ * after a line with content it waits, but the one that completes an event does not, and the LF,
+ * should it come, is dropped (`after_cr`). */
 static size_t event_end(struct sse_parser *parser, struct str s)
 {
     for (;;) {

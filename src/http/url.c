@@ -1,5 +1,5 @@
-/* Absolute URLs as a configuration or an environment variable holds them: RFC 3986's shape, with what
- * no upstream address needs (user information but for proxies, fragments) refused clearly. */
+/* Absolute URLs as a configuration or an environment variable holds them: RFC 3986's shape, with
+ * what no upstream address needs (user information but for proxies, fragments) refused clearly. */
 #include "http/message.h"
 
 static bool port_parse(struct str s, uint16_t *port)
@@ -11,7 +11,8 @@ static bool port_parse(struct str s, uint16_t *port)
     return true;
 }
 
-/* Letters, digits and what names and IPv6 literals need; anything else could end up in a Host line. */
+/* Letters, digits and what names and IPv6 literals need; anything else could end up in a Host line.
+ */
 static bool host_valid(struct str host, bool bracketed)
 {
     for (size_t i = 0; i < host.n; i++) {

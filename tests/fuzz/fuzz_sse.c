@@ -15,7 +15,8 @@ static enum rc note(void *arg, const struct sse_event *event)
     seen->count++;
     const struct str texts[] = {event->name, event->id, event->data};
     for (size_t i = 0; i < COUNT_OF(texts); i++) {
-        uint64_t parts[] = {seen->hash, texts[i].n, texts[i].n ? hash_xxh3(texts[i].p, texts[i].n) : 0};
+        uint64_t parts[] = {seen->hash, texts[i].n,
+                            texts[i].n ? hash_xxh3(texts[i].p, texts[i].n) : 0};
         seen->hash = hash_xxh3(parts, sizeof(parts));
     }
     return RC_OK;

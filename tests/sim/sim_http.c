@@ -1,7 +1,8 @@
-/* The HTTP client against the HTTP server on a bad network: short reads and writes, stalls, events that
- * overtake each other, connections lost. Bodies go both ways, whole and streamed, through consumers that
- * stop and producers that wait; some clients leave. Every exchange must end exactly once; what ends well
- * must be complete and right, and on a network without losses all must end well. */
+/* The HTTP client against the HTTP server on a bad network: short reads and writes, stalls, events
+ * that overtake each other, connections lost. Bodies go both ways, whole and streamed, through
+ * consumers that stop and producers that wait; some clients leave. Every exchange must end exactly
+ * once; what ends well must be complete and right, and on a network without losses all must end
+ * well. */
 #include "base/clock.h"
 #include "http/client.h"
 #include "http/server.h"
@@ -43,10 +44,7 @@ struct test {
     bool lossy;
 };
 
-static char pattern(size_t i)
-{
-    return (char)(i * 7 + i / 251);
-}
+static char pattern(size_t i) { return (char)(i * 7 + i / 251); }
 
 static void pattern_fill(char *out, size_t from, size_t n)
 {
@@ -78,7 +76,8 @@ static void visit_go_on(struct visit *visit)
             return;
         }
         if (loop_sim_below(test->loop, 3) == 0) {
-            timer_start(test->loop, &visit->timer, (int64_t)loop_sim_below(test->loop, 50) * NS_PER_MS);
+            timer_start(test->loop, &visit->timer,
+                        (int64_t)loop_sim_below(test->loop, 50) * NS_PER_MS);
             return;
         }
     }
@@ -141,7 +140,8 @@ static void handle(void *arg, struct http_request *request)
     } else if (loop_sim_below(test->loop, 2)) {
         visit_timer(&visit->timer);
     } else {
-        timer_start(test->loop, &visit->timer, (int64_t)loop_sim_below(test->loop, 100) * NS_PER_MS);
+        timer_start(test->loop, &visit->timer,
+                    (int64_t)loop_sim_below(test->loop, 100) * NS_PER_MS);
     }
 }
 

@@ -67,10 +67,10 @@ static void big_go_on(struct http_request *request)
 
 static void respond_info(struct http_request *request)
 {
-    struct str text = arena_printf(
-        request->arena, "%.*s %.*s ? %.*s (%zu headers) body %zu %.*s\n", STR_ARG(request->method),
-        STR_ARG(request->path), STR_ARG(request->query), request->headers.count, request->body.n,
-        STR_ARG(request->body));
+    struct str text =
+        arena_printf(request->arena, "%.*s %.*s ? %.*s (%zu headers) body %zu %.*s\n",
+                     STR_ARG(request->method), STR_ARG(request->path), STR_ARG(request->query),
+                     request->headers.count, request->body.n, STR_ARG(request->body));
     http_respond(request, 200, STR("text/plain"), text);
 }
 
@@ -241,10 +241,7 @@ static void talk_read(struct talk *talk)
     }
 }
 
-static void talk_ready(void *owner, struct stream *stream, unsigned events)
-{
-    talk_read(owner);
-}
+static void talk_ready(void *owner, struct stream *stream, unsigned events) { talk_read(owner); }
 
 static void talk_connected(void *arg, struct stream *stream, const struct err *err)
 {
@@ -318,7 +315,8 @@ static enum proceed fetch_data(void *owner, struct str data)
     return fetch->answer;
 }
 
-static void fetch_done(void *owner, const struct err *err, const struct http_exchange_timing *timing)
+static void fetch_done(void *owner, const struct err *err,
+                       const struct http_exchange_timing *timing)
 {
     struct fetch *fetch = owner;
     assert_false(fetch->done);
@@ -331,8 +329,8 @@ static void fetch_done(void *owner, const struct err *err, const struct http_exc
 
 const struct http_exchange_owner fetch_calls = {fetch_head, fetch_data, fetch_done};
 
-void fetch_start(struct fetch *fetch, struct http_origin *origin, const char *method, const char *path,
-                 struct str body)
+void fetch_start(struct fetch *fetch, struct http_origin *origin, const char *method,
+                 const char *path, struct str body)
 {
     static const struct http_header headers[] = {{STR_INIT("X-One"), STR_INIT("1")}};
     struct http_exchange_request request = {
@@ -368,8 +366,8 @@ void fetch_fini(struct fetch *fetch)
 struct http_origin *rig_origin(struct rig *rig)
 {
     struct err err = {0};
-    struct http_origin *origin =
-        http_client_origin(rig->client, &(struct http_origin_options){.url = str_from(rig->url)}, &err);
+    struct http_origin *origin = http_client_origin(
+        rig->client, &(struct http_origin_options){.url = str_from(rig->url)}, &err);
     assert_non_null(origin);
     return origin;
 }

@@ -16,9 +16,9 @@ struct rig {
     const bool *until;
 };
 
-/* /whole "hello"; /echo the body; /later after 2 ms; /stream five parts, 1 ms apart; /big?N N bytes,
- * streamed as fast as they go; /large?N N bytes, whole; /hang never; /abort breaks off; /close asks the
- * client to be refused by admit (413); /info what the request says. */
+/* /whole "hello"; /echo the body; /later after 2 ms; /stream five parts, 1 ms apart; /big?N N
+ * bytes, streamed as fast as they go; /large?N N bytes, whole; /hang never; /abort breaks off;
+ * /close asks the client to be refused by admit (413); /info what the request says. */
 void rig_init(struct rig *rig, struct loop *loop, const struct http_server_options *options);
 void rig_fini(struct rig *rig);
 /* Runs the loop until *until is true; fails the test after ten seconds. */
@@ -28,13 +28,13 @@ void rig_run(struct rig *rig, const bool *until);
 struct talk {
     struct stream *stream;
     struct connecting *connecting;
-    struct str in;    /* to be sent in pieces of piece_bytes, each in its own turn */
+    struct str in; /* to be sent in pieces of piece_bytes, each in its own turn */
     size_t piece_bytes, sent;
-    char *out;        /* what came back, NUL-terminated */
+    char *out; /* what came back, NUL-terminated */
     size_t out_bytes;
-    bool closed;      /* by the other side */
-    bool paused;      /* reads nothing */
-    bool shut;        /* sends FIN behind the last byte */
+    bool closed; /* by the other side */
+    bool paused; /* reads nothing */
+    bool shut;   /* sends FIN behind the last byte */
     struct rig *rig;
     struct timer timer;
     size_t out_wanted; /* > 0: `enough` when so much came */
@@ -62,8 +62,8 @@ struct fetch {
 };
 extern const struct http_exchange_owner fetch_calls;
 
-void fetch_start(struct fetch *fetch, struct http_origin *origin, const char *method, const char *path,
-                 struct str body);
+void fetch_start(struct fetch *fetch, struct http_origin *origin, const char *method,
+                 const char *path, struct str body);
 void fetch_run(struct rig *rig, struct fetch *fetch, struct http_origin *origin, const char *method,
                const char *path, struct str body);
 void fetch_fini(struct fetch *fetch);

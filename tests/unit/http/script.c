@@ -27,7 +27,8 @@ static void answer_piece(struct timer *timer)
 {
     struct visitor *visitor = CONTAINER_OF(timer, struct visitor, timer);
     struct script *script = visitor->script;
-    size_t want = script->piece_bytes ? MIN(script->piece_bytes, visitor->left) : visitor->left, n = 0;
+    size_t want = script->piece_bytes ? MIN(script->piece_bytes, visitor->left) : visitor->left,
+           n = 0;
     if (visitor->left > 0) {
         struct iovec part = {(char *)visitor->answer, want};
         enum rc rc = stream_write(visitor->stream, &part, 1, &n);
@@ -46,7 +47,8 @@ static void visitor_answer(struct visitor *visitor)
     struct script *script = visitor->script;
     int index = MIN((int)script->connections, script->answers_count) - 1;
     visitor->answer = script->answers[index];
-    visitor->left = script->answer_bytes[index] ? script->answer_bytes[index] : strlen(visitor->answer);
+    visitor->left =
+        script->answer_bytes[index] ? script->answer_bytes[index] : strlen(visitor->answer);
     timer_start(script->rig->loop, &visitor->timer, 0);
 }
 
@@ -102,12 +104,13 @@ void script_init(struct script *script, struct rig *rig, const char *answer)
     struct address address = {.host = STR("127.0.0.1")};
     script->listener = listener_new(rig->loop, &address, NULL, script_accept, script, &err);
     assert_non_null(script->listener);
-    snprintf(script->url, sizeof(script->url), "http://127.0.0.1:%u", listener_port(script->listener));
+    snprintf(script->url, sizeof(script->url), "http://127.0.0.1:%u",
+             listener_port(script->listener));
 }
 
 void script_fini(struct script *script)
 {
-    LIST_FOR_EACH_SAFE(visitor, &script->visitors, struct visitor, node)
+    LIST_FOR_EACH_SAFE (visitor, &script->visitors, struct visitor, node)
         visitor_free(visitor);
     listener_close(script->listener);
 }

@@ -57,8 +57,8 @@ static int on_begin(nghttp2_session *frames, const nghttp2_frame *frame, void *a
     return nghttp2_session_set_stream_user_data(frames, frame->hd.stream_id, call);
 }
 
-static int on_header(nghttp2_session *frames, const nghttp2_frame *frame, const uint8_t *name, size_t n,
-                     const uint8_t *value, size_t value_bytes, uint8_t flags, void *arg)
+static int on_header(nghttp2_session *frames, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t n, const uint8_t *value, size_t value_bytes, uint8_t flags, void *arg)
 {
     struct call *call = nghttp2_session_get_stream_user_data(frames, frame->hd.stream_id);
     for (size_t i = 0; i < n; i++)
@@ -69,7 +69,8 @@ static int on_header(nghttp2_session *frames, const nghttp2_frame *frame, const 
     return 0;
 }
 
-static int on_data(nghttp2_session *frames, uint8_t flags, int32_t id, const uint8_t *data, size_t n, void *arg)
+static int on_data(nghttp2_session *frames, uint8_t flags, int32_t id, const uint8_t *data,
+                   size_t n, void *arg)
 {
     struct call *call = nghttp2_session_get_stream_user_data(frames, id);
     memcpy(call->body + call->body_bytes, data, n);
@@ -108,7 +109,8 @@ static void answer(nghttp2_session *frames, int32_t id, struct call *call)
         nghttp2_submit_rst_stream(frames, 0, id, NGHTTP2_INTERNAL_ERROR);
         return;
     } else if (strcmp(call->path, "/refused") == 0) {
-        if (connections < 2) { /* goes away without having looked at it: on a new connection it works */
+        if (connections <
+            2) { /* goes away without having looked at it: on a new connection it works */
             nghttp2_submit_goaway(frames, 0, 0, NGHTTP2_NO_ERROR, NULL, 0);
             return;
         }
@@ -204,9 +206,9 @@ static int tear_down(void **state)
 {
     listener_close(listener);
     rig_fini(&rig);
-    LIST_FOR_EACH_SAFE(peer, &peers, struct peer, node)
+    LIST_FOR_EACH_SAFE (peer, &peers, struct peer, node)
         peer_free(peer);
-    LIST_FOR_EACH_SAFE(call, &open_calls, struct call, node)
+    LIST_FOR_EACH_SAFE (call, &open_calls, struct call, node)
         free(call);
     loop_free(loop);
     return 0;

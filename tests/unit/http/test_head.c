@@ -1,4 +1,5 @@
-/* Heads and chunked bodies however they come, and what must be refused because it can be read in two ways. */
+/* Heads and chunked bodies however they come, and what must be refused because it can be read in
+ * two ways. */
 #include "http/head.h"
 #include "../test.h"
 #include <stdio.h>
@@ -27,9 +28,10 @@ static void the_end_is_found_however_the_head_comes(void **state)
 
 static void reads_a_request(void **state)
 {
-    assert_int_equal(refusal("POST /v1/x?y=1 HTTP/1.1\r\nHost: a:80\r\nEmpty:\r\nPadded:  b c \t\r\n"
-                             "Content-Length: 5\r\n\r\n"),
-                     0);
+    assert_int_equal(
+        refusal("POST /v1/x?y=1 HTTP/1.1\r\nHost: a:80\r\nEmpty:\r\nPadded:  b c \t\r\n"
+                "Content-Length: 5\r\n\r\n"),
+        0);
     assert_true(str_eq(head.method, STR("POST")));
     assert_true(str_eq(head.target, STR("/v1/x?y=1")));
     assert_int_equal(head.headers.count, 4);
@@ -70,7 +72,8 @@ static void refuses_what_could_be_read_in_two_ways(void **state)
     assert_int_equal(refusal(LINE "A\r\n\r\n"), 400);
     assert_int_equal(refusal(LINE "A: b\rC: d\r\n\r\n"), 400);
     assert_int_equal(refusal("POST / HTTP/1.1\nHost: a\n\n"), 400);
-    assert_int_equal(refusal("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"), 400);
+    assert_int_equal(refusal("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
+                     400);
 #undef LINE
 }
 
@@ -78,7 +81,8 @@ static void refuses_bad_hosts_methods_and_versions(void **state)
 {
     assert_int_equal(refusal("GET / HTTP/1.1\r\n\r\n"), 400);
     assert_int_equal(refusal("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"), 400);
-    static const char *const bad_hosts[] = {"", "a b", "a/b", "a@b", ":80", "a:b", "[::1", "a..b", "a#"};
+    static const char *const bad_hosts[] = {"",    "a b",  "a/b",  "a@b", ":80",
+                                            "a:b", "[::1", "a..b", "a#"};
     for (size_t i = 0; i < COUNT_OF(bad_hosts); i++) {
         char text[128];
         snprintf(text, sizeof(text), "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", bad_hosts[i]);
@@ -111,17 +115,19 @@ static void answers_tell_how_their_body_ends(void **state)
         {"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n", false, HTTP_BODY_LENGTH, false},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
-        assert_int_equal(
-            http_head_parse_response(&head, str_from(cases[i].text), cases[i].to_head), RC_OK);
+        assert_int_equal(http_head_parse_response(&head, str_from(cases[i].text), cases[i].to_head),
+                         RC_OK);
         assert_int_equal(head.framing, cases[i].framing);
         assert_int_equal(head.keep_alive, cases[i].keep_alive);
     }
     assert_int_equal(
         http_head_parse_response(
-            &head, STR("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"),
+            &head,
+            STR("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"),
             false),
         RC_INVALID);
-    assert_int_equal(http_head_parse_response(&head, STR("HTTP/1.1 042 X\r\n\r\n"), false), RC_INVALID);
+    assert_int_equal(http_head_parse_response(&head, STR("HTTP/1.1 042 X\r\n\r\n"), false),
+                     RC_INVALID);
     assert_int_equal(http_head_parse_response(&head, STR("SSH-2.0-x\r\n\r\n"), false), RC_INVALID);
 }
 
@@ -140,9 +146,9 @@ static void chunks_are_decoded_split_at_any_two_bytes(void **state)
                 size_t used, n;
                 if (cuts[i] == cuts[i + 1])
                     continue;
-                assert_int_equal(http_chunks_decode(&chunks, copy + cuts[i], cuts[i + 1] - cuts[i],
-                                                    &used, &n),
-                                 RC_OK);
+                assert_int_equal(
+                    http_chunks_decode(&chunks, copy + cuts[i], cuts[i + 1] - cuts[i], &used, &n),
+                    RC_OK);
                 memcpy(body + body_bytes, copy + cuts[i], n);
                 body_bytes += n;
                 used_all += used;
@@ -157,9 +163,17 @@ static void chunks_are_decoded_split_at_any_two_bytes(void **state)
 static void bad_chunks_are_refused(void **state)
 {
     static const char *const bad[] = {
-        "x\r\n",          "5\nhello\r\n",    "5\r\nhelloX",  "-5\r\n",        "0x5\r\n",
-        "5 \r\nhello\r\n", "\r\n",           "5\r\nhello\n", "ffffffffffffffffff\r\n",
-        "0\r\nA B: c\r\n", "0\r\n X: y\r\n\r\n",
+        "x\r\n",
+        "5\nhello\r\n",
+        "5\r\nhelloX",
+        "-5\r\n",
+        "0x5\r\n",
+        "5 \r\nhello\r\n",
+        "\r\n",
+        "5\r\nhello\n",
+        "ffffffffffffffffff\r\n",
+        "0\r\nA B: c\r\n",
+        "0\r\n X: y\r\n\r\n",
     };
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         struct http_chunks chunks;

@@ -31,8 +31,9 @@ static void line_ends_never_get_into_headers(void **state)
     struct arena arena;
     arena_init(&arena, 65536);
     struct http_headers headers = {0};
-    static const struct str bad_names[] = {STR_INIT(""), STR_INIT("a b"), STR_INIT("a:"),
-                                           STR_INIT("a\r\n"), STR_INIT("a\0"), STR_INIT("\xc3\xbc")};
+    static const struct str bad_names[] = {STR_INIT(""),    STR_INIT("a b"),
+                                           STR_INIT("a:"),  STR_INIT("a\r\n"),
+                                           STR_INIT("a\0"), STR_INIT("\xc3\xbc")};
     for (size_t i = 0; i < COUNT_OF(bad_names); i++)
         assert_int_equal(http_header_add(&headers, &arena, bad_names[i], STR("v")), RC_INVALID);
     /* Every control character at every place of a value. */

@@ -56,8 +56,10 @@ static void answers_whole(void **state)
     check("HEAD /whole HTTP/1.1\r\n" CLOSE "\r\n", 1000, "HTTP/1.1 200 OK\r\n", "\r\n\r\n");
     check("GET /empty HTTP/1.1\r\n" CLOSE "\r\n", 1000, "HTTP/1.1 204 No Content\r\n", "\r\n\r\n");
     check("GET /later HTTP/1.1\r\n" CLOSE "\r\n", 1000, "HTTP/1.1 200 OK\r\n", "\r\n\r\nlater");
-    check("GET /nothing HTTP/1.1\r\n" CLOSE "\r\n", 1000, "HTTP/1.1 404 Not Found\r\n", "no such path");
-    char *out = talk_whole(&rig, "GET /whole HTTP/1.1\r\n" CLOSE "X-Request-Id: abc.1\r\n\r\n", 1000);
+    check("GET /nothing HTTP/1.1\r\n" CLOSE "\r\n", 1000, "HTTP/1.1 404 Not Found\r\n",
+          "no such path");
+    char *out =
+        talk_whole(&rig, "GET /whole HTTP/1.1\r\n" CLOSE "X-Request-Id: abc.1\r\n\r\n", 1000);
     assert_non_null(strstr(out, "\r\nx-request-id: abc.1\r\n"));
     assert_non_null(strstr(out, "\r\ncontent-length: 5\r\n"));
     assert_non_null(strstr(out, "\r\nx-test: yes\r\n"));
@@ -72,11 +74,13 @@ static void answers_whole(void **state)
 static void streams_in_chunks(void **state)
 {
     check("GET /stream HTTP/1.1\r\n" CLOSE "\r\n", 1000, "HTTP/1.1 200 OK\r\n",
-          "\r\n\r\n7\r\npart 0\n\r\n7\r\npart 1\n\r\n7\r\npart 2\n\r\n7\r\npart 3\n\r\n7\r\npart 4\n\r\n"
+          "\r\n\r\n7\r\npart 0\n\r\n7\r\npart 1\n\r\n7\r\npart 2\n\r\n7\r\npart 3\n\r\n7\r\npart "
+          "4\n\r\n"
           "0\r\n\r\n");
     check("GET /stream HTTP/1.0\r\n\r\n", 1000, "HTTP/1.1 200 OK\r\n",
           "\r\n\r\npart 0\npart 1\npart 2\npart 3\npart 4\n");
-    check("HEAD /stream HTTP/1.1\r\n" CLOSE "\r\n", 1000, "HTTP/1.1 200 OK\r\n", "x-test: yes\r\n\r\n");
+    check("HEAD /stream HTTP/1.1\r\n" CLOSE "\r\n", 1000, "HTTP/1.1 200 OK\r\n",
+          "x-test: yes\r\n\r\n");
 }
 
 static void reads_bodies_in_pieces_of_any_size(void **state)
@@ -101,8 +105,8 @@ static void keeps_the_order_of_a_pipeline(void **state)
                              "GET /whole HTTP/1.1\r\n" CLOSE "\r\n";
     for (size_t piece = 1; piece <= sizeof(in); piece = piece * 2 + 1) {
         char *out = talk_whole(&rig, in, piece);
-        static const char *const order[] = {"later", "ONE", "part 4", "0\r\n\r\n", "content-length: 5",
-                                            "TWO",   "hello"};
+        static const char *const order[] = {
+            "later", "ONE", "part 4", "0\r\n\r\n", "content-length: 5", "TWO", "hello"};
         const char *at = out;
         for (size_t i = 0; i < COUNT_OF(order); i++) {
             at = strstr(at, order[i]);
@@ -127,7 +131,8 @@ static void says_continue(void **state)
 {
     struct talk talk;
     talk_start(&talk, &rig,
-               "POST /echo HTTP/1.1\r\n" CLOSE "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n", 1000);
+               "POST /echo HTTP/1.1\r\n" CLOSE "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n",
+               1000);
     talk.out_wanted = 25;
     rig_run(&rig, &talk.enough);
     assert_string_equal(talk.out, "HTTP/1.1 100 Continue\r\n\r\n");
@@ -174,10 +179,12 @@ static void refuses_what_is_wrong(void **state)
     check("POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 1,
           "HTTP/1.1 400 ", "\n");
     /* What was smuggled behind a refused request is never answered. */
-    check("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
-          "0\r\n\r\nGET /whole HTTP/1.1\r\nHost: a\r\n\r\n",
-          1000, "HTTP/1.1 400 ", "\"type\":\"invalid_request_error\",\"code\":"
-                                 "\"invalid_request\"}}\n");
+    check(
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "0\r\n\r\nGET /whole HTTP/1.1\r\nHost: a\r\n\r\n",
+        1000, "HTTP/1.1 400 ",
+        "\"type\":\"invalid_request_error\",\"code\":"
+        "\"invalid_request\"}}\n");
     assert_int_equal(rig.handled, 0);
 }
 
@@ -288,7 +295,8 @@ static void an_answer_for_a_client_that_left_is_thrown_away(void **state)
 static void stalls_end(void **state)
 {
     check("GET /whole HTTP/1.1\r\nHost: a\r\n", 1000, "HTTP/1.1 408 ", "\n");
-    check("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab", 1000, "HTTP/1.1 408 ", "\n");
+    check("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab", 1000, "HTTP/1.1 408 ",
+          "\n");
     check("", 1000, "", "");
     check("GET /whole HTTP/1.1\r\nHost: a\r\n\r\n", 1000, "HTTP/1.1 200 OK", "hello");
     struct talk talk;
@@ -340,7 +348,7 @@ static void drains(void **state)
     talk_end(&busy);
 }
 
-#define T(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+#define T(test)       cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 #define T_SHORT(test) cmocka_unit_test_setup_teardown(test, set_up_short_timeouts, tear_down)
 
 int main(void)

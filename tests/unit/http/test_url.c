@@ -2,7 +2,8 @@
 #include "../test.h"
 #include "http/message.h"
 
-static void check(const char *text, const char *scheme, const char *host, int port, const char *path)
+static void check(const char *text, const char *scheme, const char *host, int port,
+                  const char *path)
 {
     struct url url;
     struct err err = {0};
@@ -27,10 +28,26 @@ static void parses_urls(void **state)
 static void refuses_what_is_no_url(void **state)
 {
     static const char *const bad[] = {
-        "",           "example.com",   "ftp://x",        "http://",         "http:///x",
-        "http://a b", "http://a:0",    "http://a:65536", "http://a:x",      "http://[::1",
-        "http://[]",  "http://a\r\nb", "http://a/\n",    "http://a?b",      "http://a/#f",
-        "unix:",      "unix:relative", "http://a:80:80", "http://h\x7f/",   "http://a/b c",
+        "",
+        "example.com",
+        "ftp://x",
+        "http://",
+        "http:///x",
+        "http://a b",
+        "http://a:0",
+        "http://a:65536",
+        "http://a:x",
+        "http://[::1",
+        "http://[]",
+        "http://a\r\nb",
+        "http://a/\n",
+        "http://a?b",
+        "http://a/#f",
+        "unix:",
+        "unix:relative",
+        "http://a:80:80",
+        "http://h\x7f/",
+        "http://a/b c",
         "http://a\\b/",
     };
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
