@@ -13,9 +13,13 @@ struct member {
     yyjson_val *key, *value;
 };
 
+/* By name; of the same name, in the document's order. */
 static int member_compare(const void *a, const void *b)
 {
-    return str_cmp(json_text(((const struct member *)a)->key), json_text(((const struct member *)b)->key));
+    const struct member *x = a, *y = b;
+    int order = str_cmp(json_text(x->key), json_text(y->key));
+
+    return order ? order : x->key < y->key ? -1 : x->key > y->key;
 }
 
 static yyjson_mut_val *object_sorted(yyjson_mut_doc *doc, yyjson_val *value)
@@ -29,10 +33,13 @@ static yyjson_mut_val *object_sorted(yyjson_mut_doc *doc, yyjson_val *value)
         return NULL;
     yyjson_obj_foreach(value, i, n, k, v) members[i] = (struct member){k, v};
     qsort(members, count, sizeof *members, member_compare);
-    for (i = 0; i < count; i++)
+    for (i = 0; i < count; i++) {
+        if (i > 0 && str_eq(json_text(members[i].key), json_text(members[i - 1].key)))
+            continue; /* nobody reads it: look-ups find the first */
         if (!yyjson_mut_obj_add(object, json_new_text(doc, json_text(members[i].key)),
                                 json_sorted(doc, members[i].value)))
             return NULL;
+    }
     return object;
 }
 

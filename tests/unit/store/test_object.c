@@ -135,6 +135,10 @@ static void test_secrets(void **state)
     struct step step = {.change.kind = OBJECT_PROVIDER};
 
     UNUSED(state);
+    /* A name given twice must not leave the second secret unsealed. */
+    assert_int_equal(put(&step, "twice", "{\"api_key\":\"sk-0123456789abcdefWXYZ\",\"api_key\":\"sk-second-secret-0123\"}"), RC_OK);
+    assert_true(str_find(step.object.spec, STR("second")) < 0);
+    assert_text(revealed(&step.object), "{\"api_key\":\"sk-0123456789abcdefWXYZ\"}");
     assert_int_equal(put(&step, "p", "{\"api_key\":\"sk-0123456789abcdefWXYZ\",\"api_keys\":[\"short\",\"${env:HOME}\"],"
                                      "\"headers\":{\"x-api-key\":\"hush\",\"x-team\":\"red\"}}"), RC_OK);
     assert_true(str_find(step.object.spec, STR("sk-0123")) < 0);
