@@ -293,6 +293,7 @@ enum rc openai_chat_read_end(struct event_reader *reader)
 struct written_choice {
     bool begun;
     int tools;       /* tool calls so far */
+    int blocks;      /* signed blocks so far */
     int tool_of[64]; /* part → tool index + 1; parts beyond are counted anew */
 };
 
@@ -406,10 +407,12 @@ static void put_tool_delta(struct json_writer *w, int tool, const struct event *
 
 /* A signed block of reasoning: not OpenAI's, but what clients that send signatures back understand.
  */
-static void put_thinking_block(struct json_writer *w, bool redacted, struct str text,
+static void put_thinking_block(struct json_writer *w, int index, bool redacted, struct str text,
                                struct str signature)
 {
     json_begin_object(w);
+    if (index >= 0)
+        json_put_int(w, "index", index); /* SDKs add list items of deltas up by it */
     json_put_text(w, "type", redacted ? "redacted_thinking" : "thinking");
     if (redacted) {
         json_put_string(w, "data", signature);
@@ -432,7 +435,8 @@ static const struct answer_part *part_of(const struct event_writer *writer,
     return &writer->answer->choices[event->choice].parts[event->part];
 }
 
-static void write_signature(struct event_writer *writer, const struct event *event)
+static void write_signature(struct event_writer *writer, const struct event *event,
+                            struct written_choice *choice)
 {
     const struct answer_part *part = part_of(writer, event);
     struct json_writer *w = &writer->json;
@@ -441,7 +445,7 @@ static void write_signature(struct event_writer *writer, const struct event *eve
     json_key(w, "thinking_blocks");
     json_begin_array(w);
     put_thinking_block(
-        w, redacted, buf_str(&part->text),
+        w, choice->blocks++, redacted, buf_str(&part->text),
         signature_of(writer, part->signed_by, part->redacted, part->id, part->signature));
     json_end_array(w);
     end_chunk(writer, STR_EMPTY, FINISH_NONE);
@@ -531,7 +535,7 @@ enum rc openai_chat_write_event(struct event_writer *writer, const struct event 
         write_delta(writer, event, tool);
     else if (event->kind == EVENT_PART_SIGN ||
              (event->kind == EVENT_PART_BEGIN && reasoning && event->redacted))
-        write_signature(writer, event);
+        write_signature(writer, event, choice);
     if (event->kind == EVENT_FINISH) {
         begin_chunk(writer, event->choice);
         end_chunk(writer, STR_EMPTY, event->finish);
@@ -601,7 +605,7 @@ static void put_signed_blocks(struct event_writer *writer, const struct answer_c
             begun = true;
         }
         put_thinking_block(
-            w, part->redacted && part->signed_by == WIRE_ANTHROPIC, buf_str(&part->text),
+            w, -1, part->redacted && part->signed_by == WIRE_ANTHROPIC, buf_str(&part->text),
             signature_of(writer, part->signed_by, part->redacted, part->id, part->signature));
     }
     if (begun)

@@ -278,10 +278,9 @@ static void put_response(struct event_writer *writer, bool done)
     json_put_text(w, "truncation", "disabled");
     if (done && writer->answer->usage.known)
         put_usage(w, &writer->answer->usage);
-    else
-        json_put_null(w, "usage");
-    put_echo(writer, "user", STR("null"));
     put_echo(writer, "metadata", STR("{}"));
+    if (writer->request->user.n)
+        json_put_string(w, "user", writer->request->user);
     json_end_object(w);
 }
 
