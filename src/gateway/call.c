@@ -410,6 +410,7 @@ static void settle(struct call *call)
     else
         metrics->cost_pico += (uint64_t)record->cost_pico;
     metrics_observe(&metrics->duration, record->total_ns);
+    metrics_observe(&metrics->overhead, MAX(record->total_ns - call->upstream_ns, 0));
     if (record->first_token_ns >= 0)
         metrics_observe(&metrics->first_token, record->first_token_ns);
 }
