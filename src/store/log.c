@@ -83,7 +83,7 @@ struct log {
     /* shared */
     pthread_mutex_t mutex;
     struct list files;        /* struct log_file, by generation */
-    struct log_file *current; /* last of files, or NULL: none yet */
+    struct log_file *current; /* that the pending batch goes to; NULL: a new one */
     struct list unsynced;     /* struct batch, by seq */
     uint64_t written_seq;
     bool sync_failed; /* rewrite `unsynced` before anything else */
@@ -464,6 +464,9 @@ static void pending_begin_file(struct log *log)
 void log_rotate(struct log *log)
 {
     ASSERT(log->pending.count == 0);
+    pthread_mutex_lock(&log->mutex);
+    log->current = NULL; /* complete: it may be dropped */
+    pthread_mutex_unlock(&log->mutex);
     log->new_file = true;
     log->salt = (uint32_t)rand_u64();
     log->offset = 0;

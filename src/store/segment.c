@@ -310,7 +310,7 @@ static enum rc segment_check(struct segment *segment, const char *path, uint32_t
         fits = XXH3_64bits_digest(hash) == footer.hash;
         XXH3_freeState(hash);
     }
-    segment->table = (const void *)(bytes.p + footer.table_offset);
+    segment->table = fits ? (const void *)(bytes.p + footer.table_offset) : NULL;
     segment->section_count = fits ? footer.section_count : 0;
     segment->content_version = header->content_version;
     for (size_t i = 0; i < segment->section_count; i++) {

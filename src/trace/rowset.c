@@ -126,7 +126,10 @@ void row_texts(const struct call_record *call, const struct row_extra *extra,
 
 /* ---- columns to records ---- */
 
-static int64_t duration_ns(int64_t us) { return us < 0 ? -1 : us * NS_PER_US; }
+static int64_t duration_ns(int64_t us)
+{
+    return us < 0 ? -1 : us > INT64_MAX / NS_PER_US ? INT64_MAX : us * NS_PER_US;
+}
 
 static struct id id_from_text(struct str s)
 {
@@ -134,6 +137,17 @@ static struct id id_from_text(struct str s)
     if (s.n == sizeof(id.bytes))
         memcpy(id.bytes, s.p, s.n);
     return id;
+}
+
+/* Checksums guard the columns; an enumeration must be one even so, since names are looked up by it.
+ */
+static bool ints_valid(const int64_t v[COLUMN_INT_COUNT])
+{
+    return (uint64_t)v[COLUMN_DOOR] < DOOR_COUNT &&
+           (uint64_t)v[COLUMN_OPERATION] < OPERATION_COUNT &&
+           (uint64_t)v[COLUMN_STATUS] < CALL_STATUS_COUNT &&
+           (uint64_t)v[COLUMN_CACHE] <= CALL_CACHE_HIT &&
+           (uint64_t)v[COLUMN_CAPTURE] <= CAPTURE_FULL;
 }
 
 static void call_from_ints(const int64_t v[COLUMN_INT_COUNT], struct call_record *call)
@@ -190,6 +204,8 @@ enum rc rowset_row(const struct rowset *rows, uint32_t row, uint64_t *seq, struc
     const uint8_t(*ids)[16];
     if (rc == RC_OK)
         rc = rows->calls->ids(rows, row / GRANULE_ROWS, &ids);
+    if (rc == RC_OK && !ints_valid(ints))
+        rc = RC_CORRUPT;
     if (rc != RC_OK)
         return rc;
     memset(call, 0, sizeof(*call));

@@ -3,7 +3,8 @@
 #pragma GCC optimize("O3")
 #include "trace/scan.h"
 
-#if defined(__x86_64__) && defined(__has_attribute)
+/* Not with clang, which leaves out the symbol of a function that is not static. */
+#if defined(__x86_64__) && defined(__has_attribute) && !defined(__clang__)
 #if __has_attribute(target_clones) && !defined(__SANITIZE_ADDRESS__) &&                            \
     !defined(__SANITIZE_THREAD__)
 #define SCAN_CLONES __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
@@ -125,6 +126,25 @@ SCAN_CLONES uint32_t scan_count(const uint8_t *mask, uint32_t n)
     return count;
 }
 
+static inline uint64_t mask_word(const uint8_t *mask, uint32_t i)
+{
+    uint64_t word;
+    memcpy(&word, mask + i, 8);
+    return word;
+}
+
+uint32_t scan_select_few(const uint8_t *mask, uint32_t n, uint16_t *out)
+{
+    uint32_t count = 0, i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (uint64_t word = mask_word(mask, i); word; word &= word - 1)
+            out[count++] = (uint16_t)(i + (uint32_t)__builtin_ctzll(word) / 8);
+    for (; i < n; i++)
+        if (mask[i])
+            out[count++] = (uint16_t)i;
+    return count;
+}
+
 uint32_t scan_select(const uint8_t *mask, uint32_t n, uint16_t *out)
 {
     uint32_t count = 0;
@@ -135,34 +155,71 @@ uint32_t scan_select(const uint8_t *mask, uint32_t n, uint16_t *out)
     return count;
 }
 
-/* Partial sums of 4096 rows fit the narrower type: 4096 × 2^16 < 2^32. */
+/* Partial sums are kept as narrow as their rows allow: more of them fit a vector. */
 #define SUM_ROWS 4096u
 
-#define SUM_LOOP(name, type, partial)                                                              \
-    SCAN_CLONES static uint64_t name(const uint8_t *restrict mask, const type *restrict code,      \
-                                     uint32_t n)                                                   \
-    {                                                                                              \
-        uint64_t sum = 0;                                                                          \
-        for (uint32_t from = 0; from < n; from += SUM_ROWS) {                                      \
-            partial part = 0;                                                                      \
-            uint32_t to = from + SUM_ROWS < n ? from + SUM_ROWS : n;                               \
-            for (uint32_t i = from; i < to; i++)                                                   \
-                part += (partial)code[i] & (partial) - (partial)mask[i];                           \
-            sum += part;                                                                           \
-        }                                                                                          \
-        return sum;                                                                                \
+SCAN_CLONES static uint64_t sum_1(const uint8_t *restrict mask, const uint8_t *restrict code,
+                                  uint32_t n)
+{
+    uint64_t sum = 0;
+    for (uint32_t from = 0; from < n; from += 256) { /* 256 × 255 < 2^16 */
+        uint16_t part = 0;
+        uint32_t to = from + 256 < n ? from + 256 : n;
+        for (uint32_t i = from; i < to; i++)
+            part = (uint16_t)(part + (code[i] & (uint8_t)-mask[i]));
+        sum += part;
     }
-SUM_LOOP(sum_1, uint8_t, uint32_t)
-SUM_LOOP(sum_2, uint16_t, uint32_t)
-SUM_LOOP(sum_4, uint32_t, uint64_t)
-SUM_LOOP(sum_8, uint64_t, uint64_t)
+    return sum;
+}
+
+/* As a product of signed 16-bit numbers, for which there is an instruction: the code less 2^15. */
+SCAN_CLONES static uint64_t sum_2(const uint8_t *restrict mask, const uint16_t *restrict code,
+                                  uint32_t n, uint32_t count)
+{
+    int64_t sum = 0;
+    for (uint32_t from = 0; from < n; from += SUM_ROWS) {
+        int32_t part = 0;
+        uint32_t to = from + SUM_ROWS < n ? from + SUM_ROWS : n;
+        for (uint32_t i = from; i < to; i++)
+            part += (int16_t)(code[i] ^ 0x8000) * (int16_t)mask[i];
+        sum += part;
+    }
+    return (uint64_t)(sum + 32768ll * count);
+}
+
+SCAN_CLONES static uint64_t sum_8(const uint8_t *restrict mask, const uint64_t *restrict code,
+                                  uint32_t n)
+{
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sum += code[i] & -(uint64_t)mask[i];
+    return sum;
+}
+
+/* The halves apart, so that the sums need not be wider than the codes. */
+SCAN_CLONES static uint64_t sum_4(const uint8_t *restrict mask, const uint32_t *restrict code,
+                                  uint32_t n)
+{
+    uint64_t sum = 0;
+    for (uint32_t from = 0; from < n; from += SUM_ROWS) {
+        uint32_t low = 0, high = 0;
+        uint32_t to = from + SUM_ROWS < n ? from + SUM_ROWS : n;
+        for (uint32_t i = from; i < to; i++) {
+            uint32_t masked = code[i] & -(uint32_t)mask[i];
+            low += masked & 0xffff;
+            high += masked >> 16;
+        }
+        sum += ((uint64_t)high << 16) + low;
+    }
+    return sum;
+}
 
 int64_t scan_sum(const uint8_t *mask, const struct column_view *view, uint32_t n, uint32_t count)
 {
     uint64_t sum = 0;
     switch (view->width) {
     case 1: sum = sum_1(mask, view->data, n); break;
-    case 2: sum = sum_2(mask, view->data, n); break;
+    case 2: sum = sum_2(mask, view->data, n, count); break;
     case 4: sum = sum_4(mask, view->data, n); break;
     case 8: sum = sum_8(mask, view->data, n); break;
     default: break;
@@ -177,67 +234,67 @@ SCAN_CLONES void scan_mask_group(uint8_t *restrict out, const uint8_t *restrict 
         out[i] = mask[i] & (uint8_t)(groups[i] == wanted);
 }
 
+SCAN_CLONES void scan_mask_without(uint8_t *restrict out, const uint8_t *restrict mask,
+                                   const uint8_t *restrict other, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = mask[i] & (uint8_t)(other[i] ^ 1);
+}
+
 /* ---- histograms ---- */
 
-/* A float's exponent and first five bits of the mantissa number the buckets: 1.0f is bucket 1. */
+/* A float's exponent and first five bits of the mantissa number the buckets: 1.0f is bucket 1. Bits
+ * of floats are read through an array, which vectorises where a union does not. */
 #define BUCKET_SHIFT 18
 #define BUCKET_ONE   (0x3f800000u >> BUCKET_SHIFT)
 
-static inline uint16_t bucket_of(uint32_t us)
-{
-    union {
-        float f;
-        uint32_t u;
-    } bits = {.f = (float)(int32_t)us};
-    uint32_t bucket = (bits.u >> BUCKET_SHIFT) - BUCKET_ONE + 1;
-    return (uint16_t)(us == 0 ? 1 : bucket);
-}
+typedef uint32_t __attribute__((may_alias)) float_bits;
 
-#define BUCKET_LOOP(name, type)                                                                    \
-    SCAN_CLONES static void name(uint16_t *restrict bucket, const type *restrict code, uint32_t n, \
-                                 int64_t base, uint64_t scale)                                     \
-    {                                                                                              \
-        uint32_t base_32 = (uint32_t)base, scale_32 = (uint32_t)scale;                             \
-        for (uint32_t i = 0; i < n; i++) {                                                         \
-            uint32_t us = base_32 + scale_32 * (uint32_t)code[i];                                  \
-            uint16_t b = bucket_of(us & 0x7fffffffu);                                              \
-            bucket[i] = us == UINT32_MAX ? 0 : b;                                                  \
-        }                                                                                          \
-    }
-BUCKET_LOOP(buckets_1, uint8_t)
-BUCKET_LOOP(buckets_2, uint16_t)
-BUCKET_LOOP(buckets_4, uint32_t)
-
-static void buckets_8(uint16_t *bucket, const int64_t *code, uint32_t n)
+SCAN_CLONES static void buckets_of(uint16_t *restrict bucket, const int32_t *restrict us,
+                                   uint32_t n)
 {
+    float value[GRANULE_ROWS];
     for (uint32_t i = 0; i < n; i++)
-        bucket[i] = code[i] < 0 ? 0 : bucket_of((uint32_t)MIN(code[i], INT32_MAX));
+        value[i] = (float)(us[i] < 1 ? 1 : us[i]);
+    const float_bits *bits = (const float_bits *)value;
+    for (uint32_t i = 0; i < n; i++)
+        bucket[i] = us[i] < 0 ? 0 : (uint16_t)((bits[i] >> BUCKET_SHIFT) - BUCKET_ONE + 1);
 }
+
+#define DURATION_LOOP(name, type)                                                                  \
+    SCAN_CLONES static void name(int32_t *restrict us, const type *restrict code, uint32_t n,      \
+                                 uint32_t base, uint32_t scale)                                    \
+    {                                                                                              \
+        for (uint32_t i = 0; i < n; i++)                                                           \
+            us[i] = (int32_t)(base + scale * (uint32_t)code[i]);                                   \
+    }
+DURATION_LOOP(durations_1, uint8_t)
+DURATION_LOOP(durations_2, uint16_t)
+DURATION_LOOP(durations_4, uint32_t)
 
 void scan_buckets(uint16_t *bucket, const struct column_view *view, uint32_t n)
 {
+    int32_t us[GRANULE_ROWS];
+    uint32_t base = (uint32_t)view->base, scale = (uint32_t)view->scale;
     bool fits = view->max <= INT32_MAX && view->min >= -1;
-    if (view->width == 8) {
-        buckets_8(bucket, view->data, n);
-    } else if (view->width == 0 || !fits) {
-        for (uint32_t i = 0; i < n; i++) {
-            int64_t us = view_value(view, i);
-            bucket[i] = us < 0 ? 0 : bucket_of((uint32_t)MIN(us, INT32_MAX));
-        }
-    } else if (view->width == 1) {
-        buckets_1(bucket, view->data, n, view->base, view->scale);
-    } else if (view->width == 2) {
-        buckets_2(bucket, view->data, n, view->base, view->scale);
-    } else {
-        buckets_4(bucket, view->data, n, view->base, view->scale);
-    }
+    if (fits && view->width == 1)
+        durations_1(us, view->data, n, base, scale);
+    else if (fits && view->width == 2)
+        durations_2(us, view->data, n, base, scale);
+    else if (fits && view->width == 4)
+        durations_4(us, view->data, n, base, scale);
+    else
+        for (uint32_t i = 0; i < n; i++)
+            us[i] = (int32_t)MAX(MIN(view_value(view, i), INT32_MAX), -1);
+    buckets_of(bucket, us, n);
 }
 
-void scan_histogram(uint32_t counts[HISTOGRAM_BUCKETS], const uint8_t *mask, const uint16_t *bucket,
-                    uint32_t n)
+SCAN_CLONES void scan_bucket_index(uint32_t *restrict out, const uint16_t *restrict bin,
+                                   const uint16_t *restrict bucket, const uint8_t *restrict mask,
+                                   uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
-        counts[bucket[i]] += mask[i];
+        out[i] = bin[i] * HISTOGRAM_BUCKETS + (bucket[i] & (uint16_t) - (uint16_t)mask[i]);
 }
 
 /* The middle of a bucket, in µs. */

@@ -16,9 +16,13 @@ void scan_deleted(uint8_t *mask, const atomic_uint_least64_t *bits, uint32_t n);
 uint32_t scan_count(const uint8_t *mask, uint32_t n);
 /* Row numbers whose mask is 1, ascending; `out` has room for n. Returns how many. */
 uint32_t scan_select(const uint8_t *mask, uint32_t n, uint16_t *out);
+/* The same, faster where few are. */
+uint32_t scan_select_few(const uint8_t *mask, uint32_t n, uint16_t *out);
 /* Sum of the values of masked rows; `count` is scan_count's. */
 int64_t scan_sum(const uint8_t *mask, const struct column_view *view, uint32_t n, uint32_t count);
-/* out[i] = mask[i] && table[code[i]] == wanted */
+/* out[i] = mask[i] && !other[i] */
+void scan_mask_without(uint8_t *out, const uint8_t *mask, const uint8_t *other, uint32_t n);
+/* out[i] = mask[i] && groups[i] == wanted */
 void scan_mask_group(uint8_t *out, const uint8_t *mask, const uint16_t *groups, uint32_t n,
                      uint16_t wanted);
 
@@ -29,8 +33,8 @@ void scan_mask_group(uint8_t *out, const uint8_t *mask, const uint16_t *groups, 
 
 /* bucket[i] of the value, 0 for durations that did not happen. */
 void scan_buckets(uint16_t *bucket, const struct column_view *view, uint32_t n);
-/* counts[bucket] += 1 for masked rows. */
-void scan_histogram(uint32_t counts[HISTOGRAM_BUCKETS], const uint8_t *mask, const uint16_t *bucket,
-                    uint32_t n);
+/* out[i] = bin[i] × HISTOGRAM_BUCKETS + bucket[i], the bucket being 0 where mask[i] is. */
+void scan_bucket_index(uint32_t *out, const uint16_t *bin, const uint16_t *bucket,
+                       const uint8_t *mask, uint32_t n);
 /* The value below which the share q of all lies, in µs; -1 without values. */
 int64_t histogram_quantile(const uint32_t counts[HISTOGRAM_BUCKETS], double q);

@@ -15,7 +15,7 @@
 
 struct bin {
     uint64_t by_status[CALL_STATUS_COUNT];
-    uint64_t calls, calls_unpriced;
+    uint64_t calls_unpriced;
     uint64_t tokens[USAGE_BUCKET_COUNT];
     __int128 cost_pico;
 };
@@ -40,6 +40,7 @@ struct stats_run {
     uint8_t mask[GRANULE_ROWS], bin_mask[GRANULE_ROWS];
     uint16_t group_of[GRANULE_ROWS], step_of[GRANULE_ROWS];
     uint16_t latency[GRANULE_ROWS], first_token[GRANULE_ROWS];
+    uint32_t index[GRANULE_ROWS];
 };
 
 /* ---- tables ---- */
@@ -73,9 +74,16 @@ static void bin_add(struct bin *into, const struct bin *more)
         into->by_status[i] += more->by_status[i];
     for (int i = 0; i < USAGE_BUCKET_COUNT; i++)
         into->tokens[i] += more->tokens[i];
-    into->calls += more->calls;
     into->calls_unpriced += more->calls_unpriced;
     into->cost_pico += more->cost_pico;
+}
+
+static uint64_t bin_calls(const struct bin *bin)
+{
+    uint64_t calls = 0;
+    for (int i = 0; i < CALL_STATUS_COUNT; i++)
+        calls += bin->by_status[i];
+    return calls;
 }
 
 static void histogram_add(struct histogram *into, const struct histogram *more)
@@ -103,30 +111,14 @@ static enum rc load_views(const struct rowset *rows, uint32_t granule, struct gr
     return rc;
 }
 
-static void count_statuses(struct bin *bin, const uint8_t *mask, const struct column_view *view,
-                           uint32_t n, uint32_t count)
-{
-    if (view->min == view->max) {
-        bin->by_status[view->min] += count;
-        return;
-    }
-    uint32_t counts[256] = {0};
-    for (uint32_t i = 0; i < n; i++)
-        counts[view_value(view, i) & 255] += mask[i];
-    for (int i = 0; i < CALL_STATUS_COUNT; i++)
-        bin->by_status[i] += counts[i];
-}
-
 /* All masked rows belong to this bin. */
 static void sum_masked(struct bin *bin, const uint8_t *mask, const struct granule_views *v,
                        uint32_t n, uint32_t count)
 {
-    bin->calls += count;
     bin->calls_unpriced += count - (uint64_t)scan_sum(mask, &v->priced, n, count);
     bin->cost_pico += scan_sum(mask, &v->cost, n, count);
     for (int i = 0; i < USAGE_BUCKET_COUNT; i++)
         bin->tokens[i] += (uint64_t)scan_sum(mask, &v->tokens[i], n, count);
-    count_statuses(bin, mask, &v->status, n, count);
 }
 
 static void sum_rows(struct table *table, const uint8_t *mask, const uint16_t *bin_of,
@@ -136,8 +128,6 @@ static void sum_rows(struct table *table, const uint8_t *mask, const uint16_t *b
         if (!mask[i])
             continue;
         struct bin *bin = &table->bins[bin_of[i]];
-        bin->calls++;
-        bin->by_status[view_value(&v->status, i)]++;
         bin->calls_unpriced += view_value(&v->priced, i) == 0;
         bin->cost_pico += view_value(&v->cost, i);
     }
@@ -150,48 +140,67 @@ static void sum_rows(struct table *table, const uint8_t *mask, const uint16_t *b
     }
 }
 
+static void count_index(uint32_t *counts, const uint32_t *index, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        counts[index[i]]++;
+}
+
 static void sum_histograms(struct stats_run *run, struct table *table, const uint16_t *bin_of,
                            uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++)
-        table->latency[bin_of[i]].counts[run->latency[i]] += run->mask[i];
-    for (uint32_t i = 0; i < n; i++)
-        table->first_token[bin_of[i]].counts[run->first_token[i]] += run->mask[i];
+    scan_bucket_index(run->index, bin_of, run->latency, run->mask, n);
+    count_index(table->latency->counts, run->index, n);
+    scan_bucket_index(run->index, bin_of, run->first_token, run->mask, n);
+    count_index(table->first_token->counts, run->index, n);
 }
 
-/* The bins that the granule's masked rows are in: at most MASKED_BINS_MAX + 1 are told. */
-static uint32_t distinct_bins(const uint8_t *mask, const uint16_t *bin_of, uint32_t n,
-                              uint16_t out[MASKED_BINS_MAX + 1])
+/* Out of its range only where a part is damaged in a way that its checksum hides. */
+static uint32_t status_at(const struct column_view *view, uint32_t i)
 {
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < n && count <= MASKED_BINS_MAX; i++) {
-        if (!mask[i] || (count > 0 && out[count - 1] == bin_of[i]))
-            continue;
-        uint32_t k = 0;
-        while (k < count && out[k] != bin_of[i])
-            k++;
-        if (k == count)
-            out[count++] = bin_of[i];
-    }
-    return count;
+    int64_t status = view_value(view, i);
+    return (uint64_t)status < CALL_STATUS_COUNT ? (uint32_t)status : CALL_ERROR;
+}
+
+/* Calls that did not go well are few: they are picked out and counted one by one; `ok` gets the
+ * mask of the others. */
+static void sum_failures(struct stats_run *run, struct table *table, const uint16_t *bin_of,
+                         const struct column_view *view, uint32_t n, uint8_t *ok)
+{
+    uint16_t selected[GRANULE_ROWS];
+    memcpy(ok, run->mask, n);
+    if (view->min > CALL_OK)
+        memset(ok, 0, n);
+    else if (view->max > CALL_OK)
+        scan_range(ok, view, n, view->width == 8 ? CALL_OK : CALL_OK - view->base,
+                   view->width == 8 ? CALL_OK : CALL_OK - view->base);
+    scan_mask_without(run->bin_mask, run->mask, ok, n);
+    uint32_t count = scan_select_few(run->bin_mask, n, selected);
+    for (uint32_t k = 0; k < count; k++)
+        table->bins[bin_of[selected[k]]].by_status[status_at(view, selected[k])]++;
 }
 
 static void sum_granule(struct stats_run *run, struct table *table, const uint16_t *bin_of,
                         const struct granule_views *v, uint32_t n, uint32_t count)
 {
-    uint16_t bins[MASKED_BINS_MAX + 1];
-    uint32_t bin_count = distinct_bins(run->mask, bin_of, n, bins);
-    if (bin_count == 1) {
-        sum_masked(&table->bins[bins[0]], run->mask, v, n, count);
-    } else if (bin_count <= MASKED_BINS_MAX) {
-        for (uint32_t k = 0; k < bin_count; k++) {
-            scan_mask_group(run->bin_mask, run->mask, bin_of, n, bins[k]);
-            sum_masked(&table->bins[bins[k]], run->bin_mask, v, n, scan_count(run->bin_mask, n));
+    uint8_t ok[GRANULE_ROWS];
+    sum_failures(run, table, bin_of, &v->status, n, ok);
+    sum_histograms(run, table, bin_of, n);
+    if (table->count == 1) {
+        sum_masked(&table->bins[0], run->mask, v, n, count);
+        table->bins[0].by_status[CALL_OK] += scan_count(ok, n);
+    } else if (table->count <= MASKED_BINS_MAX) {
+        for (uint32_t k = 0; k < table->count; k++) {
+            scan_mask_group(run->bin_mask, ok, bin_of, n, (uint16_t)k);
+            table->bins[k].by_status[CALL_OK] += scan_count(run->bin_mask, n);
+            scan_mask_group(run->bin_mask, run->mask, bin_of, n, (uint16_t)k);
+            sum_masked(&table->bins[k], run->bin_mask, v, n, scan_count(run->bin_mask, n));
         }
     } else {
+        for (uint32_t i = 0; i < n; i++)
+            table->bins[bin_of[i]].by_status[CALL_OK] += ok[i];
         sum_rows(table, run->mask, bin_of, v, n);
     }
-    sum_histograms(run, table, bin_of, n);
 }
 
 /* ---- groups ---- */
@@ -230,19 +239,56 @@ static uint16_t group_number(struct stats_run *run, struct str name)
     return (uint16_t)number;
 }
 
-/* By code of the rowset's dictionary: number of the group + 1, 0: not met yet. */
-static enum rc group_map_new(const struct rowset *rows, int column, uint32_t **map)
-{
+/* By code of the rowset's dictionary: number of the group. All of a small dictionary is numbered at
+ * once; of a large one (+ 1, 0: not met yet) only what matching rows have. */
+#define EAGER_TEXTS_MAX 1024
+
+struct group_map {
     uint32_t count;
+    bool eager;
+    uint16_t *numbers; /* eager */
+    uint32_t *met;     /* not eager */
+};
+
+static enum rc group_map_init(struct group_map *map, struct stats_run *run,
+                              const struct rowset *rows, int column)
+{
     bool sorted;
-    enum rc rc = rows->calls->texts(rows, (enum text_column)column, &count, &sorted);
-    if (rc == RC_OK)
-        *map = xcalloc(count, sizeof(**map));
-    return rc;
+    enum rc rc = rows->calls->texts(rows, (enum text_column)column, &map->count, &sorted);
+    if (rc != RC_OK)
+        return rc;
+    map->eager = map->count <= EAGER_TEXTS_MAX;
+    if (!map->eager) {
+        map->met = xcalloc(map->count, sizeof(*map->met));
+        return RC_OK;
+    }
+    map->numbers = xcalloc(map->count, sizeof(*map->numbers));
+    for (uint32_t i = 0; i < map->count; i++)
+        map->numbers[i] = group_number(run, rows->calls->text(rows, (enum text_column)column, i));
+    return RC_OK;
+}
+
+static void group_map_fini(struct group_map *map)
+{
+    free(map->numbers);
+    free(map->met);
+}
+
+static void assign_eager(uint16_t *out, const struct column_view *view, const uint16_t *numbers,
+                         uint32_t n)
+{
+    const uint8_t *code_1 = view->data;
+    if (view->width == 1) {
+        for (uint32_t i = 0; i < n; i++)
+            out[i] = numbers[code_1[i]];
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        out[i] = numbers[view_code(view, i)];
 }
 
 static enum rc assign_groups(struct stats_run *run, const struct rowset *rows, uint32_t granule,
-                             uint32_t n, uint32_t *map)
+                             uint32_t n, struct group_map *map)
 {
     enum trace_group by = run->query->group_by;
     int column = group_column(by);
@@ -253,22 +299,23 @@ static enum rc assign_groups(struct stats_run *run, const struct rowset *rows, u
             numbers[i] = group_number(run, str_from(call_status_name((enum call_status)i)));
         enum rc rc = rows->calls->view(rows, COLUMN_STATUS, granule, &view);
         for (uint32_t i = 0; i < n && rc == RC_OK; i++)
-            run->group_of[i] = numbers[view_value(&view, i)];
+            run->group_of[i] = numbers[status_at(&view, i)];
         return rc;
     }
     enum rc rc = rows->calls->text_view(rows, (enum text_column)column, granule, &view);
-    for (uint32_t i = 0; i < n && rc == RC_OK; i++) {
-        if (!run->mask[i]) {
-            run->group_of[i] = 0;
-            continue;
-        }
-        uint32_t code = (uint32_t)view_code(&view, i);
-        if (map[code] == 0)
-            map[code] =
-                group_number(run, rows->calls->text(rows, (enum text_column)column, code)) + 1u;
-        run->group_of[i] = (uint16_t)(map[code] - 1);
+    if (rc != RC_OK || map->eager) {
+        if (rc == RC_OK)
+            assign_eager(run->group_of, &view, map->numbers, n);
+        return rc;
     }
-    return rc;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t code = (uint32_t)view_code(&view, i);
+        if (run->mask[i] && map->met[code] == 0)
+            map->met[code] =
+                group_number(run, rows->calls->text(rows, (enum text_column)column, code)) + 1u;
+        run->group_of[i] = run->mask[i] ? (uint16_t)(map->met[code] - 1) : 0;
+    }
+    return RC_OK;
 }
 
 static enum rc assign_steps(struct stats_run *run, const struct rowset *rows, uint32_t granule,
@@ -300,7 +347,7 @@ static enum rc load_durations(struct stats_run *run, const struct rowset *rows, 
 
 static enum rc stats_granule(struct stats_run *run, const struct rowset *rows,
                              const struct filter *filter, uint32_t granule, uint32_t n,
-                             uint32_t *map)
+                             struct group_map *map)
 {
     uint32_t count;
     struct granule_views views;
@@ -327,7 +374,7 @@ static enum rc stats_granule(struct stats_run *run, const struct rowset *rows,
 static enum rc stats_rowset(struct stats_run *run, const struct rowset *rows, uint32_t n)
 {
     struct filter filter;
-    uint32_t *map = NULL;
+    struct group_map map = {0};
     int column = group_column(run->query->group_by);
     if (n == 0 || atomic_load(&rows->damaged))
         return RC_OK;
@@ -335,10 +382,10 @@ static enum rc stats_rowset(struct stats_run *run, const struct rowset *rows, ui
     if (rc != RC_OK)
         return rc;
     if (column >= 0 && !filter.nothing)
-        rc = group_map_new(rows, column, &map);
+        rc = group_map_init(&map, run, rows, column);
     for (uint32_t g = 0; g < granule_count(n) && rc == RC_OK && !filter.nothing; g++)
-        rc = stats_granule(run, rows, &filter, g, granule_rows(n, g), map);
-    free(map);
+        rc = stats_granule(run, rows, &filter, g, granule_rows(n, g), &map);
+    group_map_fini(&map);
     filter_fini(&filter);
     return rc;
 }
@@ -359,7 +406,7 @@ static struct trace_quantiles quantiles(const struct histogram *h)
 static void sums_make(const struct bin *bin, const struct histogram *latency,
                       const struct histogram *first_token, struct trace_sums *out)
 {
-    *out = (struct trace_sums){.calls = bin->calls,
+    *out = (struct trace_sums){.calls = bin_calls(bin),
                                .errors = bin->by_status[CALL_ERROR],
                                .calls_unpriced = bin->calls_unpriced,
                                .cost_pico = bin->cost_pico,
@@ -421,8 +468,8 @@ static enum rc groups_make(struct stats_run *run, struct arena *arena, struct tr
     struct ranked *order = xcalloc(MAX(t->count, 1), sizeof(*order));
     uint32_t used = 0;
     for (uint32_t i = 0; i < t->count; i++)
-        if (t->bins[i].calls > 0)
-            order[used++] = (struct ranked){i, t->bins[i].calls};
+        if (bin_calls(&t->bins[i]) > 0)
+            order[used++] = (struct ranked){i, bin_calls(&t->bins[i])};
     qsort(order, used, sizeof(*order), compare_ranked);
     struct bin rest = {0};
     struct histogram *h = xcalloc(2, sizeof(*h));
@@ -440,7 +487,7 @@ static enum rc groups_make(struct stats_run *run, struct arena *arena, struct tr
         sums_make(&t->bins[i], &t->latency[i], &t->first_token[i], &group->sums);
         rc = group->name.p ? RC_OK : RC_LIMIT;
     }
-    if (rest.calls > 0)
+    if (bin_calls(&rest) > 0)
         sums_make(&rest, &h[0], &h[1], &out->groups[out->group_count++].sums);
     free(h);
     free(order);
