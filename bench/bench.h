@@ -30,12 +30,14 @@ static inline void bench_cpu_model(char out[128])
 }
 
 /* Prints "NAME VALUE UNIT, YARDSTICK VALUE, ratio R" and writes it with machine and settings to
- * NAME.json in CAPSTAN_BENCH_FOLDER (default build/bench). `yardstick` NULL: the goal is a number. */
-static inline void bench_report(const char *name, double value, const char *unit, const char *yardstick,
-                                double yardstick_value, const char *settings)
+ * NAME.json in CAPSTAN_BENCH_FOLDER (default build/bench). `yardstick` NULL: the goal is a number.
+ */
+static inline void bench_report(const char *name, double value, const char *unit,
+                                const char *yardstick, double yardstick_value, const char *settings)
 {
     double ratio = yardstick_value != 0 ? value / yardstick_value : 0;
-    printf("%s %.4g %s, %s %.4g, ratio %.3g\n", name, value, unit, yardstick, yardstick_value, ratio);
+    printf("%s %.4g %s, %s %.4g, ratio %.3g\n", name, value, unit, yardstick, yardstick_value,
+           ratio);
     fflush(stdout);
     const char *folder = getenv("CAPSTAN_BENCH_FOLDER");
     char path[4096], cpu[128];
@@ -47,11 +49,12 @@ static inline void bench_report(const char *name, double value, const char *unit
     bench_cpu_model(cpu);
     uname(&machine);
     fprintf(file,
-            "{\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\",\"yardstick\":\"%s\",\"yardstick_value\":%.6g,"
+            "{\"name\":\"%s\",\"value\":%.6g,\"unit\":\"%s\",\"yardstick\":\"%s\",\"yardstick_"
+            "value\":%.6g,"
             "\"ratio\":%.4g,\"settings\":\"%s\",\"version\":\"%s\",\"sqlite\":\"%s\","
             "\"machine\":{\"cpu\":\"%s\",\"cores\":%ld,\"system\":\"%s %s %s\"}}\n",
             name, value, unit, yardstick, yardstick_value, ratio, settings, CAPSTAN_VERSION,
-            sqlite3_libversion(), cpu, sysconf(_SC_NPROCESSORS_ONLN), machine.sysname, machine.release,
-            machine.machine);
+            sqlite3_libversion(), cpu, sysconf(_SC_NPROCESSORS_ONLN), machine.sysname,
+            machine.release, machine.machine);
     fclose(file);
 }

@@ -1,40 +1,46 @@
 /* The store of call records beside SQLite, with the same records on the same disk in the same run.
  *
- *   trace_append         records a second and core: 1.7 KB records, durable within 50 ms, sealed and
- *                        merged; CPU of all threads counts. SQLite: WAL, synchronous=FULL, a commit each
- *                        50 ms, the same columns and bodies.
- *   trace_record_bytes   bytes on disk for such a record.
- *   trace_submit         CPU of trace_submit on the submitting thread.
- *   trace_filter         count of calls by model, status and latency over all rows, warm, one core.
- *   trace_group_by       calls, errors, tokens, cost and latency quantiles by model, the same way.
- *   trace_page           the newest 50 of a rare end user.
- * SQLite answers the same questions over a tenth of the rows, without an index (as the store has none) and
- * without quantiles; its times are scaled by ten. TRACE_BENCH_ROWS (default 10,000,000), TRACE_BENCH_APPEND
- * (default 300,000), TRACE_BENCH_FOLDER (default /tmp). */
+ *   trace_append         records a second and core: 1.7 KB records, durable within 50 ms, sealed
+ * and merged; CPU of all threads counts. SQLite: WAL, synchronous=FULL, a commit each 50 ms, the
+ * same columns and bodies. trace_record_bytes   bytes on disk for such a record. trace_submit CPU
+ * of trace_submit on the submitting thread. trace_filter         count of calls by model, status
+ * and latency over all rows, warm, one core. trace_group_by       calls, errors, tokens, cost and
+ * latency quantiles by model, the same way. trace_page           the newest 50 of a rare end user.
+ * SQLite answers the same questions over a tenth of the rows, without an index (as the store has
+ * none) and without quantiles; its times are scaled by ten. TRACE_BENCH_ROWS (default 10,000,000),
+ * TRACE_BENCH_APPEND (default 300,000), TRACE_BENCH_FOLDER (default /tmp). */
 #include "../tests/unit/trace/make_record.h"
 #include "bench.h"
 #include "trace/store.h"
 
-#define BODIES 2048
+#define BODIES     2048
 #define BODY_BYTES 1024
-#define REPEAT 7
+#define REPEAT     7
 
-static const char words[] =
-    "the of and to in a is that for it as was with be by on not he this are or his from at which but have "
-    "an had they you were their one all we can her has there been if more when will would who so no she other "
-    "its may these what them than some him time into only do such my new about out also two any up first could "
-    "our then most see me should after said your very between made many over did down because each through "
-    "where before must much back good how own system well even people state world years work life long number "
-    "part place case question answer model request response token customer order invoice payment account error "
-    "please summary document section paragraph language function value result example table column return "
-    "information following different however important available development government possible against";
+static const char words[] = "the of and to in a is that for it as was with be by on not he this "
+                            "are or his from at which but have "
+                            "an had they you were their one all we can her has there been if more "
+                            "when will would who so no she other "
+                            "its may these what them than some him time into only do such my new "
+                            "about out also two any up first could "
+                            "our then most see me should after said your very between made many "
+                            "over did down because each through "
+                            "where before must much back good how own system well even people "
+                            "state world years work life long number "
+                            "part place case question answer model request response token customer "
+                            "order invoice payment account error "
+                            "please summary document section paragraph language function value "
+                            "result example table column return "
+                            "information following different however important available "
+                            "development government possible against";
 
 struct bodies {
     struct made_record records[BODIES];
     char request[BODIES][BODY_BYTES], response[BODIES][BODY_BYTES];
 };
 
-/* Words drawn with the frequencies of language (Zipf): what a compressor meets in prose, at worst. */
+/* Words drawn with the frequencies of language (Zipf): what a compressor meets in prose, at worst.
+ */
 static size_t prose(char *out, size_t n)
 {
     static const char *list[256];
@@ -66,17 +72,22 @@ static struct bodies *make_bodies(void)
         c->project = make_project(0);
         char text[BODY_BYTES];
         size_t n = prose(text, 560 + rand_below(140));
-        int k = snprintf(b->request[i], BODY_BYTES,
-                         "{\"model\":\"%.*s\",\"messages\":[{\"role\":\"system\",\"content\":\"You are a helpful "
-                         "assistant.\"},{\"role\":\"user\",\"content\":\"%.*s\"}],\"temperature\":0.%u}",
-                         STR_ARG(c->model), (int)n, text, (unsigned)rand_below(10));
+        int k = snprintf(
+            b->request[i], BODY_BYTES,
+            "{\"model\":\"%.*s\",\"messages\":[{\"role\":\"system\",\"content\":\"You are a "
+            "helpful "
+            "assistant.\"},{\"role\":\"user\",\"content\":\"%.*s\"}],\"temperature\":0.%u}",
+            STR_ARG(c->model), (int)n, text, (unsigned)rand_below(10));
         c->request_body = str_make(b->request[i], (size_t)k);
         n = prose(text, 560 + rand_below(140));
-        k = snprintf(b->response[i], BODY_BYTES,
-                     "{\"id\":\"chatcmpl-%016llx\",\"object\":\"chat.completion\",\"choices\":[{\"index\":0,"
-                     "\"message\":{\"role\":\"assistant\",\"content\":\"%.*s\"},\"finish_reason\":\"stop\"}],"
-                     "\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u}}",
-                     (unsigned long long)rand_u64(), (int)n, text, (unsigned)rand_below(900), (unsigned)rand_below(900));
+        k = snprintf(
+            b->response[i], BODY_BYTES,
+            "{\"id\":\"chatcmpl-%016llx\",\"object\":\"chat.completion\",\"choices\":[{\"index\":0,"
+            "\"message\":{\"role\":\"assistant\",\"content\":\"%.*s\"},\"finish_reason\":\"stop\"}]"
+            ","
+            "\"usage\":{\"prompt_tokens\":%u,\"completion_tokens\":%u}}",
+            (unsigned long long)rand_u64(), (int)n, text, (unsigned)rand_below(900),
+            (unsigned)rand_below(900));
         c->response_body = str_make(b->response[i], (size_t)k);
     }
     return b;
@@ -102,8 +113,10 @@ static struct trace_store *open_store(const char *directory)
     return store;
 }
 
-/* Submits as fast as the store keeps up: nothing may be lost. Returns the submitting thread's CPU. */
-static double submit_all(struct trace_store *store, struct bodies *b, uint64_t count, enum capture capture)
+/* Submits as fast as the store keeps up: nothing may be lost. Returns the submitting thread's CPU.
+ */
+static double submit_all(struct trace_store *store, struct bodies *b, uint64_t count,
+                         enum capture capture)
 {
     struct trace_counters counters;
     int64_t cpu = 0;
@@ -149,10 +162,14 @@ static sqlite3 *sqlite_open(const char *path)
     must(sqlite3_open(path, &db), NULL);
     must(sqlite3_exec(db,
                       "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                      "CREATE TABLE call(id BLOB, started INT, project BLOB, model TEXT, requested TEXT, provider TEXT,"
-                      " route TEXT, key BLOB, user TEXT, session TEXT, status INT, http INT, total INT, first INT,"
-                      " cost INT, input INT, cached INT, output INT, finish TEXT, request TEXT, response TEXT)",
-                      NULL, NULL, NULL), db);
+                      "CREATE TABLE call(id BLOB, started INT, project BLOB, model TEXT, requested "
+                      "TEXT, provider TEXT,"
+                      " route TEXT, key BLOB, user TEXT, session TEXT, status INT, http INT, total "
+                      "INT, first INT,"
+                      " cost INT, input INT, cached INT, output INT, finish TEXT, request TEXT, "
+                      "response TEXT)",
+                      NULL, NULL, NULL),
+         db);
     return db;
 }
 
@@ -192,7 +209,10 @@ static void sqlite_insert(sqlite3_stmt *s, const struct call_record *c, bool bod
 static double sqlite_fill(sqlite3 *db, struct bodies *b, uint64_t count, bool bodies)
 {
     sqlite3_stmt *s;
-    must(sqlite3_prepare_v2(db, "INSERT INTO call VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)", -1, &s, NULL), db);
+    must(sqlite3_prepare_v2(db,
+                            "INSERT INTO call VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+                            -1, &s, NULL),
+         db);
     double cpu = bench_process_cpu_s();
     must(sqlite3_exec(db, "BEGIN", NULL, NULL, NULL), db);
     int64_t committed = clock_monotonic_ns();
@@ -231,7 +251,8 @@ static void bench_append(const char *folder, struct bodies *b, uint64_t count)
 {
     char directory[4096], settings[128];
     snprintf(directory, sizeof(directory), "%s/append", folder);
-    snprintf(settings, sizeof(settings), "%llu records of 1.7 KB, async, sealed and merged", (unsigned long long)count);
+    snprintf(settings, sizeof(settings), "%llu records of 1.7 KB, async, sealed and merged",
+             (unsigned long long)count);
     double cpu = bench_process_cpu_s();
     struct trace_store *store = open_store(directory);
     double submit_s = submit_all(store, b, count, CAPTURE_FULL);
@@ -251,14 +272,18 @@ static void bench_append(const char *folder, struct bodies *b, uint64_t count)
     double sqlite_cpu = sqlite_fill(db, b, count / 4, true) * 4;
     sqlite3_int64 sqlite_bytes = 0;
     sqlite3_stmt *s;
-    must(sqlite3_prepare_v2(db, "SELECT page_count*page_size FROM pragma_page_count, pragma_page_size", -1, &s, NULL), db);
+    must(sqlite3_prepare_v2(db,
+                            "SELECT page_count*page_size FROM pragma_page_count, pragma_page_size",
+                            -1, &s, NULL),
+         db);
     if (sqlite3_step(s) == SQLITE_ROW)
         sqlite_bytes = sqlite3_column_int64(s, 0) * 4;
     sqlite3_finalize(s);
     sqlite3_close(db);
-    bench_report("trace_append", (double)count / cpu, "records/s/core", "sqlite", (double)count / sqlite_cpu, settings);
-    bench_report("trace_record_bytes", (double)sealed.segment_bytes / (double)sealed.rows, "bytes", "sqlite",
-                 (double)sqlite_bytes / (double)count, settings);
+    bench_report("trace_append", (double)count / cpu, "records/s/core", "sqlite",
+                 (double)count / sqlite_cpu, settings);
+    bench_report("trace_record_bytes", (double)sealed.segment_bytes / (double)sealed.rows, "bytes",
+                 "sqlite", (double)sqlite_bytes / (double)count, settings);
     bench_report("trace_submit", submit_s * 1e9 / (double)count, "ns", "goal", 2000, settings);
 }
 
@@ -320,8 +345,8 @@ static void bench_queries(const char *folder, struct bodies *b, uint64_t rows)
         still = counters.segments == segments ? still + 1 : 0;
         segments = counters.segments;
     }
-    snprintf(settings, sizeof(settings), "%llu rows in %llu segments, warm, one core", (unsigned long long)rows,
-             (unsigned long long)segments);
+    snprintf(settings, sizeof(settings), "%llu rows in %llu segments, warm, one core",
+             (unsigned long long)rows, (unsigned long long)segments);
     snprintf(path, sizeof(path), "%s/query.db", folder);
     sqlite3 *db = sqlite_open(path);
     sqlite_fill(db, b, rows / 10, false);
@@ -332,24 +357,31 @@ static void bench_queries(const char *folder, struct bodies *b, uint64_t rows)
     f.model = STR("gpt-5");
     f.status_mask = 1u << CALL_ERROR;
     f.latency_min_ns = 3 * NS_PER_S;
-    double sqlite_ms = 10 * sqlite_query_ms(db, "SELECT count(*) FROM call WHERE (model='gpt-5' OR requested='gpt-5') "
-                                                "AND status=1 AND total>=3000000000");
+    double sqlite_ms =
+        10 * sqlite_query_ms(db,
+                             "SELECT count(*) FROM call WHERE (model='gpt-5' OR requested='gpt-5') "
+                             "AND status=1 AND total>=3000000000");
     bench_report("trace_filter", count_ms(store, &f, &count), "ms", "sqlite", sqlite_ms, settings);
 
     struct trace_stats_query q = {.group_by = TRACE_GROUP_MODEL};
     trace_filter_init(&q.filter);
-    sqlite_ms = 10 * sqlite_query_ms(db, "SELECT model, count(*), sum(status=1), sum(cost), sum(input), sum(cached), "
-                                         "sum(output) FROM call GROUP BY model");
+    sqlite_ms =
+        10 * sqlite_query_ms(
+                 db, "SELECT model, count(*), sum(status=1), sum(cost), sum(input), sum(cached), "
+                     "sum(output) FROM call GROUP BY model");
     bench_report("trace_group_by", stats_ms(store, &q), "ms", "sqlite", sqlite_ms, settings);
     q.filter.status_mask = 1u << CALL_OK;
-    bench_report("trace_group_by_filtered", stats_ms(store, &q), "ms", "sqlite", sqlite_ms, settings);
+    bench_report("trace_group_by_filtered", stats_ms(store, &q), "ms", "sqlite", sqlite_ms,
+                 settings);
 
     trace_filter_init(&f);
     f.user = STR("user-7");
     f.status_mask = 1u << CALL_ERROR;
     f.latency_min_ns = 4900 * NS_PER_MS;
-    sqlite_ms = 10 * sqlite_query_ms(db, "SELECT * FROM call WHERE user='user-7' AND status=1 AND total>=4900000000 "
-                                         "ORDER BY rowid DESC LIMIT 50");
+    sqlite_ms =
+        10 * sqlite_query_ms(
+                 db, "SELECT * FROM call WHERE user='user-7' AND status=1 AND total>=4900000000 "
+                     "ORDER BY rowid DESC LIMIT 50");
     bench_report("trace_page", page_ms(store, &f), "ms", "sqlite", sqlite_ms, settings);
     sqlite3_close(db);
     trace_close(store);

@@ -24,10 +24,7 @@ static void figure(const char *name, double value, const char *yardstick, double
             yardstick, beside);
 }
 
-static void take(void *arg, struct str bytes)
-{
-    bytes_written += bytes.n;
-}
+static void take(void *arg, struct str bytes) { bytes_written += bytes.n; }
 
 static struct wire_request request_of(enum wire_format door, bool stream, struct arena *arena)
 {

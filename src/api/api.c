@@ -1,8 +1,8 @@
-/* The frame of the management interface: matches the route, checks who asks and whether he may, runs the
- * handler where its kind says, sends its answer. See api.h.
+/* The frame of the management interface: matches the route, checks who asks and whether he may,
+ * runs the handler where its kind says, sends its answer. See api.h.
  *
- * A `struct api_pending` carries one request through a worker or the control writer. It owns its arena
- * and copies what it needs, because the connection may be gone before the handler has run. */
+ * A `struct api_pending` carries one request through a worker or the control writer. It owns its
+ * arena and copies what it needs, because the connection may be gone before the handler has run. */
 #include "api/handlers.h"
 #include "api/problem.h"
 #include "base/clock.h"
@@ -34,7 +34,8 @@ struct api_route {
 
 static const struct api_route routes[] = {
 #define API_ROUTE(method_, pattern_, permission_, kind_, handler_)                                 \
-    {STR_INIT(#method_), STR_INIT(pattern_), PERMISSION_##permission_, API_##kind_, HANDLER_##kind_(handler_)},
+    {STR_INIT(#method_), STR_INIT(pattern_), PERMISSION_##permission_, API_##kind_,                \
+     HANDLER_##kind_(handler_)},
 #include "api/routes.h"
 #undef API_ROUTE
 };
@@ -60,8 +61,8 @@ struct api_pending {
     };
 };
 
-struct api_loop *api_loop_new(struct loop *loop, struct api_services *services, struct http_client *client,
-                              struct gateway_loop *gateway)
+struct api_loop *api_loop_new(struct loop *loop, struct api_services *services,
+                              struct http_client *client, struct gateway_loop *gateway)
 {
     struct api_loop *api = xcalloc(1, sizeof(*api));
     api->loop = loop;
@@ -71,10 +72,7 @@ struct api_loop *api_loop_new(struct loop *loop, struct api_services *services, 
     return api;
 }
 
-void api_loop_free(struct api_loop *api)
-{
-    free(api);
-}
+void api_loop_free(struct api_loop *api) { free(api); }
 
 /* ---- matching ---- */
 
@@ -167,9 +165,11 @@ static void pending_finish(struct api_pending *pending)
 {
     struct api_call *call = &pending->call;
     if (pending->rc != RC_OK && call->err.code == ERR_NONE)
-        err_set(&call->err, ERR_INTERNAL, "the server could not do this (%s)", rc_name(pending->rc));
+        err_set(&call->err, ERR_INTERNAL, "the server could not do this (%s)",
+                rc_name(pending->rc));
     if (call->err.code != ERR_NONE && err_http_status(call->err.code) >= 500)
-        log_event(LOG_WARN, "api_failed", LOG_STR("path", call->path), LOG_Z("error", call->err.message));
+        log_event(LOG_WARN, "api_failed", LOG_STR("path", call->path),
+                  LOG_Z("error", call->err.message));
     if (pending->request) {
         pending->request->gone = NULL;
         pending->request->user = NULL;
@@ -255,7 +255,8 @@ static enum rc submit(struct api_pending *pending, struct api_loop *api)
 {
     struct api_services *services = api->services;
     if (pending->route->kind == API_WRITE) {
-        pending->db_work = (struct db_work){.home = api->loop, .write = writer_run, .done = writer_done};
+        pending->db_work =
+            (struct db_work){.home = api->loop, .write = writer_run, .done = writer_done};
         return db_write(services->db, &pending->db_work);
     }
     pending->work = (struct work){.home = api->loop, .work = worker_run, .done = worker_done};
@@ -279,7 +280,8 @@ static void fill_call(struct api_call *call, const struct http_request *request,
     call->client_agent = copy(call, http_header_get(&request->headers, STR("user-agent")));
     call->cookie_session = copy(call, api_request_cookie(request, STR(SESSION_COOKIE_NAME)));
     struct str host = http_header_get(&request->headers, STR("host"));
-    call->base_url = arena_printf(call->arena, "%s://%.*s", request->tls ? "https" : "http", STR_ARG(host));
+    call->base_url =
+        arena_printf(call->arena, "%s://%.*s", request->tls ? "https" : "http", STR_ARG(host));
     call->tls = request->tls;
     for (int i = 0; i < API_PARAMS_MAX; i++)
         if (params[i].n)
@@ -287,8 +289,9 @@ static void fill_call(struct api_call *call, const struct http_request *request,
 }
 
 /* Loop handlers keep their call in the request's own arena. */
-static void run_on_loop(struct api_loop *api, const struct api_route *route, struct http_request *request,
-                        const struct principal *principal, const struct str params[API_PARAMS_MAX])
+static void run_on_loop(struct api_loop *api, const struct api_route *route,
+                        struct http_request *request, const struct principal *principal,
+                        const struct str params[API_PARAMS_MAX])
 {
     struct api_call *call = ARENA_NEW(request->arena, struct api_call);
     struct principal *own = ARENA_NEW(request->arena, struct principal);
@@ -308,8 +311,9 @@ static void run_on_loop(struct api_loop *api, const struct api_route *route, str
     route->loop_handler(call, request);
 }
 
-static void run_elsewhere(struct api_loop *api, const struct api_route *route, struct http_request *request,
-                          const struct principal *principal, const struct str params[API_PARAMS_MAX])
+static void run_elsewhere(struct api_loop *api, const struct api_route *route,
+                          struct http_request *request, const struct principal *principal,
+                          const struct str params[API_PARAMS_MAX])
 {
     struct api_pending *pending = xcalloc(1, sizeof(*pending));
     arena_init(&pending->arena, API_ARENA_BYTES_MAX);
@@ -325,7 +329,8 @@ static void run_elsewhere(struct api_loop *api, const struct api_route *route, s
     request->gone = on_gone;
     enum rc rc = submit(pending, api);
     if (rc != RC_OK) {
-        pending->rc = err_set(&pending->call.err, ERR_OVERLOADED, "too many requests wait; try again soon");
+        pending->rc =
+            err_set(&pending->call.err, ERR_OVERLOADED, "too many requests wait; try again soon");
         pending_finish(pending);
     }
 }
@@ -350,12 +355,14 @@ bool api_handle(struct api_loop *api, struct http_request *request)
     struct principal principal = {0};
     struct err err = {0};
     bool path_known;
-    const struct api_route *route = find_route(request->method, raw_path(request), params, &path_known);
+    const struct api_route *route =
+        find_route(request->method, raw_path(request), params, &path_known);
     if (!route && path_known)
         err_set(&err, ERR_METHOD, "%.*s cannot be used with %.*s", STR_ARG(request->method),
                 STR_ARG(request->path));
     else if (!route)
-        err_set(&err, ERR_NOT_FOUND, "there is nothing at %.*s; docs/openapi.yaml lists what there is",
+        err_set(&err, ERR_NOT_FOUND,
+                "there is nothing at %.*s; docs/openapi.yaml lists what there is",
                 STR_ARG(request->path));
     else
         authorise(route, request, &principal, &err);

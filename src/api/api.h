@@ -1,10 +1,10 @@
 /* The management interface, /api/…: the frame in which handlers run.
  *
- * A request is matched against the route table (routes.h), its principal resolved from the snapshot,
- * permission and CSRF token checked, all on the loop; then the handler runs as a plain synchronous
- * function where its kind says: on a worker (READ, WORK), inside the control writer's transaction
- * (WRITE), or on the loop itself (LOOP, which answers by its own means). A handler decodes,
- * authorises, calls the domain and encodes; it has no logic of its own.
+ * A request is matched against the route table (routes.h), its principal resolved from the
+ * snapshot, permission and CSRF token checked, all on the loop; then the handler runs as a plain
+ * synchronous function where its kind says: on a worker (READ, WORK), inside the control writer's
+ * transaction (WRITE), or on the loop itself (LOOP, which answers by its own means). A handler
+ * decodes, authorises, calls the domain and encodes; it has no logic of its own.
  *
  * A handler owns nothing: everything it needs and makes lives in `call->arena`, which outlives the
  * client's connection. */
@@ -61,22 +61,22 @@ struct api_call {
     struct str path, query;
     struct str params[API_PARAMS_MAX]; /* the pattern's {…}, decoded, in order */
     struct str raw_body;
-    yyjson_val *body;   /* parsed JSON object; NULL: there was none */
-    struct db_txn *txn; /* READ and WRITE */
+    yyjson_val *body;             /* parsed JSON object; NULL: there was none */
+    struct db_txn *txn;           /* READ and WRITE */
     struct http_client *client;   /* LOOP: the loop's own */
     struct gateway_loop *gateway; /* LOOP */
     struct str client_ip, client_agent, cookie_session, base_url;
     bool tls;
 
     /* the answer */
-    int status;                 /* 200 unless set; 204 without an answer */
-    yyjson_mut_doc *doc;        /* allocates from the arena */
-    yyjson_mut_val *answer;     /* root value, or NULL */
-    struct str content_type;    /* set with raw_answer instead of JSON */
+    int status;              /* 200 unless set; 204 without an answer */
+    yyjson_mut_doc *doc;     /* allocates from the arena */
+    yyjson_mut_val *answer;  /* root value, or NULL */
+    struct str content_type; /* set with raw_answer instead of JSON */
     struct str raw_answer;
-    struct str set_cookie;      /* whole header value, or empty */
-    bool roll_back;             /* WRITE: answer, but undo what was written (a dry run) */
-    struct err err;             /* filled when the handler fails */
+    struct str set_cookie; /* whole header value, or empty */
+    bool roll_back;        /* WRITE: answer, but undo what was written (a dry run) */
+    struct err err;        /* filled when the handler fails */
 };
 
 typedef enum rc api_handler(struct api_call *call);
@@ -85,7 +85,8 @@ typedef enum rc api_handler(struct api_call *call);
 
 /* Query values: empty when absent; a number that is none is ERR_BAD_FIELD naming it. */
 struct str api_query(struct api_call *call, const char *name);
-enum rc api_query_i64(struct api_call *call, const char *name, int64_t absent, int64_t *out) MUST_CHECK;
+enum rc api_query_i64(struct api_call *call, const char *name, int64_t absent,
+                      int64_t *out) MUST_CHECK;
 /* `limit` (default 50, at most LIMIT_LIST_ITEMS). */
 enum rc api_query_limit(struct api_call *call, size_t *out) MUST_CHECK;
 /* The body, or ERR_MISSING_FIELD when there is none. */
@@ -100,7 +101,8 @@ void api_list_end(struct api_call *call, struct str next_cursor);
 void api_put_time(struct api_call *call, yyjson_mut_val *o, const char *key, int64_t wall_ns);
 void api_put_cost(struct api_call *call, yyjson_mut_val *o, const char *key, __int128 pico);
 void api_put_ms(struct api_call *call, yyjson_mut_val *o, const char *key, int64_t ns);
-void api_put_id(struct api_call *call, yyjson_mut_val *o, const char *key, const char *prefix, struct id id);
+void api_put_id(struct api_call *call, yyjson_mut_val *o, const char *key, const char *prefix,
+                struct id id);
 void api_put_str(struct api_call *call, yyjson_mut_val *o, const char *key, struct str s);
 
 /* The summary of a call that has ended, as an event. Its loop. */
@@ -110,15 +112,15 @@ void api_publish_call(struct event_bus *events, const struct call_record *record
 /* ---- the frame ---- */
 
 struct api_loop; /* one per loop */
-struct api_loop *api_loop_new(struct loop *loop, struct api_services *services, struct http_client *client,
-                              struct gateway_loop *gateway);
+struct api_loop *api_loop_new(struct loop *loop, struct api_services *services,
+                              struct http_client *client, struct gateway_loop *gateway);
 void api_loop_free(struct api_loop *api);
 /* True when the path is below /api/ (answered now or later). */
 bool api_handle(struct api_loop *api, struct http_request *request);
 
-/* Who asks: Authorization: Bearer KEY (or x-api-key), else the session cookie. On success *out is copied,
- * texts live in the snapshot. `csrf_checked`: unsafe methods by cookie need the token. Doors use it too.
- * `key` is NULL when a session asked. */
+/* Who asks: Authorization: Bearer KEY (or x-api-key), else the session cookie. On success *out is
+ * copied, texts live in the snapshot. `csrf_checked`: unsafe methods by cookie need the token.
+ * Doors use it too. `key` is NULL when a session asked. */
 enum rc api_authenticate(const struct http_request *request, const struct snapshot *snapshot,
                          struct principal *out, struct key **key, struct err *err) MUST_CHECK;
 /* A cookie's value, or empty. */

@@ -76,7 +76,8 @@ void api_put_time(struct api_call *call, yyjson_mut_val *o, const char *key, int
         api_put_str(call, o, key, str_make(text, clock_format_iso(wall_ns, 3, text)));
 }
 
-/* Dollars with all twelve digits that a pico-dollar sum can have, trailing zeros cut but for cents. */
+/* Dollars with all twelve digits that a pico-dollar sum can have, trailing zeros cut but for cents.
+ */
 static size_t format_dollars(__int128 pico, char out[64])
 {
     bool negative = pico < 0;

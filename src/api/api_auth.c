@@ -26,7 +26,8 @@ struct str api_request_cookie(const struct http_request *request, struct str nam
 
 static bool method_is_safe(struct str method)
 {
-    return str_eq(method, STR("GET")) || str_eq(method, STR("HEAD")) || str_eq(method, STR("OPTIONS"));
+    return str_eq(method, STR("GET")) || str_eq(method, STR("HEAD")) ||
+           str_eq(method, STR("OPTIONS"));
 }
 
 static enum rc authenticate_key(const struct http_request *request, const struct snapshot *snapshot,
@@ -35,8 +36,9 @@ static enum rc authenticate_key(const struct http_request *request, const struct
 {
     struct key *found = snapshot_find_key(snapshot, secret);
     if (!found || found->revoked)
-        return err_set(err, ERR_UNAUTHENTICATED,
-                       "the key is not known here or was revoked; make one under Keys in the console");
+        return err_set(
+            err, ERR_UNAUTHENTICATED,
+            "the key is not known here or was revoked; make one under Keys in the console");
     if (found->expires_wall_ns && found->expires_wall_ns <= loop_wall_ns(request->loop))
         return err_set(err, ERR_KEY_EXPIRED, "the key '%.*s' has expired; make a new one",
                        STR_ARG(found->name));
@@ -56,7 +58,8 @@ enum rc api_authenticate(const struct http_request *request, const struct snapsh
     if (!cookie.n)
         return err_set(err, ERR_UNAUTHENTICATED,
                        "no key: send it as 'Authorization: Bearer KEY' (or x-api-key), or sign in");
-    const struct principal *found = snapshot_find_session(snapshot, cookie, loop_wall_ns(request->loop));
+    const struct principal *found =
+        snapshot_find_session(snapshot, cookie, loop_wall_ns(request->loop));
     if (!found)
         return err_set(err, ERR_UNAUTHENTICATED, "the session has ended; sign in again");
     struct str token = http_header_get(&request->headers, STR("x-csrf-token"));

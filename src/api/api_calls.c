@@ -25,7 +25,8 @@ static enum rc read_scaled(struct api_call *call, const char *name, double scale
     if (value.n == 0)
         return RC_OK;
     if (str_to_double(value, &number) != RC_OK || number < 0 || number * scale > 9e18)
-        return err_set_field(&call->err, ERR_BAD_FIELD, name, "'%s' must be a number from 0 up", name);
+        return err_set_field(&call->err, ERR_BAD_FIELD, name, "'%s' must be a number from 0 up",
+                             name);
     *out = (int64_t)(number * scale);
     return RC_OK;
 }
@@ -149,7 +150,8 @@ static void put_hex(struct api_call *call, yyjson_mut_val *o, const char *key, c
     api_put_str(call, o, key, zero ? STR_EMPTY : str_make(text, 2 * n));
 }
 
-static void put_cost_detail(struct api_call *call, yyjson_mut_val *o, const struct call_record *record)
+static void put_cost_detail(struct api_call *call, yyjson_mut_val *o,
+                            const struct call_record *record)
 {
     yyjson_mut_val *detail = yyjson_mut_obj_add_arr(call->doc, o, "cost_detail");
     for (int i = 0; i < USAGE_BUCKET_COUNT; i++) {
@@ -161,7 +163,8 @@ static void put_cost_detail(struct api_call *call, yyjson_mut_val *o, const stru
         yyjson_mut_val *line = yyjson_mut_arr_add_obj(call->doc, detail);
         yyjson_mut_obj_add_str(call->doc, line, "bucket", usage_bucket_name(i));
         yyjson_mut_obj_add_uint(call->doc, line, "tokens", tokens);
-        api_put_cost(call, line, "price_usd_per_mtok", known ? (__int128)price * 1000000 : COST_UNKNOWN);
+        api_put_cost(call, line, "price_usd_per_mtok",
+                     known ? (__int128)price * 1000000 : COST_UNKNOWN);
         api_put_cost(call, line, "cost_usd", known ? (__int128)price * tokens : COST_UNKNOWN);
     }
 }
@@ -216,7 +219,8 @@ static void put_record(struct api_call *call, const struct call_record *record)
     api_put_str(call, request, "body", record->request_body.n ? record->request_body : STR_EMPTY);
     yyjson_mut_obj_add_bool(call->doc, request, "cut", record->request_cut);
     yyjson_mut_val *response = yyjson_mut_obj_add_obj(call->doc, o, "response");
-    api_put_str(call, response, "body", record->response_body.n ? record->response_body : STR_EMPTY);
+    api_put_str(call, response, "body",
+                record->response_body.n ? record->response_body : STR_EMPTY);
     yyjson_mut_obj_add_bool(call->doc, response, "cut", record->response_cut);
     yyjson_mut_val *client = yyjson_mut_obj_add_obj(call->doc, o, "client");
     api_put_str(call, client, "ip", record->client_ip);
@@ -248,8 +252,8 @@ enum rc api_calls_list(struct api_call *call)
     if (read_filter(call, &filter) != RC_OK || api_query_limit(call, &limit) != RC_OK ||
         api_query_i64(call, "cursor", 0, &before) != RC_OK)
         return RC_INVALID;
-    enum rc rc = trace_list(call->services->trace, call->principal->project, &filter, (uint64_t)before,
-                            limit, call->arena, &page, &call->err);
+    enum rc rc = trace_list(call->services->trace, call->principal->project, &filter,
+                            (uint64_t)before, limit, call->arena, &page, &call->err);
     if (rc != RC_OK)
         return rc;
     yyjson_mut_val *items = api_list_begin(call);
@@ -323,9 +327,13 @@ static void put_sums(struct api_call *call, yyjson_mut_val *o, const struct trac
 
 static enum rc read_group(struct api_call *call, enum trace_group *out)
 {
-    static const struct { const char *name; enum trace_group group; } names[] = {
-        {"model", TRACE_GROUP_MODEL}, {"provider", TRACE_GROUP_PROVIDER}, {"route", TRACE_GROUP_ROUTE},
-        {"key", TRACE_GROUP_KEY},     {"user", TRACE_GROUP_USER},         {"status", TRACE_GROUP_STATUS},
+    static const struct {
+        const char *name;
+        enum trace_group group;
+    } names[] = {
+        {"model", TRACE_GROUP_MODEL}, {"provider", TRACE_GROUP_PROVIDER},
+        {"route", TRACE_GROUP_ROUTE}, {"key", TRACE_GROUP_KEY},
+        {"user", TRACE_GROUP_USER},   {"status", TRACE_GROUP_STATUS},
     };
     struct str value = api_query(call, "group_by");
     *out = TRACE_GROUP_NONE;
@@ -363,8 +371,8 @@ enum rc api_calls_stats(struct api_call *call)
     if (step_s < 0 || step_s > 366 * 86400)
         return err_set_field(&call->err, ERR_BAD_FIELD, "step_s", "'step_s' must be 1 to 31622400");
     query.step_ns = step_s * NS_PER_S;
-    enum rc rc = trace_stats(call->services->trace, call->principal->project, &query, call->arena, &stats,
-                             &call->err);
+    enum rc rc = trace_stats(call->services->trace, call->principal->project, &query, call->arena,
+                             &stats, &call->err);
     if (rc != RC_OK)
         return rc;
     yyjson_mut_val *o = call->answer = yyjson_mut_obj(call->doc);
@@ -388,7 +396,8 @@ enum rc api_calls_stats(struct api_call *call)
 
 static enum rc read_spend_by(struct api_call *call, enum spend_by *by, bool *per_day)
 {
-    static const char *const names[SPEND_BY_COUNT] = {"day", "key", "user", "tag", "model", "provider"};
+    static const char *const names[SPEND_BY_COUNT] = {"day", "key",   "user",
+                                                      "tag", "model", "provider"};
     struct str value = api_query(call, "by");
     if (value.n == 0)
         value = STR("day");

@@ -9,7 +9,8 @@ enum rc api_config_export(struct api_call *call)
 {
     yyjson_val *tree;
     struct buf out;
-    enum rc rc = manifest_export(call->txn, call->principal->project, call->arena, &tree, &call->err);
+    enum rc rc =
+        manifest_export(call->txn, call->principal->project, call->arena, &tree, &call->err);
     if (rc != RC_OK)
         return rc;
     buf_init(&out, EXPORT_BYTES_MAX);
@@ -17,7 +18,9 @@ enum rc api_config_export(struct api_call *call)
     call->content_type = STR("application/yaml");
     call->raw_answer = rc == RC_OK ? arena_copy(call->arena, buf_str(&out)) : STR_EMPTY;
     buf_fini(&out);
-    return call->raw_answer.p ? RC_OK : err_set(&call->err, ERR_TOO_LARGE, "too many objects to export at once");
+    return call->raw_answer.p
+               ? RC_OK
+               : err_set(&call->err, ERR_TOO_LARGE, "too many objects to export at once");
 }
 
 static void put_changes(struct api_call *call, const struct manifest_change *changes, size_t count)
@@ -47,8 +50,8 @@ static enum rc apply_manifest(struct api_call *call, bool dry_run, bool prune)
         return RC_INVALID;
     enum rc rc = manifest_read(call->body, call->arena, &manifest, &call->err);
     if (rc == RC_OK)
-        rc = manifest_apply(call->txn, call->principal, &actor, call->principal->project, &manifest, &options,
-                            call->arena, &changes, &count, &call->err);
+        rc = manifest_apply(call->txn, call->principal, &actor, call->principal->project, &manifest,
+                            &options, call->arena, &changes, &count, &call->err);
     if (rc != RC_OK)
         return rc;
     call->roll_back = dry_run;

@@ -1,5 +1,6 @@
-/* GET /api/events: what happens, live, as server-sent events. A client that reconnects with Last-Event-ID
- * gets what it missed, as far as the window reaches; beyond it, an event `missed` says how many are gone. */
+/* GET /api/events: what happens, live, as server-sent events. A client that reconnects with
+ * Last-Event-ID gets what it missed, as far as the window reaches; beyond it, an event `missed`
+ * says how many are gone. */
 #include "api/handlers.h"
 #include "api/problem.h"
 #include "base/clock.h"
@@ -23,11 +24,13 @@ static void send_event(struct event_stream *stream, const struct event *event, u
 {
     struct str text;
     if (missed) {
-        text = arena_printf(&stream->arena, "event: missed\ndata: {\"count\":%llu}\n\n", (unsigned long long)missed);
+        text = arena_printf(&stream->arena, "event: missed\ndata: {\"count\":%llu}\n\n",
+                            (unsigned long long)missed);
         http_respond_write(stream->request, text);
     }
-    text = arena_printf(&stream->arena, "id: %llu\nevent: %s\ndata: %.*s\n\n", (unsigned long long)event->seq,
-                        event_type_name(event->type), STR_ARG(event->data));
+    text = arena_printf(&stream->arena, "id: %llu\nevent: %s\ndata: %.*s\n\n",
+                        (unsigned long long)event->seq, event_type_name(event->type),
+                        STR_ARG(event->data));
     if (text.p && http_respond_write(stream->request, text) == STOP)
         stream->stopped = true;
 }
@@ -82,7 +85,8 @@ void api_events(struct api_call *call, struct http_request *request)
     uint64_t after = 0;
     struct str last = http_header_get(&request->headers, STR("last-event-id"));
     if (event_types_parse(api_query(call, "types"), &types) != RC_OK) {
-        err_set_field(&call->err, ERR_BAD_FIELD, "types", "'types' must be of call, job, model, config");
+        err_set_field(&call->err, ERR_BAD_FIELD, "types",
+                      "'types' must be of call, job, model, config");
         api_respond_problem(request, &call->err);
         return;
     }
@@ -91,8 +95,10 @@ void api_events(struct api_call *call, struct http_request *request)
     struct event_stream *stream = xcalloc(1, sizeof(*stream));
     arena_init(&stream->arena, EVENT_ARENA_BYTES_MAX);
     stream->request = request;
-    stream->reader = (struct event_reader){
-        .loop = request->loop, .project = call->principal->project, .types = types, .ready = on_ready};
+    stream->reader = (struct event_reader){.loop = request->loop,
+                                           .project = call->principal->project,
+                                           .types = types,
+                                           .ready = on_ready};
     request->user = stream;
     request->gone = on_gone;
     request->writable = on_writable;

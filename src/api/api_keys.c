@@ -20,7 +20,8 @@ static int32_t month_start(int32_t day)
     return day - (tm.tm_mday - 1);
 }
 
-static void put_spent(struct api_call *call, yyjson_mut_val *o, struct id project, enum spend_by by, struct str value)
+static void put_spent(struct api_call *call, yyjson_mut_val *o, struct id project, enum spend_by by,
+                      struct str value)
 {
     int32_t today = (int32_t)(clock_wall_ns() / NS_PER_DAY);
     const struct {
@@ -31,8 +32,8 @@ static void put_spent(struct api_call *call, yyjson_mut_val *o, struct id projec
 
     for (size_t i = 0; i < COUNT_OF(periods); i++) {
         struct spend_sum sum = {0};
-        if (!call->services->trace ||
-            trace_spend_sum(call->services->trace, project, by, value, periods[i].from, today, &sum) != RC_OK)
+        if (!call->services->trace || trace_spend_sum(call->services->trace, project, by, value,
+                                                      periods[i].from, today, &sum) != RC_OK)
             yyjson_mut_obj_add_null(call->doc, spent, periods[i].name);
         else
             api_put_cost(call, spent, periods[i].name, sum.cost_pico);
@@ -50,7 +51,8 @@ static bool time_passed(struct str text)
 
 static void put_key_extra(struct api_call *call, const struct object *object, yyjson_mut_val *o)
 {
-    yyjson_mut_val *revoked = yyjson_mut_obj_get(o, "revoked_at"), *expires = yyjson_mut_obj_get(o, "expires_at");
+    yyjson_mut_val *revoked = yyjson_mut_obj_get(o, "revoked_at"),
+                   *expires = yyjson_mut_obj_get(o, "expires_at");
     struct str expiry = str_make(yyjson_mut_get_str(expires), yyjson_mut_get_len(expires));
     struct id id;
 
@@ -58,7 +60,9 @@ static void put_key_extra(struct api_call *call, const struct object *object, yy
         return;
     api_put_id(call, o, "id", "key", id);
     api_put_str(call, o, "state",
-                revoked ? STR("revoked") : time_passed(expiry) ? STR("expired") : STR("active"));
+                revoked               ? STR("revoked")
+                : time_passed(expiry) ? STR("expired")
+                                      : STR("active"));
     if (!yyjson_mut_obj_get(o, "models")) {
         yyjson_mut_val *models = yyjson_mut_obj_add_arr(call->doc, o, "models");
         yyjson_mut_arr_add_str(call->doc, models, "*");
@@ -74,14 +78,16 @@ static enum rc read_key_id(struct api_call *call, struct id *id)
 {
     if (id_parse(call->params[0], "key", id) == RC_OK)
         return RC_OK;
-    return err_set(&call->err, ERR_NOT_FOUND, "'%.*s' is not a key's id (key_…).", STR_ARG(call->params[0]));
+    return err_set(&call->err, ERR_NOT_FOUND, "'%.*s' is not a key's id (key_…).",
+                   STR_ARG(call->params[0]));
 }
 
 /* `expires_in` ("30d") is said instead of `expires_at` by people; nulls count as absent. */
 static enum rc key_body(struct api_call *call, bool merge, yyjson_val **out)
 {
-    static const char *const shown[] = {"id", "origin", "version", "state", "spent", "last_used_at", "created_at",
-                                        "updated_at", "prefix", "revoked_at", "expires_in", "secret"};
+    static const char *const shown[] = {"id",     "origin",       "version",    "state",
+                                        "spent",  "last_used_at", "created_at", "updated_at",
+                                        "prefix", "revoked_at",   "expires_in", "secret"};
     char iso[CLOCK_ISO_BYTES_MAX];
     struct str duration = json_get_text(call->body, "expires_in");
     yyjson_mut_doc *doc = json_tree_new(call->arena);
@@ -92,7 +98,8 @@ static enum rc key_body(struct api_call *call, bool merge, yyjson_val **out)
         yyjson_mut_obj_remove_key(root, shown[i]);
     if (duration.n) {
         if (clock_parse_duration(duration, &ns) != RC_OK || ns <= 0 || ns > 3650 * NS_PER_DAY)
-            return err_set_field(&call->err, ERR_BAD_FIELD, "expires_in", "'expires_in' must be a duration such as 30d.");
+            return err_set_field(&call->err, ERR_BAD_FIELD, "expires_in",
+                                 "'expires_in' must be a duration such as 30d.");
         size_t n = clock_format_iso(db_txn_now_ns(call->txn) + ns, 3, iso);
         yyjson_mut_obj_add_strncpy(doc, root, "expires_at", iso, n);
     }
@@ -137,7 +144,8 @@ enum rc api_keys_create(struct api_call *call)
     if (rc == RC_OK)
         rc = key_body(call, false, &body);
     if (rc == RC_OK)
-        rc = key_create(call->txn, call->principal, &actor, body, call->arena, &secret, &object, &call->err);
+        rc = key_create(call->txn, call->principal, &actor, body, call->arena, &secret, &object,
+                        &call->err);
     if (rc == RC_OK)
         rc = answer_key(call, &object);
     if (rc != RC_OK)
@@ -160,7 +168,8 @@ enum rc api_keys_patch(struct api_call *call)
     if (rc == RC_OK)
         rc = key_body(call, true, &body);
     if (rc == RC_OK)
-        rc = key_update(call->txn, call->principal, &actor, id, body, call->arena, &object, &call->err);
+        rc = key_update(call->txn, call->principal, &actor, id, body, call->arena, &object,
+                        &call->err);
     return rc == RC_OK ? answer_key(call, &object) : rc;
 }
 
@@ -170,7 +179,8 @@ enum rc api_keys_revoke(struct api_call *call)
     struct id id;
     enum rc rc = read_key_id(call, &id);
 
-    return rc == RC_OK ? key_revoke(call->txn, call->principal, &actor, id, call->arena, &call->err) : rc;
+    return rc == RC_OK ? key_revoke(call->txn, call->principal, &actor, id, call->arena, &call->err)
+                       : rc;
 }
 
 /* ---- limits of tags, users and the project ---- */
@@ -185,7 +195,8 @@ static enum rc limit_name(struct api_call *call, struct str *out)
         return RC_OK;
     }
     if (!str_eq(kind, STR("tag")) && !str_eq(kind, STR("user")))
-        return err_set_field(&call->err, ERR_NOT_FOUND, "kind", "Limits are set on a tag, a user or the project.");
+        return err_set_field(&call->err, ERR_NOT_FOUND, "kind",
+                             "Limits are set on a tag, a user or the project.");
     *out = arena_printf(call->arena, "%.*s:%.*s", STR_ARG(kind), STR_ARG(value));
     return out->p ? RC_OK : err_set(&call->err, ERR_TOO_LARGE, "The request is too large.");
 }
@@ -195,8 +206,11 @@ static void put_limit_extra(struct api_call *call, const struct object *object, 
 {
     ssize_t colon = str_find_char(object->name, ':');
     struct str kind = colon < 0 ? object->name : str_slice(object->name, 0, (size_t)colon);
-    struct str value = colon < 0 ? STR("default") : str_slice(object->name, (size_t)colon + 1, object->name.n);
-    enum spend_by by = colon < 0 ? SPEND_BY_PROJECT : str_eq(kind, STR("tag")) ? SPEND_BY_TAG : SPEND_BY_USER;
+    struct str value =
+        colon < 0 ? STR("default") : str_slice(object->name, (size_t)colon + 1, object->name.n);
+    enum spend_by by = colon < 0                  ? SPEND_BY_PROJECT
+                       : str_eq(kind, STR("tag")) ? SPEND_BY_TAG
+                                                  : SPEND_BY_USER;
 
     yyjson_mut_obj_remove_key(o, "name");
     api_put_str(call, o, "kind", kind);
@@ -227,8 +241,8 @@ enum rc api_limits_put(struct api_call *call)
     if (rc == RC_OK)
         rc = limit_name(call, &name);
     if (rc == RC_OK)
-        rc = definition_put(call->txn, call->principal, &actor, OBJECT_LIMIT, name, call->body, call->arena, &object,
-                            &call->err);
+        rc = definition_put(call->txn, call->principal, &actor, OBJECT_LIMIT, name, call->body,
+                            call->arena, &object, &call->err);
     if (rc == RC_OK && !(call->answer = api_encode_object(call, &object)))
         rc = call->err.rc;
     if (rc == RC_OK)

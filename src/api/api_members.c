@@ -7,14 +7,16 @@ static enum rc read_role(struct api_call *call, enum role *role)
 {
     if (role_parse(json_get_text(call->body, "role"), role) == RC_OK)
         return RC_OK;
-    return err_set_field(&call->err, ERR_BAD_FIELD, "role", "'role' must be one of: viewer, editor, admin, owner.");
+    return err_set_field(&call->err, ERR_BAD_FIELD, "role",
+                         "'role' must be one of: viewer, editor, admin, owner.");
 }
 
 static enum rc read_user_id(struct api_call *call, struct id *id)
 {
     if (id_parse(call->params[0], "usr", id) == RC_OK)
         return RC_OK;
-    return err_set(&call->err, ERR_NOT_FOUND, "'%.*s' is not a member's id (usr_…).", STR_ARG(call->params[0]));
+    return err_set(&call->err, ERR_NOT_FOUND, "'%.*s' is not a member's id (usr_…).",
+                   STR_ARG(call->params[0]));
 }
 
 static void put_member(struct api_call *call, yyjson_mut_val *o, const struct member_row *member)
@@ -31,8 +33,8 @@ enum rc api_members_list(struct api_call *call)
 {
     struct member_row *members;
     size_t count;
-    enum rc rc = member_rows(call->txn, call->principal->project, (struct id){{0}}, call->arena, &members, &count,
-                             &call->err);
+    enum rc rc = member_rows(call->txn, call->principal->project, (struct id){{0}}, call->arena,
+                             &members, &count, &call->err);
 
     if (rc != RC_OK)
         return rc;
@@ -47,7 +49,8 @@ static enum rc answer_member(struct api_call *call, struct id user)
 {
     struct member_row *members;
     size_t count;
-    enum rc rc = member_rows(call->txn, call->principal->project, user, call->arena, &members, &count, &call->err);
+    enum rc rc = member_rows(call->txn, call->principal->project, user, call->arena, &members,
+                             &count, &call->err);
 
     if (rc == RC_OK && count == 0)
         return err_set(&call->err, ERR_NOT_FOUND, "There is no such member in this project.");
@@ -78,7 +81,8 @@ enum rc api_members_patch(struct api_call *call)
     if (rc == RC_OK)
         rc = read_role(call, &role);
     if (rc == RC_OK)
-        rc = account_set_role(call->txn, call->principal, &actor, user, role, call->arena, &call->err);
+        rc = account_set_role(call->txn, call->principal, &actor, user, role, call->arena,
+                              &call->err);
     return rc == RC_OK ? answer_member(call, user) : rc;
 }
 
@@ -88,7 +92,9 @@ enum rc api_members_delete(struct api_call *call)
     struct id user;
     enum rc rc = read_user_id(call, &user);
 
-    return rc == RC_OK ? account_remove_member(call->txn, call->principal, &actor, user, call->arena, &call->err) : rc;
+    return rc == RC_OK ? account_remove_member(call->txn, call->principal, &actor, user,
+                                               call->arena, &call->err)
+                       : rc;
 }
 
 /* ---- invitations ---- */
@@ -107,7 +113,8 @@ enum rc api_invites_list(struct api_call *call)
 {
     struct invite_row *invites;
     size_t count;
-    enum rc rc = invite_rows(call->txn, call->principal->project, call->arena, &invites, &count, &call->err);
+    enum rc rc =
+        invite_rows(call->txn, call->principal->project, call->arena, &invites, &count, &call->err);
 
     if (rc != RC_OK)
         return rc;
@@ -130,8 +137,8 @@ enum rc api_invites_create(struct api_call *call)
     if (rc == RC_OK)
         rc = read_role(call, &role);
     if (rc == RC_OK)
-        rc = account_invite(call->txn, call->principal, &actor, json_get_text(call->body, "email"), role, token, &invite,
-                            &call->err);
+        rc = account_invite(call->txn, call->principal, &actor, json_get_text(call->body, "email"),
+                            role, token, &invite, &call->err);
     if (rc != RC_OK)
         return rc;
     call->answer = yyjson_mut_obj(call->doc);
@@ -148,6 +155,7 @@ enum rc api_invites_delete(struct api_call *call)
     struct id id;
 
     if (id_parse(call->params[0], "inv", &id) != RC_OK)
-        return err_set(&call->err, ERR_NOT_FOUND, "'%.*s' is not an invitation's id (inv_…).", STR_ARG(call->params[0]));
+        return err_set(&call->err, ERR_NOT_FOUND, "'%.*s' is not an invitation's id (inv_…).",
+                       STR_ARG(call->params[0]));
     return account_withdraw_invite(call->txn, call->principal, &actor, id, &call->err);
 }

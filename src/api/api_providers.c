@@ -17,14 +17,18 @@ static void put_status(struct api_call *call, const struct object *object, yyjso
 
     if (!provider) {
         api_put_str(call, status, "state", STR("unusable"));
-        api_put_str(call, status, "last_error", STR("It was left out of the configuration: see object_skipped in the log."));
+        api_put_str(call, status, "last_error",
+                    STR("It was left out of the configuration: see object_skipped in the log."));
         return;
     }
     for (size_t i = 0; i < provider->key_count; i++)
         cooling += cooldown_until_ns(provider->keys[i].slot) > now_ns;
     bool open = provider->slot != 0 && breaker_peek(provider->slot, now_ns) == BREAKER_OPEN;
     bool all_cooling = provider->key_count > 0 && cooling == provider->key_count;
-    api_put_str(call, status, "state", open ? STR("open") : all_cooling ? STR("cooling") : STR("ok"));
+    api_put_str(call, status, "state",
+                open          ? STR("open")
+                : all_cooling ? STR("cooling")
+                              : STR("ok"));
     yyjson_mut_obj_add_uint(call->doc, status, "keys", provider->key_count);
     yyjson_mut_obj_add_uint(call->doc, status, "keys_cooling", cooling);
     api_put_str(call, status, "last_error", STR_EMPTY);
@@ -86,10 +90,7 @@ enum rc api_routes_get(struct api_call *call)
     return api_objects_get(call, OBJECT_ROUTE, call->params[0], NULL);
 }
 
-enum rc api_routes_create(struct api_call *call)
-{
-    return api_objects_create(call, OBJECT_ROUTE);
-}
+enum rc api_routes_create(struct api_call *call) { return api_objects_create(call, OBJECT_ROUTE); }
 
 enum rc api_routes_patch(struct api_call *call)
 {
@@ -113,8 +114,8 @@ static enum rc list_versions(struct api_call *call, enum object_kind kind)
     if (rc == RC_OK)
         rc = api_query_i64(call, "cursor", 0, &before);
     if (rc == RC_OK)
-        rc = object_versions(call->txn, call->principal->project, kind, call->params[0], before, limit, call->arena,
-                             &versions, &count, &call->err);
+        rc = object_versions(call->txn, call->principal->project, kind, call->params[0], before,
+                             limit, call->arena, &versions, &count, &call->err);
     if (rc != RC_OK)
         return rc;
     yyjson_mut_val *items = api_list_begin(call);
@@ -133,8 +134,9 @@ static enum rc list_versions(struct api_call *call, enum object_kind kind)
         api_put_time(call, o, "created_at", versions[i].created_ns);
         yyjson_mut_obj_add_val(call->doc, o, "definition", yyjson_val_mut_copy(call->doc, shown));
     }
-    struct str cursor = count == limit ? arena_printf(call->arena, "%lld", (long long)versions[count - 1].version)
-                                       : STR_EMPTY;
+    struct str cursor =
+        count == limit ? arena_printf(call->arena, "%lld", (long long)versions[count - 1].version)
+                       : STR_EMPTY;
     api_list_end(call, cursor);
     return RC_OK;
 }
@@ -149,8 +151,8 @@ static enum rc restore_version(struct api_call *call, enum object_kind kind)
     if (str_to_i64(call->params[1], &version) != RC_OK)
         return err_set(&call->err, ERR_NOT_FOUND, "A version is a number.");
     struct str message = arena_printf(call->arena, "restored version %lld", (long long)version);
-    enum rc rc = object_restore(call->txn, &actor, call->principal->project, kind, call->params[0], version, message,
-                                call->arena, &object, &call->err);
+    enum rc rc = object_restore(call->txn, &actor, call->principal->project, kind, call->params[0],
+                                version, message, call->arena, &object, &call->err);
     if (rc == RC_OK)
         rc = definition_verify(call->txn, &object, &call->err);
     if (rc != RC_OK)
@@ -164,25 +166,19 @@ enum rc api_providers_versions(struct api_call *call)
     return list_versions(call, OBJECT_PROVIDER);
 }
 
-enum rc api_routes_versions(struct api_call *call)
-{
-    return list_versions(call, OBJECT_ROUTE);
-}
+enum rc api_routes_versions(struct api_call *call) { return list_versions(call, OBJECT_ROUTE); }
 
 enum rc api_providers_restore(struct api_call *call)
 {
     return restore_version(call, OBJECT_PROVIDER);
 }
 
-enum rc api_routes_restore(struct api_call *call)
-{
-    return restore_version(call, OBJECT_ROUTE);
-}
+enum rc api_routes_restore(struct api_call *call) { return restore_version(call, OBJECT_ROUTE); }
 
 /* ---- what may be named as `model` ---- */
 
-static void put_target(struct api_call *call, yyjson_mut_val *items, struct str name, const char *kind,
-                       struct str description)
+static void put_target(struct api_call *call, yyjson_mut_val *items, struct str name,
+                       const char *kind, struct str description)
 {
     yyjson_mut_val *o = yyjson_mut_arr_add_obj(call->doc, items);
 
@@ -192,18 +188,18 @@ static void put_target(struct api_call *call, yyjson_mut_val *items, struct str 
 }
 
 /* The models that routes name at their providers, each once. */
-static void put_provider_models(struct api_call *call, yyjson_mut_val *items, const struct project *project)
+static void put_provider_models(struct api_call *call, yyjson_mut_val *items,
+                                const struct project *project)
 {
     struct map seen;
 
     map_init(&seen);
-    MAP_FOR_EACH(slot, &project->routes)
-    {
+    MAP_FOR_EACH (slot, &project->routes) {
         const struct route *route = slot->value;
         for (size_t i = 0; i < route->target_count; i++) {
             const struct target *target = &route->targets[i];
-            struct str name = arena_printf(call->arena, "%.*s/%.*s", STR_ARG(target->provider->name),
-                                           STR_ARG(target->model));
+            struct str name = arena_printf(call->arena, "%.*s/%.*s",
+                                           STR_ARG(target->provider->name), STR_ARG(target->model));
             if (!name.p || map_get(&seen, name))
                 continue;
             map_put(&seen, name, call);
@@ -216,17 +212,16 @@ static void put_provider_models(struct api_call *call, yyjson_mut_val *items, co
 enum rc api_targets_list(struct api_call *call)
 {
     struct snapshot *snapshot = snapshot_current();
-    struct project *project = snapshot ? snapshot_project(snapshot, call->principal->project) : NULL;
+    struct project *project =
+        snapshot ? snapshot_project(snapshot, call->principal->project) : NULL;
     yyjson_mut_val *items = api_list_begin(call);
 
     if (project) {
-        MAP_FOR_EACH(slot, &project->routes)
-        {
+        MAP_FOR_EACH (slot, &project->routes) {
             const struct route *route = slot->value;
             put_target(call, items, route->name, "route", route->description);
         }
-        MAP_FOR_EACH(slot, &project->local_models)
-        {
+        MAP_FOR_EACH (slot, &project->local_models) {
             put_target(call, items, slot->key, "local", STR_EMPTY);
         }
         put_provider_models(call, items, project);

@@ -40,14 +40,16 @@ enum rc api_server_get(struct api_call *call)
     yyjson_mut_val *o = call->answer = yyjson_mut_obj(call->doc);
     yyjson_mut_obj_add_str(call->doc, o, "version", CAPSTAN_VERSION);
     api_put_time(call, o, "started_at", services->started_wall_ns);
-    yyjson_mut_obj_add_sint(call->doc, o, "uptime_s", (clock_wall_ns() - services->started_wall_ns) / NS_PER_S);
+    yyjson_mut_obj_add_sint(call->doc, o, "uptime_s",
+                            (clock_wall_ns() - services->started_wall_ns) / NS_PER_S);
     yyjson_mut_obj_add_int(call->doc, o, "loops", services->loops);
     yyjson_mut_obj_add_sint(call->doc, o, "memory", resident_bytes());
     api_put_str(call, o, "data", services->data_directory);
     api_put_str(call, o, "config", services->config_path.n ? services->config_path : STR_EMPTY);
     yyjson_mut_val *listen = yyjson_mut_obj_add_arr(call->doc, o, "listen");
     for (size_t i = 0; i < services->address_count; i++)
-        yyjson_mut_arr_add_strn(call->doc, listen, services->addresses[i].p, services->addresses[i].n);
+        yyjson_mut_arr_add_strn(call->doc, listen, services->addresses[i].p,
+                                services->addresses[i].n);
     put_trace(call, o);
     struct engine_program program;
     engines_program(services->engines, &program);
@@ -64,15 +66,16 @@ enum rc api_backup(struct api_call *call)
         return RC_INVALID;
     struct str directory = json_get_text(call->body, "directory");
     if (!str_starts(directory, STR("/")))
-        return err_set_field(&call->err, ERR_BAD_FIELD, "directory",
-                             "'directory' must be an absolute path on the server's machine that does not exist yet");
+        return err_set_field(
+            &call->err, ERR_BAD_FIELD, "directory",
+            "'directory' must be an absolute path on the server's machine that does not exist yet");
     const struct actor actor = api_actor(call);
     struct str params = json_write(call->body, call->arena);
-    enum rc rc = job_submit(call->services->jobs, call->txn, call->principal->project, "backup", params,
-                            call->principal->name, call->arena, &row, &call->err);
+    enum rc rc = job_submit(call->services->jobs, call->txn, call->principal->project, "backup",
+                            params, call->principal->name, call->arena, &row, &call->err);
     if (rc == RC_OK)
-        rc = audit_write(call->txn, &actor, call->principal->project, "backup", STR("server"), directory, STR_EMPTY,
-                         STR_EMPTY, &call->err);
+        rc = audit_write(call->txn, &actor, call->principal->project, "backup", STR("server"),
+                         directory, STR_EMPTY, STR_EMPTY, &call->err);
     call->answer = job_encode(&row, call->doc);
     call->status = 202;
     return rc;

@@ -13,9 +13,11 @@ static enum rc set_cookie(struct api_call *call, const struct sign_in *in)
 {
     int64_t seconds = (in->expires_wall_ns - clock_wall_ns()) / NS_PER_S;
 
-    call->set_cookie = arena_printf(call->arena, "%s=%s; Path=/; HttpOnly; SameSite=Lax; Max-Age=%lld%s",
-                                    SESSION_COOKIE_NAME, in->cookie, (long long)seconds, call->tls ? "; Secure" : "");
-    return call->set_cookie.p ? RC_OK : err_set(&call->err, ERR_TOO_LARGE, "The request is too large.");
+    call->set_cookie = arena_printf(
+        call->arena, "%s=%s; Path=/; HttpOnly; SameSite=Lax; Max-Age=%lld%s", SESSION_COOKIE_NAME,
+        in->cookie, (long long)seconds, call->tls ? "; Secure" : "");
+    return call->set_cookie.p ? RC_OK
+                              : err_set(&call->err, ERR_TOO_LARGE, "The request is too large.");
 }
 
 /* The token is needed for the next unsafe request, so it comes with the sign-in. */
@@ -35,11 +37,11 @@ static void answer_signed_in(struct api_call *call, const struct sign_in *in)
 struct sign_in_work {
     struct api_call *call;
     struct client_info client;
-    struct user_row user;             /* by password */
-    const struct principal *by_key;   /* by key */
-    struct str token;                 /* by link or invitation */
+    struct user_row user;           /* by password */
+    const struct principal *by_key; /* by key */
+    struct str token;               /* by link or invitation */
     struct str email, name, password_hash;
-    bool known;                       /* `user` has proved to be the one who accepts */
+    bool known; /* `user` has proved to be the one who accepts */
     struct sign_in in;
 };
 
@@ -61,7 +63,8 @@ static enum rc write_by_link(void *arg, struct db_txn *txn, struct err *err)
 {
     struct sign_in_work *work = arg;
 
-    return account_open_session_by_link(txn, work->token, &work->client, work->call->arena, &work->in, err);
+    return account_open_session_by_link(txn, work->token, &work->client, work->call->arena,
+                                        &work->in, err);
 }
 
 static enum rc check_password(struct sign_in_work *work, struct str email, struct str password)
@@ -72,7 +75,8 @@ static enum rc check_password(struct sign_in_work *work, struct str email, struc
 
     if (rc != RC_OK)
         return rc;
-    rc = account_check_password(txn, email, password, call->client_ip, call->arena, &work->user, &call->err);
+    rc = account_check_password(txn, email, password, call->client_ip, call->arena, &work->user,
+                                &call->err);
     db_read_end(txn);
     return rc;
 }
@@ -83,7 +87,8 @@ static enum rc check_key(struct sign_in_work *work, struct str secret)
     const struct key *key = snapshot ? snapshot_find_key(snapshot, secret) : NULL;
 
     if (!key || key->revoked || (key->expires_wall_ns && key->expires_wall_ns <= clock_wall_ns()))
-        return err_set_field(&work->call->err, ERR_UNAUTHENTICATED, "key", "The key is not known here, or no longer valid.");
+        return err_set_field(&work->call->err, ERR_UNAUTHENTICATED, "key",
+                             "The key is not known here, or no longer valid.");
     work->by_key = &key->principal; /* valid until this thread asks for the snapshot again */
     return RC_OK;
 }
@@ -107,7 +112,8 @@ enum rc api_session_create(struct api_call *call)
     } else if (work.token.n) {
         write = write_by_link;
     } else {
-        return err_set(&call->err, ERR_MISSING_FIELD, "Sign in with 'key', with 'email' and 'password', or with 'token'.");
+        return err_set(&call->err, ERR_MISSING_FIELD,
+                       "Sign in with 'key', with 'email' and 'password', or with 'token'.");
     }
     if (rc == RC_OK)
         rc = db_write_wait(call->services->db, write, &work, &call->err);
@@ -127,7 +133,8 @@ static enum rc write_accept(void *arg, struct db_txn *txn, struct err *err)
     struct sign_in_work *work = arg;
 
     return account_accept_invite(txn, work->token, work->email, work->name, work->password_hash,
-                                 work->known ? &work->user : NULL, &work->client, work->call->arena, &work->in, err);
+                                 work->known ? &work->user : NULL, &work->client, work->call->arena,
+                                 &work->in, err);
 }
 
 /* The invitation, and whether its e-mail has an account already. */
@@ -198,7 +205,9 @@ static enum rc put_user(struct api_call *call, yyjson_mut_val *o)
     }
     enum rc rc = user_get(call->txn, call->principal->user, call->arena, &user, &call->err);
     if (rc != RC_OK)
-        return rc == RC_NOT_FOUND ? err_set(&call->err, ERR_UNAUTHENTICATED, "The user is gone: sign in again.") : rc;
+        return rc == RC_NOT_FOUND
+                   ? err_set(&call->err, ERR_UNAUTHENTICATED, "The user is gone: sign in again.")
+                   : rc;
     yyjson_mut_val *u = yyjson_mut_obj_add_obj(call->doc, o, "user");
     api_put_id(call, u, "id", "usr", user.id);
     api_put_str(call, u, "name", user.name);
@@ -212,7 +221,8 @@ static void put_project(struct api_call *call, yyjson_mut_val *o, struct id id, 
     api_put_str(call, o, "name", name);
 }
 
-/* The projects that the principal may work in: a user's memberships, else the one of key or link. */
+/* The projects that the principal may work in: a user's memberships, else the one of key or link.
+ */
 static enum rc put_projects(struct api_call *call, yyjson_mut_val *o)
 {
     struct member_row *members;
@@ -222,17 +232,21 @@ static enum rc put_projects(struct api_call *call, yyjson_mut_val *o)
 
     for (size_t i = 0; rc == RC_OK && i < count; i++)
         if (id_eq(projects[i].id, call->principal->project))
-            put_project(call, yyjson_mut_obj_add_obj(call->doc, o, "project"), projects[i].id, projects[i].name);
+            put_project(call, yyjson_mut_obj_add_obj(call->doc, o, "project"), projects[i].id,
+                        projects[i].name);
     yyjson_mut_val *list = yyjson_mut_obj_add_arr(call->doc, o, "projects");
     if (rc != RC_OK)
         return rc;
     if (id_is_zero(call->principal->user)) {
-        yyjson_mut_arr_append(list, yyjson_mut_val_mut_copy(call->doc, yyjson_mut_obj_get(o, "project")));
+        yyjson_mut_arr_append(list,
+                              yyjson_mut_val_mut_copy(call->doc, yyjson_mut_obj_get(o, "project")));
         return RC_OK;
     }
-    rc = member_rows(call->txn, (struct id){{0}}, call->principal->user, call->arena, &members, &count, &call->err);
+    rc = member_rows(call->txn, (struct id){{0}}, call->principal->user, call->arena, &members,
+                     &count, &call->err);
     for (size_t i = 0; rc == RC_OK && i < count; i++)
-        put_project(call, yyjson_mut_arr_add_obj(call->doc, list), members[i].project, members[i].project_name);
+        put_project(call, yyjson_mut_arr_add_obj(call->doc, list), members[i].project,
+                    members[i].project_name);
     return rc;
 }
 
@@ -279,7 +293,9 @@ enum rc api_session_switch(struct api_call *call)
             if (id_eq(projects[i].id, id))
                 name = projects[i].name;
     }
-    return rc == RC_OK ? account_switch_project(call->txn, call->principal, name, call->arena, &call->err) : rc;
+    return rc == RC_OK
+               ? account_switch_project(call->txn, call->principal, name, call->arena, &call->err)
+               : rc;
 }
 
 /* ---- projects ---- */
@@ -308,7 +324,8 @@ enum rc api_projects_create(struct api_call *call)
     if (rc != RC_OK)
         return rc;
     struct str name = json_get_text(call->body, "name");
-    rc = account_create_project(call->txn, call->principal, &actor, name, call->arena, &id, &secret, &call->err);
+    rc = account_create_project(call->txn, call->principal, &actor, name, call->arena, &id, &secret,
+                                &call->err);
     if (rc != RC_OK)
         return rc;
     call->answer = yyjson_mut_obj(call->doc);

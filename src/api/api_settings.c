@@ -13,8 +13,8 @@
 static enum rc answer_settings(struct api_call *call)
 {
     struct object object;
-    enum rc rc = object_get(call->txn, call->principal->project, OBJECT_SETTING, SETTINGS_NAME, call->arena, &object,
-                            &call->err);
+    enum rc rc = object_get(call->txn, call->principal->project, OBJECT_SETTING, SETTINGS_NAME,
+                            call->arena, &object, &call->err);
 
     if (rc == RC_NOT_FOUND) { /* never set: the defaults */
         call->err = (struct err){0};
@@ -33,10 +33,7 @@ static enum rc answer_settings(struct api_call *call)
     return RC_OK;
 }
 
-enum rc api_settings_get(struct api_call *call)
-{
-    return answer_settings(call);
-}
+enum rc api_settings_get(struct api_call *call) { return answer_settings(call); }
 
 static void apply_retention(struct api_call *call, const struct object *object)
 {
@@ -45,7 +42,8 @@ static void apply_retention(struct api_call *call, const struct object *object)
     if (!call->services->trace || json_read(object->spec, call->arena, &doc, NULL) != RC_OK)
         return;
     yyjson_val *spec = yyjson_doc_get_root(doc);
-    trace_set_retention(call->services->trace, object->project, json_get_int(spec, "retention_days", 0) * NS_PER_DAY,
+    trace_set_retention(call->services->trace, object->project,
+                        json_get_int(spec, "retention_days", 0) * NS_PER_DAY,
                         json_get_int(spec, "retention_bytes", 0));
 }
 
@@ -56,12 +54,12 @@ enum rc api_settings_patch(struct api_call *call)
     enum rc rc = api_need_body(call);
 
     if (rc == RC_OK)
-        rc = definition_patch(call->txn, call->principal, &actor, OBJECT_SETTING, SETTINGS_NAME, call->body, call->arena,
-                              &object, &call->err);
+        rc = definition_patch(call->txn, call->principal, &actor, OBJECT_SETTING, SETTINGS_NAME,
+                              call->body, call->arena, &object, &call->err);
     if (rc == RC_NOT_FOUND) {
         call->err = (struct err){0};
-        rc = definition_create(call->txn, call->principal, &actor, OBJECT_SETTING, SETTINGS_NAME, call->body, call->arena,
-                               &object, &call->err);
+        rc = definition_create(call->txn, call->principal, &actor, OBJECT_SETTING, SETTINGS_NAME,
+                               call->body, call->arena, &object, &call->err);
     }
     if (rc != RC_OK)
         return rc;
@@ -72,20 +70,23 @@ enum rc api_settings_patch(struct api_call *call)
 /* ---- prices ---- */
 
 /* Dollars a million tokens, by bucket; buckets without a price are left out. */
-static void put_buckets(struct api_call *call, yyjson_mut_val *o, const int64_t bucket_pico[USAGE_BUCKET_COUNT])
+static void put_buckets(struct api_call *call, yyjson_mut_val *o,
+                        const int64_t bucket_pico[USAGE_BUCKET_COUNT])
 {
     yyjson_mut_val *prices = yyjson_mut_obj_add_obj(call->doc, o, "prices");
 
     for (int i = 0; i < USAGE_BUCKET_COUNT; i++)
         if (bucket_pico[i] != COST_UNKNOWN)
-            api_put_cost(call, prices, usage_bucket_name((enum usage_bucket)i), (__int128)bucket_pico[i] * 1000000);
+            api_put_cost(call, prices, usage_bucket_name((enum usage_bucket)i),
+                         (__int128)bucket_pico[i] * 1000000);
 }
 
-static enum rc put_overrides(struct api_call *call, yyjson_mut_val *items, struct str provider, struct str search)
+static enum rc put_overrides(struct api_call *call, yyjson_mut_val *items, struct str provider,
+                             struct str search)
 {
     struct object_page page;
-    enum rc rc = object_list(call->txn, call->principal->project, OBJECT_PRICE, STR_EMPTY, search, 1000, call->arena,
-                             &page, &call->err);
+    enum rc rc = object_list(call->txn, call->principal->project, OBJECT_PRICE, STR_EMPTY, search,
+                             1000, call->arena, &page, &call->err);
 
     for (size_t i = 0; rc == RC_OK && i < page.count; i++) {
         struct str name = page.items[i].name;
@@ -153,7 +154,8 @@ enum rc api_prices_list(struct api_call *call)
 
 static struct str price_name(struct api_call *call)
 {
-    return arena_printf(call->arena, "%.*s/%.*s", STR_ARG(call->params[0]), STR_ARG(call->params[1]));
+    return arena_printf(call->arena, "%.*s/%.*s", STR_ARG(call->params[0]),
+                        STR_ARG(call->params[1]));
 }
 
 enum rc api_prices_put(struct api_call *call)
@@ -165,8 +167,8 @@ enum rc api_prices_put(struct api_call *call)
     if (rc != RC_OK)
         return rc;
     yyjson_val *prices = yyjson_obj_get(call->body, "prices");
-    rc = definition_put(call->txn, call->principal, &actor, OBJECT_PRICE, price_name(call), prices ? prices : call->body,
-                        call->arena, &object, &call->err);
+    rc = definition_put(call->txn, call->principal, &actor, OBJECT_PRICE, price_name(call),
+                        prices ? prices : call->body, call->arena, &object, &call->err);
     if (rc != RC_OK)
         return rc;
     yyjson_val *shown;
@@ -175,7 +177,8 @@ enum rc api_prices_put(struct api_call *call)
     api_put_str(call, call->answer, "provider", call->params[0]);
     api_put_str(call, call->answer, "model", call->params[1]);
     if (rc == RC_OK)
-        yyjson_mut_obj_add_val(call->doc, call->answer, "prices", yyjson_val_mut_copy(call->doc, shown));
+        yyjson_mut_obj_add_val(call->doc, call->answer, "prices",
+                               yyjson_val_mut_copy(call->doc, shown));
     api_put_str(call, call->answer, "origin", STR("database"));
     return rc;
 }
@@ -192,12 +195,14 @@ static void put_json(struct api_call *call, yyjson_mut_val *o, const char *key, 
     yyjson_doc *doc;
 
     if (json.n && json_read(json, call->arena, &doc, NULL) == RC_OK)
-        yyjson_mut_obj_add_val(call->doc, o, key, yyjson_val_mut_copy(call->doc, yyjson_doc_get_root(doc)));
+        yyjson_mut_obj_add_val(call->doc, o, key,
+                               yyjson_val_mut_copy(call->doc, yyjson_doc_get_root(doc)));
     else
         yyjson_mut_obj_add_null(call->doc, o, key);
 }
 
-static void put_audit_entry(struct api_call *call, yyjson_mut_val *o, const struct audit_entry *entry)
+static void put_audit_entry(struct api_call *call, yyjson_mut_val *o,
+                            const struct audit_entry *entry)
 {
     char hex[SHA256_HEX_BYTES];
     const char *prefix = str_eq(entry->actor_type, STR("key"))    ? "key"
@@ -233,7 +238,8 @@ enum rc api_audit_list(struct api_call *call)
     if (rc == RC_OK)
         rc = api_query_i64(call, "cursor", 0, &filter.before_seq);
     if (rc == RC_OK)
-        rc = audit_list(call->txn, call->principal->project, &filter, call->arena, &entries, &count, &next, &call->err);
+        rc = audit_list(call->txn, call->principal->project, &filter, call->arena, &entries, &count,
+                        &next, &call->err);
     if (rc != RC_OK)
         return rc;
     yyjson_mut_val *items = api_list_begin(call);

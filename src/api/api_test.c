@@ -1,5 +1,5 @@
-/* Trying out: a provider is asked for its models, a route (or one model of a provider) answers one short
- * call. Both run on the request's loop and end with the client that asked. */
+/* Trying out: a provider is asked for its models, a route (or one model of a provider) answers one
+ * short call. Both run on the request's loop and end with the client that asked. */
 #include "api/handlers.h"
 #include "api/problem.h"
 #include "base/buf.h"
@@ -135,7 +135,8 @@ static void models_answer(struct trial *trial, const struct err *failure)
         wire_read_error(WIRE_OPENAI_CHAT, trial->status, buf_str(&trial->body), &err);
         failure = &err;
     } else if (!failure && trial->cut) {
-        err_set(&err, ERR_UPSTREAM_PROTOCOL, "the list of models is larger than %d MiB", TRIAL_BODY_BYTES_MAX >> 20);
+        err_set(&err, ERR_UPSTREAM_PROTOCOL, "the list of models is larger than %d MiB",
+                TRIAL_BODY_BYTES_MAX >> 20);
         failure = &err;
     } else if (!failure && json_read(buf_str(&trial->body), arena, &parsed, NULL) != RC_OK) {
         err_set(&err, ERR_UPSTREAM_PROTOCOL, "the list of models is not JSON: is base_url right?");
@@ -163,7 +164,8 @@ static enum proceed models_data(void *owner, struct str data)
     return PROCEED;
 }
 
-static void models_done(void *owner, const struct err *err, const struct http_exchange_timing *timing)
+static void models_done(void *owner, const struct err *err,
+                        const struct http_exchange_timing *timing)
 {
     struct trial *trial = owner;
 
@@ -175,13 +177,15 @@ static void models_done(void *owner, const struct err *err, const struct http_ex
 static const struct http_exchange_owner models_calls = {models_head, models_data, models_done};
 
 /* The provider's own way of showing its key, and the headers of its configuration. */
-static enum rc provider_headers(const struct provider *provider, struct arena *arena, struct http_headers *out)
+static enum rc provider_headers(const struct provider *provider, struct arena *arena,
+                                struct http_headers *out)
 {
     struct str secret = provider->key_count ? provider->keys[0].secret : STR_EMPTY;
     enum rc rc = RC_OK;
 
     if (secret.n && provider->row->auth == PROVIDER_AUTH_BEARER)
-        rc = http_header_add(out, arena, STR("authorization"), arena_concat(arena, STR("Bearer "), secret));
+        rc = http_header_add(out, arena, STR("authorization"),
+                             arena_concat(arena, STR("Bearer "), secret));
     else if (secret.n && provider->row->auth == PROVIDER_AUTH_API_KEY)
         rc = http_header_add(out, arena, STR("api-key"), secret);
     else if (secret.n && provider->row->auth == PROVIDER_AUTH_X_API_KEY)
@@ -194,8 +198,8 @@ static enum rc provider_headers(const struct provider *provider, struct arena *a
     return rc;
 }
 
-static enum rc models_ask(struct trial *trial, struct api_call *call, const struct provider *provider,
-                          struct err *err)
+static enum rc models_ask(struct trial *trial, struct api_call *call,
+                          const struct provider *provider, struct err *err)
 {
     struct arena *arena = trial->request->arena;
     struct http_origin_options options = {.url = provider->base_url,
@@ -213,7 +217,8 @@ static enum rc models_ask(struct trial *trial, struct api_call *call, const stru
     if (rc != RC_OK)
         return rc;
     struct str base = str_eq(url.path, STR("/")) ? STR("") : url.path;
-    struct str path = arena_printf(arena, "%.*s%.*s/models", STR_ARG(base), STR_ARG(provider->row->path_prefix));
+    struct str path =
+        arena_printf(arena, "%.*s%.*s/models", STR_ARG(base), STR_ARG(provider->row->path_prefix));
     if (!path.p || provider_headers(provider, arena, &headers) != RC_OK)
         return err_set(err, ERR_OVERLOADED, "no memory for this request");
     struct http_exchange_request request = {
@@ -237,8 +242,7 @@ static void engine_answer(struct trial *trial, const struct project *project)
     yyjson_mut_val *root = trial_result(trial, doc, NULL);
     yyjson_mut_val *models = yyjson_mut_obj_add_arr(doc, root, "models");
 
-    MAP_FOR_EACH(slot, &project->local_models)
-    {
+    MAP_FOR_EACH (slot, &project->local_models) {
         yyjson_mut_arr_append(models, json_new_text(doc, slot->key));
     }
     trial_answer(trial, root);
@@ -252,10 +256,7 @@ static void call_head(void *arg, const struct call_head *head)
     UNUSED(head);
 }
 
-static enum proceed call_data(void *arg, struct str bytes)
-{
-    return models_data(arg, bytes);
-}
+static enum proceed call_data(void *arg, struct str bytes) { return models_data(arg, bytes); }
 
 static void call_done(void *arg, const struct call_record *record, const struct err *err)
 {
@@ -275,7 +276,8 @@ static void call_done(void *arg, const struct call_record *record, const struct 
 
 static const struct call_sink call_calls = {call_head, call_data, call_done};
 
-static enum rc call_ask(struct trial *trial, struct api_call *call, struct str model, struct err *err)
+static enum rc call_ask(struct trial *trial, struct api_call *call, struct str model,
+                        struct err *err)
 {
     struct arena *arena = trial->request->arena;
     yyjson_mut_doc *doc = json_tree_new(arena);
@@ -330,12 +332,16 @@ void api_providers_test(struct api_call *call, struct http_request *request)
     if (!trial)
         return;
     struct project *project = snapshot_project(trial->snapshot, call->principal->project);
-    const struct provider *provider = project ? map_get(&project->providers, call->params[0]) : NULL;
+    const struct provider *provider =
+        project ? map_get(&project->providers, call->params[0]) : NULL;
     struct str model = body_model(call);
     if (!provider)
-        err_set(&err, ERR_NOT_FOUND, "There is no provider '%.*s' in force.", STR_ARG(call->params[0]));
+        err_set(&err, ERR_NOT_FOUND, "There is no provider '%.*s' in force.",
+                STR_ARG(call->params[0]));
     else if (model.n)
-        call_ask(trial, call, arena_printf(call->arena, "%.*s/%.*s", STR_ARG(provider->name), STR_ARG(model)), &err);
+        call_ask(trial, call,
+                 arena_printf(call->arena, "%.*s/%.*s", STR_ARG(provider->name), STR_ARG(model)),
+                 &err);
     else if (!provider->base_url.n)
         engine_answer(trial, project);
     else
@@ -353,7 +359,8 @@ void api_routes_test(struct api_call *call, struct http_request *request)
         return;
     struct project *project = snapshot_project(trial->snapshot, call->principal->project);
     if (!project || !map_get(&project->routes, call->params[0]))
-        err_set(&err, ERR_NOT_FOUND, "There is no route '%.*s' in force.", STR_ARG(call->params[0]));
+        err_set(&err, ERR_NOT_FOUND, "There is no route '%.*s' in force.",
+                STR_ARG(call->params[0]));
     else
         call_ask(trial, call, call->params[0], &err);
     if (err.code != ERR_NONE)

@@ -1,6 +1,6 @@
-/* From an HTTP request to a call and back: see door.h. The `struct visit` is the sink of the call; it lives in
- * the request's arena, as the call does. Answering is the last thing that happens: the server may free the
- * request as soon as it has its end. */
+/* From an HTTP request to a call and back: see door.h. The `struct visit` is the sink of the call;
+ * it lives in the request's arena, as the call does. Answering is the last thing that happens: the
+ * server may free the request as soon as it has its end. */
 #include "api/door.h"
 #include "api/api.h"
 #include "base/limits.h"
@@ -15,7 +15,7 @@ struct visit {
     struct principal principal;
     struct scope scope;
     bool streaming;
-    int status;             /* of a whole answer */
+    int status; /* of a whole answer */
     struct str content_type, whole;
 };
 
@@ -41,8 +41,8 @@ int64_t door_admit(struct gateway_loop *gateway, struct http_request *request)
                                                                        : BODY_BYTES_UNKNOWN_CLIENT;
 }
 
-enum rc door_authenticate(struct http_request *request, struct principal *principal, struct key **key,
-                          struct err *err)
+enum rc door_authenticate(struct http_request *request, struct principal *principal,
+                          struct key **key, struct err *err)
 {
     struct snapshot *snapshot = snapshot_current();
     if (!snapshot)
@@ -55,7 +55,8 @@ enum rc door_authenticate(struct http_request *request, struct principal *princi
 
 void door_put(struct door_lines *lines, struct str name, struct str value)
 {
-    if (value.n == 0 || name.n + value.n + 4 > DOOR_LINES_BYTES - lines->n || !http_is_field_value(value))
+    if (value.n == 0 || name.n + value.n + 4 > DOOR_LINES_BYTES - lines->n ||
+        !http_is_field_value(value))
         return;
     char *at = lines->text + lines->n;
     memcpy(at, name.p, name.n);
@@ -81,7 +82,8 @@ void door_put_number(struct door_lines *lines, struct str name, int64_t value, s
     door_put(lines, name, str_make(at, (size_t)(text + sizeof(text) - at)));
 }
 
-void door_respond_error(struct http_request *request, enum wire_format format, const struct err *err)
+void door_respond_error(struct http_request *request, enum wire_format format,
+                        const struct err *err)
 {
     struct str body = wire_write_error(format, err, request->id, request->arena);
     struct door_lines lines = {.n = 0};
@@ -104,7 +106,8 @@ static void put_call_headers(struct visit *visit, const struct call_record *reco
     door_put_number(&lines, STR("x-capstan-retries"),
                     record->attempt_count ? (int64_t)record->attempt_count - 1 : 0, STR(""));
     if (whole && record->cost_pico != COST_UNKNOWN)
-        door_put(&lines, STR("x-capstan-cost-usd"), str_make(text, price_format_usd(record->cost_pico, text)));
+        door_put(&lines, STR("x-capstan-cost-usd"),
+                 str_make(text, price_format_usd(record->cost_pico, text)));
     if (record->cache != CALL_CACHE_OFF)
         door_put(&lines, STR("x-capstan-cache"),
                  record->cache == CALL_CACHE_HIT ? STR("hit") : STR("miss"));
@@ -149,7 +152,8 @@ static void sink_done(void *arg, const struct call_record *record, const struct 
     struct http_request *request = visit->request;
     visit->call = NULL;
     if (visit->streaming) {
-        /* A stream of events has said by its last event what went wrong; anything else just breaks off. */
+        /* A stream of events has said by its last event what went wrong; anything else just breaks
+         * off. */
         if (err && !str_starts(visit->content_type, STR("text/event-stream")))
             http_respond_abort(request);
         else
@@ -226,8 +230,8 @@ static void visit_start(struct visit *visit, struct gateway_loop *gateway, const
     }
 }
 
-static void handle_call(const struct door *door, const struct door_path *path, struct gateway_loop *gateway,
-                        struct http_request *request)
+static void handle_call(const struct door *door, const struct door_path *path,
+                        struct gateway_loop *gateway, struct http_request *request)
 {
     struct err err;
     struct key *key = NULL;

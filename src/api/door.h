@@ -1,5 +1,6 @@
-/* The doors: /v1/…, where calls come in by HTTP. Each path's format, operation and style of errors stand in the
- * tables of door_openai.c and door_anthropic.c; door.c connects a request with a call of the gateway. On loops. */
+/* The doors: /v1/…, where calls come in by HTTP. Each path's format, operation and style of errors
+ * stand in the tables of door_openai.c and door_anthropic.c; door.c connects a request with a call
+ * of the gateway. On loops. */
 #pragma once
 #include "gateway/gateway.h"
 #include "http/server.h"
@@ -24,19 +25,22 @@ struct door {
     const struct door_path *paths;
     size_t path_count;
     /* Answers what is not a call: lists of models. NULL: none. */
-    bool (*handle_other)(const struct door *door, struct gateway_loop *gateway, struct http_request *request);
+    bool (*handle_other)(const struct door *door, struct gateway_loop *gateway,
+                         struct http_request *request);
     /* Rate-limit headers in the door's words. */
-    void (*limit_headers)(const struct limit_state *state, int64_t wall_ns, struct door_lines *lines);
+    void (*limit_headers)(const struct limit_state *state, int64_t wall_ns,
+                          struct door_lines *lines);
 };
 
 extern const struct door door_openai, door_anthropic;
 
 /* ---- shared by them (door.c) ---- */
-enum rc door_authenticate(struct http_request *request, struct principal *principal, struct key **key,
-                          struct err *err) MUST_CHECK;
-void door_respond_error(struct http_request *request, enum wire_format format, const struct err *err);
-/* Headers of an answer, gathered: one hand-over to the server instead of a dozen. What does not fit, or could
- * start another line, is left out. */
+enum rc door_authenticate(struct http_request *request, struct principal *principal,
+                          struct key **key, struct err *err) MUST_CHECK;
+void door_respond_error(struct http_request *request, enum wire_format format,
+                        const struct err *err);
+/* Headers of an answer, gathered: one hand-over to the server instead of a dozen. What does not
+ * fit, or could start another line, is left out. */
 #define DOOR_LINES_BYTES 1536
 struct door_lines {
     size_t n;

@@ -6,8 +6,8 @@
 
 static const struct door_path paths[] = {
     {STR_INIT("/v1/messages"), WIRE_ANTHROPIC, OPERATION_CHAT, DOOR_ANTHROPIC_MESSAGES, {NULL, 0}},
-    {STR_INIT("/v1/messages/count_tokens"), WIRE_ANTHROPIC, OPERATION_COUNT_TOKENS, DOOR_ANTHROPIC_MESSAGES,
-     STR_INIT("/count_tokens")},
+    {STR_INIT("/v1/messages/count_tokens"), WIRE_ANTHROPIC, OPERATION_COUNT_TOKENS,
+     DOOR_ANTHROPIC_MESSAGES, STR_INIT("/count_tokens")},
 };
 
 /* Here a reset is a time, not a duration. */
@@ -17,16 +17,22 @@ static void put_time(struct door_lines *lines, struct str name, int64_t wall_ns)
     door_put(lines, name, str_make(text, clock_format_iso(wall_ns, 0, text)));
 }
 
-static void limit_headers(const struct limit_state *state, int64_t wall_ns, struct door_lines *lines)
+static void limit_headers(const struct limit_state *state, int64_t wall_ns,
+                          struct door_lines *lines)
 {
     if (state->requests_limit) {
-        door_put_number(lines, STR("anthropic-ratelimit-requests-limit"), state->requests_limit, STR(""));
-        door_put_number(lines, STR("anthropic-ratelimit-requests-remaining"), state->requests_left, STR(""));
-        put_time(lines, STR("anthropic-ratelimit-requests-reset"), wall_ns + state->requests_reset_ns);
+        door_put_number(lines, STR("anthropic-ratelimit-requests-limit"), state->requests_limit,
+                        STR(""));
+        door_put_number(lines, STR("anthropic-ratelimit-requests-remaining"), state->requests_left,
+                        STR(""));
+        put_time(lines, STR("anthropic-ratelimit-requests-reset"),
+                 wall_ns + state->requests_reset_ns);
     }
     if (state->tokens_limit) {
-        door_put_number(lines, STR("anthropic-ratelimit-tokens-limit"), state->tokens_limit, STR(""));
-        door_put_number(lines, STR("anthropic-ratelimit-tokens-remaining"), state->tokens_left, STR(""));
+        door_put_number(lines, STR("anthropic-ratelimit-tokens-limit"), state->tokens_limit,
+                        STR(""));
+        door_put_number(lines, STR("anthropic-ratelimit-tokens-remaining"), state->tokens_left,
+                        STR(""));
         put_time(lines, STR("anthropic-ratelimit-tokens-reset"), wall_ns + state->tokens_reset_ns);
     }
 }

@@ -1,5 +1,6 @@
 /* The OpenAI door: its paths, its list of models, its rate-limit headers.
- * https://platform.openai.com/docs/api-reference, https://platform.openai.com/docs/guides/rate-limits */
+ * https://platform.openai.com/docs/api-reference,
+ * https://platform.openai.com/docs/guides/rate-limits */
 #include "api/door.h"
 #include "base/clock.h"
 #include "base/limits.h"
@@ -7,7 +8,8 @@
 #include "gateway/resolve.h"
 #include "text/json_writer.h"
 
-#define PATH(text, wire, what, at) {STR_INIT(text), WIRE_##wire, OPERATION_##what, DOOR_##at, {NULL, 0}}
+#define PATH(text, wire, what, at)                                                                 \
+    {STR_INIT(text), WIRE_##wire, OPERATION_##what, DOOR_##at, {NULL, 0}}
 
 static const struct door_path paths[] = {
     PATH("/v1/chat/completions", OPENAI_CHAT, CHAT, OPENAI_CHAT),
@@ -48,7 +50,8 @@ static void write_anthropic_model(struct json_writer *writer, struct str name)
     json_end_object(writer);
 }
 
-static void write_list(struct json_writer *writer, const struct str *names, size_t count, bool anthropic)
+static void write_list(struct json_writer *writer, const struct str *names, size_t count,
+                       bool anthropic)
 {
     json_begin_object(writer);
     if (!anthropic)
@@ -101,13 +104,15 @@ static enum rc models_answer(struct http_request *request, struct str wanted, bo
     return rc;
 }
 
-static bool handle_other(const struct door *door, struct gateway_loop *gateway, struct http_request *request)
+static bool handle_other(const struct door *door, struct gateway_loop *gateway,
+                         struct http_request *request)
 {
     bool list = str_eq(request->path, STR("/v1/models"));
     if (!list && !str_starts(request->path, STR("/v1/models/")))
         return false;
     bool anthropic = http_header_get(&request->headers, STR("anthropic-version")).n > 0;
-    struct str wanted = list ? STR_EMPTY : str_slice(request->path, sizeof("/v1/models/") - 1, request->path.n);
+    struct str wanted =
+        list ? STR_EMPTY : str_slice(request->path, sizeof("/v1/models/") - 1, request->path.n);
     struct str body;
     struct err err;
     if (models_answer(request, wanted, anthropic, &body, &err) == RC_OK)
@@ -119,17 +124,21 @@ static bool handle_other(const struct door *door, struct gateway_loop *gateway, 
 
 /* ---- rate limits ---- */
 
-static void limit_headers(const struct limit_state *state, int64_t wall_ns, struct door_lines *lines)
+static void limit_headers(const struct limit_state *state, int64_t wall_ns,
+                          struct door_lines *lines)
 {
     if (state->requests_limit) {
         door_put_number(lines, STR("x-ratelimit-limit-requests"), state->requests_limit, STR(""));
-        door_put_number(lines, STR("x-ratelimit-remaining-requests"), state->requests_left, STR(""));
-        door_put_number(lines, STR("x-ratelimit-reset-requests"), state->requests_reset_ns / NS_PER_S, STR("s"));
+        door_put_number(lines, STR("x-ratelimit-remaining-requests"), state->requests_left,
+                        STR(""));
+        door_put_number(lines, STR("x-ratelimit-reset-requests"),
+                        state->requests_reset_ns / NS_PER_S, STR("s"));
     }
     if (state->tokens_limit) {
         door_put_number(lines, STR("x-ratelimit-limit-tokens"), state->tokens_limit, STR(""));
         door_put_number(lines, STR("x-ratelimit-remaining-tokens"), state->tokens_left, STR(""));
-        door_put_number(lines, STR("x-ratelimit-reset-tokens"), state->tokens_reset_ns / NS_PER_S, STR("s"));
+        door_put_number(lines, STR("x-ratelimit-reset-tokens"), state->tokens_reset_ns / NS_PER_S,
+                        STR("s"));
     }
 }
 

@@ -8,16 +8,19 @@ yyjson_mut_val *api_encode_object(struct api_call *call, const struct object *ob
 
     if (object_show(object, call->arena, &shown, &call->err) != RC_OK)
         return NULL;
-    yyjson_mut_val *definition = yyjson_val_mut_copy(call->doc, shown), *o = yyjson_mut_obj(call->doc);
+    yyjson_mut_val *definition = yyjson_val_mut_copy(call->doc, shown),
+                   *o = yyjson_mut_obj(call->doc);
     size_t i, n;
     yyjson_mut_val *key, *value;
     api_put_str(call, o, "name", object->name);
     yyjson_mut_obj_foreach(definition, i, n, key, value)
     {
         if (!yyjson_mut_equals_str(key, "name"))
-            yyjson_mut_obj_add_val(call->doc, o, yyjson_mut_get_str(key), yyjson_mut_val_mut_copy(call->doc, value));
+            yyjson_mut_obj_add_val(call->doc, o, yyjson_mut_get_str(key),
+                                   yyjson_mut_val_mut_copy(call->doc, value));
         else /* a key's: its object is named by its id */
-            yyjson_mut_obj_put(o, yyjson_mut_str(call->doc, "name"), yyjson_mut_val_mut_copy(call->doc, value));
+            yyjson_mut_obj_put(o, yyjson_mut_str(call->doc, "name"),
+                               yyjson_mut_val_mut_copy(call->doc, value));
     }
     api_put_str(call, o, "origin", object->from_file ? STR("file") : STR("database"));
     yyjson_mut_obj_add_sint(call->doc, o, "version", object->version);
@@ -26,7 +29,8 @@ yyjson_mut_val *api_encode_object(struct api_call *call, const struct object *ob
     return o;
 }
 
-static enum rc answer_object(struct api_call *call, const struct object *object, api_object_extra *extra)
+static enum rc answer_object(struct api_call *call, const struct object *object,
+                             api_object_extra *extra)
 {
     call->answer = api_encode_object(call, object);
     if (!call->answer)
@@ -43,8 +47,8 @@ enum rc api_objects_list(struct api_call *call, enum object_kind kind, api_objec
     enum rc rc = api_query_limit(call, &limit);
 
     if (rc == RC_OK)
-        rc = object_list(call->txn, call->principal->project, kind, api_query(call, "cursor"), api_query(call, "q"),
-                         limit, call->arena, &page, &call->err);
+        rc = object_list(call->txn, call->principal->project, kind, api_query(call, "cursor"),
+                         api_query(call, "q"), limit, call->arena, &page, &call->err);
     if (rc != RC_OK)
         return rc;
     yyjson_mut_val *items = api_list_begin(call);
@@ -60,10 +64,12 @@ enum rc api_objects_list(struct api_call *call, enum object_kind kind, api_objec
     return RC_OK;
 }
 
-enum rc api_objects_get(struct api_call *call, enum object_kind kind, struct str name, api_object_extra *extra)
+enum rc api_objects_get(struct api_call *call, enum object_kind kind, struct str name,
+                        api_object_extra *extra)
 {
     struct object object;
-    enum rc rc = object_get(call->txn, call->principal->project, kind, name, call->arena, &object, &call->err);
+    enum rc rc = object_get(call->txn, call->principal->project, kind, name, call->arena, &object,
+                            &call->err);
 
     return rc == RC_OK ? answer_object(call, &object, extra) : rc;
 }
@@ -75,8 +81,9 @@ enum rc api_objects_create(struct api_call *call, enum object_kind kind)
     enum rc rc = api_need_body(call);
 
     if (rc == RC_OK)
-        rc = definition_create(call->txn, call->principal, &actor, kind, json_get_text(call->body, "name"), call->body,
-                               call->arena, &object, &call->err);
+        rc = definition_create(call->txn, call->principal, &actor, kind,
+                               json_get_text(call->body, "name"), call->body, call->arena, &object,
+                               &call->err);
     if (rc != RC_OK)
         return rc;
     call->status = 201;
@@ -92,10 +99,11 @@ enum rc api_objects_patch(struct api_call *call, enum object_kind kind, struct s
 
     if (rc == RC_OK && said.n && !str_eq(said, name))
         return err_set_field(&call->err, ERR_BAD_FIELD, "name",
-                             "A %s cannot be renamed: make a new one and delete this one.", object_kind_name(kind));
+                             "A %s cannot be renamed: make a new one and delete this one.",
+                             object_kind_name(kind));
     if (rc == RC_OK)
-        rc = definition_patch(call->txn, call->principal, &actor, kind, name, call->body, call->arena, &object,
-                              &call->err);
+        rc = definition_patch(call->txn, call->principal, &actor, kind, name, call->body,
+                              call->arena, &object, &call->err);
     return rc == RC_OK ? answer_object(call, &object, NULL) : rc;
 }
 
@@ -103,5 +111,6 @@ enum rc api_objects_delete(struct api_call *call, enum object_kind kind, struct 
 {
     struct actor actor = api_actor(call);
 
-    return definition_delete(call->txn, call->principal, &actor, kind, name, call->arena, &call->err);
+    return definition_delete(call->txn, call->principal, &actor, kind, name, call->arena,
+                             &call->err);
 }

@@ -21,8 +21,9 @@ void api_respond_problem(struct http_request *request, const struct err *err)
     struct str body = STR_EMPTY;
     body.p = yyjson_mut_write_opts(doc, 0, &alc, &body.n, NULL);
     if (err->retry_after_ms > 0)
-        http_respond_header(request, STR("retry-after"),
-                            arena_printf(request->arena, "%lld", (long long)((err->retry_after_ms + 999) / 1000)));
+        http_respond_header(
+            request, STR("retry-after"),
+            arena_printf(request->arena, "%lld", (long long)((err->retry_after_ms + 999) / 1000)));
     http_respond_header(request, STR("cache-control"), STR("no-store"));
     http_respond(request, err_http_status(err->code), STR("application/json"), body);
 }

@@ -2,5 +2,6 @@
 #pragma once
 #include "http/server.h"
 
-/* {"error": {"code", "message", "field", "request_id"}} with the code's status, Retry-After where known. */
+/* {"error": {"code", "message", "field", "request_id"}} with the code's status, Retry-After where
+ * known. */
 void api_respond_problem(struct http_request *request, const struct err *err);

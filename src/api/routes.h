@@ -1,6 +1,7 @@
 /* The one table of management routes, from which dispatch, the permission check and the test of
  * docs/openapi.yaml are made. Included several times, so it has no guard.
- * API_ROUTE(method, pattern, permission or PUBLIC or ANY, kind, handler); a pattern's {…} is one segment. */
+ * API_ROUTE(method, pattern, permission or PUBLIC or ANY, kind, handler); a pattern's {…} is one
+ * segment. */
 API_ROUTE(GET, "/api/calls", CALL_READ, WORK, api_calls_list)
 API_ROUTE(GET, "/api/calls/stats", CALL_READ, WORK, api_calls_stats)
 API_ROUTE(GET, "/api/calls/{id}", CALL_READ, WORK, api_calls_get)
@@ -35,7 +36,8 @@ API_ROUTE(PATCH, "/api/providers/{name}", PROVIDER_WRITE, WRITE, api_providers_p
 API_ROUTE(DELETE, "/api/providers/{name}", PROVIDER_WRITE, WRITE, api_providers_delete)
 API_ROUTE(POST, "/api/providers/{name}/test", PROVIDER_WRITE, LOOP, api_providers_test)
 API_ROUTE(GET, "/api/providers/{name}/versions", PROVIDER_READ, READ, api_providers_versions)
-API_ROUTE(POST, "/api/providers/{name}/versions/{version}/restore", PROVIDER_WRITE, WRITE, api_providers_restore)
+API_ROUTE(POST, "/api/providers/{name}/versions/{version}/restore", PROVIDER_WRITE, WRITE,
+          api_providers_restore)
 API_ROUTE(GET, "/api/routes", ROUTE_READ, READ, api_routes_list)
 API_ROUTE(POST, "/api/routes", ROUTE_WRITE, WRITE, api_routes_create)
 API_ROUTE(GET, "/api/routes/{name}", ROUTE_READ, READ, api_routes_get)
@@ -43,7 +45,8 @@ API_ROUTE(PATCH, "/api/routes/{name}", ROUTE_WRITE, WRITE, api_routes_patch)
 API_ROUTE(DELETE, "/api/routes/{name}", ROUTE_WRITE, WRITE, api_routes_delete)
 API_ROUTE(POST, "/api/routes/{name}/test", ROUTE_WRITE, LOOP, api_routes_test)
 API_ROUTE(GET, "/api/routes/{name}/versions", ROUTE_READ, READ, api_routes_versions)
-API_ROUTE(POST, "/api/routes/{name}/versions/{version}/restore", ROUTE_WRITE, WRITE, api_routes_restore)
+API_ROUTE(POST, "/api/routes/{name}/versions/{version}/restore", ROUTE_WRITE, WRITE,
+          api_routes_restore)
 API_ROUTE(GET, "/api/targets", ROUTE_READ, WORK, api_targets_list)
 API_ROUTE(GET, "/api/keys", KEY_READ, READ, api_keys_list)
 API_ROUTE(POST, "/api/keys", KEY_WRITE, WRITE, api_keys_create)

@@ -1,6 +1,7 @@
-/* See backup.h. Everything is copied to DIRECTORY.partial, synced, and renamed when complete. The call records are
- * immutable segments, an append log whose torn tail its reader skips, and a manifest that names them: they are copied
- * until the manifest was the same before and after, so that no segment of it is missing. */
+/* See backup.h. Everything is copied to DIRECTORY.partial, synced, and renamed when complete. The
+ * call records are immutable segments, an append log whose torn tail its reader skips, and a
+ * manifest that names them: they are copied until the manifest was the same before and after, so
+ * that no segment of it is missing. */
 #include "app/backup.h"
 #include "store/db.h"
 #include <dirent.h>
@@ -29,7 +30,8 @@ struct backup_run {
 static enum rc fail(struct err *err, const char *what, const char *path)
 {
     int error = errno;
-    return err_set(err, error == ENOSPC ? ERR_DISK_FULL : ERR_INTERNAL, "%s %s: %s", what, path, strerror(error));
+    return err_set(err, error == ENOSPC ? ERR_DISK_FULL : ERR_INTERNAL, "%s %s: %s", what, path,
+                   strerror(error));
 }
 
 /* RC_NOT_FOUND: the source went away meanwhile. */
@@ -97,7 +99,8 @@ static uint64_t manifest_stamp(const char *trace)
     snprintf(path, sizeof(path), "%s/manifest", trace);
     if (stat(path, &info) < 0)
         return 0;
-    return (uint64_t)info.st_ino * 31 + (uint64_t)info.st_mtim.tv_sec * 1000000007 + (uint64_t)info.st_mtim.tv_nsec;
+    return (uint64_t)info.st_ino * 31 + (uint64_t)info.st_mtim.tv_sec * 1000000007 +
+           (uint64_t)info.st_mtim.tv_nsec;
 }
 
 static enum rc remove_tree(const char *path)
@@ -132,7 +135,8 @@ static enum rc copy_trace(const char *data, const char *to, struct err *err)
         if (remove_tree(target) != RC_OK)
             return fail(err, "cannot clear", target);
     }
-    return err_set(err, ERR_OVERLOADED, "the call records changed too fast to be copied; try again later");
+    return err_set(err, ERR_OVERLOADED,
+                   "the call records changed too fast to be copied; try again later");
 }
 
 static enum rc copy_all(struct backup_run *run, const char *partial)
@@ -212,7 +216,4 @@ struct backup *backup_new(const struct backup_options *options)
     return backup;
 }
 
-void backup_free(struct backup *backup)
-{
-    free(backup);
-}
+void backup_free(struct backup *backup) { free(backup); }

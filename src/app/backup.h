@@ -1,6 +1,6 @@
-/* Backups while the server runs: a job that copies the control database, the secret folder's key, the call
- * records and the blobs to a folder that can be served as a data folder. Models and engines are left out: they can
- * be pulled and installed again. */
+/* Backups while the server runs: a job that copies the control database, the secret folder's key,
+ * the call records and the blobs to a folder that can be served as a data folder. Models and
+ * engines are left out: they can be pulled and installed again. */
 #pragma once
 #include "job/job.h"
 

@@ -116,7 +116,8 @@ static void report_error(const char *command, const struct client_exchange *exch
     if (exchange->err.rc != RC_OK) {
         fprintf(stderr, "capstan %s: no answer from %s: %s\n", command, client_url(),
                 exchange->err.message);
-        fprintf(stderr, "Is the server running? Start it with 'capstan serve', or set CAPSTAN_URL.\n");
+        fprintf(stderr,
+                "Is the server running? Start it with 'capstan serve', or set CAPSTAN_URL.\n");
         return;
     }
     yyjson_val *error = yyjson_obj_get(reply->root, "error");
@@ -130,8 +131,8 @@ static void report_error(const char *command, const struct client_exchange *exch
         fprintf(stderr, "Set CAPSTAN_KEY to a key with the scope that this needs.\n");
 }
 
-bool client_request(const char *command, const char *method, const char *path, struct str content_type,
-                    struct str body, struct client_reply *reply)
+bool client_request(const char *command, const char *method, const char *path,
+                    struct str content_type, struct str body, struct client_reply *reply)
 {
     struct client_exchange exchange = {0};
     buf_init(&exchange.body, LIMIT_RESPONSE_BYTES);
@@ -157,7 +158,8 @@ bool client_request_json(const char *command, const char *method, const char *pa
 {
     size_t n = 0;
     char *text = body ? yyjson_mut_write(body, 0, &n) : NULL;
-    bool ok = client_request(command, method, path, STR("application/json"), str_make(text, n), reply);
+    bool ok =
+        client_request(command, method, path, STR("application/json"), str_make(text, n), reply);
     free(text);
     yyjson_mut_doc_free(body);
     return ok;

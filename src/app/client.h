@@ -1,5 +1,5 @@
-/* The client half of the command line: one request to a running server's management interface, waited
- * for. Address and key come from CAPSTAN_URL and CAPSTAN_KEY. */
+/* The client half of the command line: one request to a running server's management interface,
+ * waited for. Address and key come from CAPSTAN_URL and CAPSTAN_KEY. */
 #pragma once
 #include "base/err.h"
 #include <yyjson.h>
@@ -13,10 +13,10 @@ struct client_reply {
 
 /* "http://127.0.0.1:4100" unless CAPSTAN_URL says otherwise. */
 const char *client_url(void);
-/* `body` empty: none. Prints what went wrong (no server, no key, the server's error with its field) in
- * the name of `command` and returns false; else *reply is to be freed. */
-bool client_request(const char *command, const char *method, const char *path, struct str content_type,
-                    struct str body, struct client_reply *reply);
+/* `body` empty: none. Prints what went wrong (no server, no key, the server's error with its field)
+ * in the name of `command` and returns false; else *reply is to be freed. */
+bool client_request(const char *command, const char *method, const char *path,
+                    struct str content_type, struct str body, struct client_reply *reply);
 /* The same with a JSON document (which is freed) or NULL as the body. */
 bool client_request_json(const char *command, const char *method, const char *path,
                          yyjson_mut_doc *body, struct client_reply *reply);

@@ -92,8 +92,8 @@ static void append_value(const char ***list, const char *value)
     (*list)[count + 1] = NULL;
 }
 
-bool command_parse_options(const char *name, int *argc, char **argv, const struct option_spec *specs,
-                           size_t spec_count)
+bool command_parse_options(const char *name, int *argc, char **argv,
+                           const struct option_spec *specs, size_t spec_count)
 {
     int kept = 1;
     for (int i = 1; i < *argc; i++) {
@@ -147,7 +147,8 @@ int command_version(int argc, char **argv)
 
 static void print_overview(FILE *out)
 {
-    fputs("capstan: the LLMOps stack in one program\n\nUsage:\n  capstan COMMAND [OPTIONS] [ARGUMENTS]\n\n"
+    fputs("capstan: the LLMOps stack in one program\n\nUsage:\n  capstan COMMAND [OPTIONS] "
+          "[ARGUMENTS]\n\n"
           "Commands:\n",
           out);
     for (size_t i = 0; i < COMMAND_COUNT; i++)

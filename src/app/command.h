@@ -1,14 +1,15 @@
-/* The command line: one table of commands, from which dispatch, --help and the man pages are made. */
+/* The command line: one table of commands, from which dispatch, --help and the man pages are made.
+ */
 #pragma once
 #include "base/err.h"
 #include <stdio.h>
 
 struct command {
-    const char *name;     /* "route" */
-    const char *summary;  /* one line */
-    const char *usage;    /* lines under "Usage:", each begins with "capstan NAME" */
-    const char *options;  /* lines under "Options:", may be NULL */
-    const char *examples; /* lines under "Examples:" */
+    const char *name;                  /* "route" */
+    const char *summary;               /* one line */
+    const char *usage;                 /* lines under "Usage:", each begins with "capstan NAME" */
+    const char *options;               /* lines under "Options:", may be NULL */
+    const char *examples;              /* lines under "Examples:" */
     int (*run)(int argc, char **argv); /* argv[0] is the command's name; returns the exit status */
 };
 
@@ -32,10 +33,10 @@ struct option_spec {
     const char ***list; /* or may be repeated: NULL-terminated, grown here */
 };
 
-/* Takes options out of argv (in place); *argc is what remains, argv[0] included. False: an error was
- * printed; return EXIT_USAGE. "--help" prints the command's help and exits. */
-bool command_parse_options(const char *name, int *argc, char **argv, const struct option_spec *specs,
-                           size_t spec_count);
+/* Takes options out of argv (in place); *argc is what remains, argv[0] included. False: an error
+ * was printed; return EXIT_USAGE. "--help" prints the command's help and exits. */
+bool command_parse_options(const char *name, int *argc, char **argv,
+                           const struct option_spec *specs, size_t spec_count);
 
 /* The commands, one file each or one per group. */
 int command_serve(int argc, char **argv);

@@ -7,12 +7,17 @@ const struct command COMMANDS[] = {
     {
         .name = "serve",
         .summary = "run the server",
-        .usage = "  capstan serve [--config FILE] [--data DIR] [--listen ADDRESS[,ADDRESS]] [--prepare MODEL]\n",
-        .options = "  --config FILE       capstan.yaml ($CAPSTAN_CONFIG; ./capstan.yaml if there is one)\n"
-                   "  --data DIR          the data folder ($CAPSTAN_DATA; ./data)\n"
-                   "  --listen ADDRESS    127.0.0.1:4100, [::]:4100, unix:/run/capstan.sock ($CAPSTAN_LISTEN)\n"
-                   "  --prepare MODEL     pull this model of the catalogue, and an engine, unless they are there\n",
-        .examples = "  capstan serve\n  capstan serve --config /etc/capstan/capstan.yaml --data /var/lib/capstan\n",
+        .usage = "  capstan serve [--config FILE] [--data DIR] [--listen ADDRESS[,ADDRESS]] "
+                 "[--prepare MODEL]\n",
+        .options =
+            "  --config FILE       capstan.yaml ($CAPSTAN_CONFIG; ./capstan.yaml if there is one)\n"
+            "  --data DIR          the data folder ($CAPSTAN_DATA; ./data)\n"
+            "  --listen ADDRESS    127.0.0.1:4100, [::]:4100, unix:/run/capstan.sock "
+            "($CAPSTAN_LISTEN)\n"
+            "  --prepare MODEL     pull this model of the catalogue, and an engine, unless they "
+            "are there\n",
+        .examples = "  capstan serve\n  capstan serve --config /etc/capstan/capstan.yaml --data "
+                    "/var/lib/capstan\n",
         .run = command_serve,
     },
     {
@@ -28,15 +33,18 @@ const struct command COMMANDS[] = {
         .usage = "  capstan provider [list | show NAME | test NAME | delete NAME] [--json]\n"
                  "  capstan provider create NAME --format FORMAT [OPTIONS]\n"
                  "  capstan provider set NAME [OPTIONS]\n",
-        .options = "  --format FORMAT     openai, anthropic, azure, mistral, … (docs/providers.md)\n"
-                   "  --base-url URL      where it listens\n"
-                   "  --api-key KEY       its key, or ${env:NAME}, or ${file:/path}\n"
-                   "  --header 'N: V'     a header of each request; may be repeated\n"
-                   "  --ca-file FILE      trust these certificates\n"
-                   "  --proxy URL         a proxy, or 'none'\n"
-                   "  --http2             offer HTTP/2\n"
-                   "  --file FILE         the definition as YAML or JSON ('-': standard input)\n" JSON_OPTION,
-        .examples = "  capstan provider create openai --format openai --base-url https://api.openai.com/v1 --api-key sk-…\n"
+        .options =
+            "  --format FORMAT     openai, anthropic, azure, mistral, … (docs/providers.md)\n"
+            "  --base-url URL      where it listens\n"
+            "  --api-key KEY       its key, or ${env:NAME}, or ${file:/path}\n"
+            "  --header 'N: V'     a header of each request; may be repeated\n"
+            "  --ca-file FILE      trust these certificates\n"
+            "  --proxy URL         a proxy, or 'none'\n"
+            "  --http2             offer HTTP/2\n"
+            "  --file FILE         the definition as YAML or JSON ('-': standard "
+            "input)\n" JSON_OPTION,
+        .examples = "  capstan provider create openai --format openai --base-url "
+                    "https://api.openai.com/v1 --api-key sk-…\n"
                     "  capstan provider test openai\n",
         .run = command_provider,
     },
@@ -46,16 +54,19 @@ const struct command COMMANDS[] = {
         .usage = "  capstan route [list | show NAME | delete NAME] [--json]\n"
                  "  capstan route create NAME --target PROVIDER/MODEL[=WEIGHT]... [OPTIONS]\n"
                  "  capstan route set NAME [OPTIONS]\n",
-        .options = "  --target P/M[=W]    a target and its weight; may be repeated, in order\n"
-                   "  --balance HOW       ordered, weighted, latency or sticky\n"
-                   "  --retry N           further tries at a target\n"
-                   "  --fallback CAUSE    rate, overload, context, content_filter, error, timeout, any\n"
-                   "  --timeout-connect, --timeout-first-token, --timeout-between, --timeout-total D\n"
-                   "                      deadlines, such as 500ms, 20s, 5m\n"
-                   "  --cache-ttl D       keep equal answers that long\n"
-                   "  --capture WHAT      full, metadata or none\n"
-                   "  --file FILE         the definition as YAML or JSON ('-': standard input)\n" JSON_OPTION,
-        .examples = "  capstan route create smart --target openai/gpt-5=3 --target anthropic/claude-sonnet-4-5 --retry 2\n"
+        .options =
+            "  --target P/M[=W]    a target and its weight; may be repeated, in order\n"
+            "  --balance HOW       ordered, weighted, latency or sticky\n"
+            "  --retry N           further tries at a target\n"
+            "  --fallback CAUSE    rate, overload, context, content_filter, error, timeout, any\n"
+            "  --timeout-connect, --timeout-first-token, --timeout-between, --timeout-total D\n"
+            "                      deadlines, such as 500ms, 20s, 5m\n"
+            "  --cache-ttl D       keep equal answers that long\n"
+            "  --capture WHAT      full, metadata or none\n"
+            "  --file FILE         the definition as YAML or JSON ('-': standard "
+            "input)\n" JSON_OPTION,
+        .examples = "  capstan route create smart --target openai/gpt-5=3 --target "
+                    "anthropic/claude-sonnet-4-5 --retry 2\n"
                     "  capstan route set smart --timeout-first-token 20s\n",
         .run = command_route,
     },
@@ -73,7 +84,8 @@ const struct command COMMANDS[] = {
                    "  --tag NAME=VALUE    on each of its calls; may be repeated\n"
                    "  --user NAME         end user of its calls\n"
                    "  --capture WHAT      full, metadata or none\n" JSON_OPTION,
-        .examples = "  capstan key create app --scope call --model 'smart' --budget-day 5.00 --requests-per-minute 600\n"
+        .examples = "  capstan key create app --scope call --model 'smart' --budget-day 5.00 "
+                    "--requests-per-minute 600\n"
                     "  capstan key revoke key_…\n",
         .run = command_key,
     },
@@ -113,7 +125,8 @@ const struct command COMMANDS[] = {
                  "  capstan model add FILE.gguf [--detach]\n"
                  "  capstan model show | start | stop | remove NAME\n",
         .options = "  --detach            do not wait for the job\n" JSON_OPTION,
-        .examples = "  capstan model pull smollm2-135m-instruct\n  capstan model add ./my-model.Q4_K_M.gguf\n",
+        .examples = "  capstan model pull smollm2-135m-instruct\n  capstan model add "
+                    "./my-model.Q4_K_M.gguf\n",
         .run = command_model,
     },
     {
@@ -129,7 +142,8 @@ const struct command COMMANDS[] = {
         .summary = "write providers, routes, keys, limits … as YAML, without secrets",
         .usage = "  capstan export [--output FILE]\n",
         .options = "  --output FILE       instead of standard output\n",
-        .examples = "  capstan export --output capstan-objects.yaml && git add capstan-objects.yaml\n",
+        .examples =
+            "  capstan export --output capstan-objects.yaml && git add capstan-objects.yaml\n",
         .run = command_export,
     },
     {
@@ -161,35 +175,41 @@ const struct command COMMANDS[] = {
         .name = "bench",
         .summary = "load on a server, with latencies and the server's CPU time a request",
         .usage = "  capstan bench URL [OPTIONS]\n",
-        .options = "  --rate N            requests a second, whatever the answers (open loop)\n"
-                   "  --parallel N        without --rate: so many at a time (default 16)\n"
-                   "  --connections N     at most so many connections\n"
-                   "  --duration D, --warmup D, --timeout D   default 10s, 1s, 30s\n"
-                   "  --bytes N           size of the chat request sent (default 1024)\n"
-                   "  --model NAME, --stream    what it asks for\n"
-                   "  --body TEXT|@FILE, --method M, --header 'N: V'   or any other request\n"
-                   "  --key KEY           as bearer token (default: $CAPSTAN_KEY)\n"
-                   "  --ca-file FILE, --http2\n"
-                   "  --pid PID[,PID]     measure CPU time and memory of these processes\n" JSON_OPTION,
-        .examples = "  capstan bench http://127.0.0.1:4100/v1/chat/completions --model smart --rate 2000 --pid $PID\n"
-                    "  capstan bench http://127.0.0.1:4100/v1/chat/completions --stream --parallel 100 --json\n",
+        .options =
+            "  --rate N            requests a second, whatever the answers (open loop)\n"
+            "  --parallel N        without --rate: so many at a time (default 16)\n"
+            "  --connections N     at most so many connections\n"
+            "  --duration D, --warmup D, --timeout D   default 10s, 1s, 30s\n"
+            "  --bytes N           size of the chat request sent (default 1024)\n"
+            "  --model NAME, --stream    what it asks for\n"
+            "  --body TEXT|@FILE, --method M, --header 'N: V'   or any other request\n"
+            "  --key KEY           as bearer token (default: $CAPSTAN_KEY)\n"
+            "  --ca-file FILE, --http2\n"
+            "  --pid PID[,PID]     measure CPU time and memory of these processes\n" JSON_OPTION,
+        .examples = "  capstan bench http://127.0.0.1:4100/v1/chat/completions --model smart "
+                    "--rate 2000 --pid $PID\n"
+                    "  capstan bench http://127.0.0.1:4100/v1/chat/completions --stream --parallel "
+                    "100 --json\n",
         .run = command_bench,
     },
     {
         .name = "mock",
         .summary = "a scripted OpenAI and Anthropic upstream, for tests",
         .usage = "  capstan mock [OPTIONS]\n",
-        .options = "  --listen ADDRESS    default 127.0.0.1:4200; port 0: any free one, which is printed\n"
-                   "  --script SCRIPT     settings of every call, as name=value&name=value\n"
-                   "  --settings          list what a script can say\n"
-                   "  --loops N           threads\n"
-                   "  --key KEY           refuse calls without this key\n"
-                   "  --record            keep the last requests for GET /mock/requests\n"
-                   "  --tls-cert FILE, --tls-key FILE   serve TLS\n",
+        .options =
+            "  --listen ADDRESS    default 127.0.0.1:4200; port 0: any free one, which is printed\n"
+            "  --script SCRIPT     settings of every call, as name=value&name=value\n"
+            "  --settings          list what a script can say\n"
+            "  --loops N           threads\n"
+            "  --key KEY           refuse calls without this key\n"
+            "  --record            keep the last requests for GET /mock/requests\n"
+            "  --tls-cert FILE, --tls-key FILE   serve TLS\n",
         .examples = "  capstan mock --script 'latency=20ms&tokens=100&event_delay=5ms'\n"
-                    "  curl http://127.0.0.1:4200/v1/chat/completions -H 'x-mock: status=429&retry_after=2' -d "
+                    "  curl http://127.0.0.1:4200/v1/chat/completions -H 'x-mock: "
+                    "status=429&retry_after=2' -d "
                     "'{\"model\":\"gpt-mock\",\"messages\":[]}'\n"
-                    "  …the same as a model's name, through a gateway: \"gpt-mock?status=429&retry_after=2\"\n",
+                    "  …the same as a model's name, through a gateway: "
+                    "\"gpt-mock?status=429&retry_after=2\"\n",
         .run = command_mock,
     },
     {

@@ -16,8 +16,9 @@
 #define DRAIN_NS_DEFAULT       (30 * NS_PER_S)
 #define PROJECTS_MAX           1000
 
-static const char *const SETTINGS[] = {"listen", "data",   "public_url", "tls",   "loops",
-                                       "workers", "trace", "cache",      "engine", "drain", "projects", NULL};
+static const char *const SETTINGS[] = {"listen", "data",    "public_url", "tls",
+                                       "loops",  "workers", "trace",      "cache",
+                                       "engine", "drain",   "projects",   NULL};
 
 /* ---- the file ---- */
 
@@ -30,11 +31,13 @@ static enum rc read_file(struct str path, struct arena *arena, struct str *out, 
             close(fd);
         return err_set(err, ERR_INVALID, "%.*s: %s", STR_ARG(path), strerror(errno));
     }
-    char *text = info.st_size <= YAML_BYTES_MAX ? arena_alloc(arena, (size_t)info.st_size + 1) : NULL;
+    char *text =
+        info.st_size <= YAML_BYTES_MAX ? arena_alloc(arena, (size_t)info.st_size + 1) : NULL;
     ssize_t n = text ? read(fd, text, (size_t)info.st_size) : -1;
     close(fd);
     if (n < 0)
-        return err_set(err, ERR_INVALID, "%.*s: larger than %d bytes, or unreadable", STR_ARG(path), YAML_BYTES_MAX);
+        return err_set(err, ERR_INVALID, "%.*s: larger than %d bytes, or unreadable", STR_ARG(path),
+                       YAML_BYTES_MAX);
     *out = str_make(text, (size_t)n);
     return RC_OK;
 }
@@ -56,16 +59,18 @@ static enum rc add_address(struct config *config, struct str text, struct err *e
 {
     struct str expanded;
     if (config->address_count == CONFIG_ADDRESSES_MAX)
-        return err_set_field(err, ERR_BAD_FIELD, "listen", "at most %d addresses", CONFIG_ADDRESSES_MAX);
+        return err_set_field(err, ERR_BAD_FIELD, "listen", "at most %d addresses",
+                             CONFIG_ADDRESSES_MAX);
     enum rc rc = secret_expand(text, &config->arena, &expanded, err);
     if (rc != RC_OK)
         return rc;
     expanded = arena_copy(&config->arena, expanded);
-    if (!expanded.p ||
-        address_parse(expanded, CONFIG_PORT_DEFAULT, &config->addresses[config->address_count]) != RC_OK)
-        return err_set_field(err, ERR_BAD_FIELD, "listen",
-                             "'%.*s' is not an address such as 127.0.0.1:4100, [::1]:4100 or unix:/run/capstan.sock",
-                             STR_ARG(text));
+    if (!expanded.p || address_parse(expanded, CONFIG_PORT_DEFAULT,
+                                     &config->addresses[config->address_count]) != RC_OK)
+        return err_set_field(
+            err, ERR_BAD_FIELD, "listen",
+            "'%.*s' is not an address such as 127.0.0.1:4100, [::1]:4100 or unix:/run/capstan.sock",
+            STR_ARG(text));
     config->address_count++;
     return RC_OK;
 }
@@ -79,12 +84,13 @@ static enum rc read_listen(struct config *config, yyjson_val *root, struct err *
         return add_address(config, json_text(listen), err);
     if (listen && !yyjson_is_arr(listen))
         return err_set_field(err, ERR_BAD_FIELD, "listen", "must be an address or a list of them");
-    yyjson_arr_foreach(listen, i, n, item) if (rc == RC_OK) rc = add_address(config, json_text(item), err);
+    yyjson_arr_foreach(listen, i, n, item) if (rc == RC_OK) rc =
+        add_address(config, json_text(item), err);
     return rc;
 }
 
-static enum rc read_text(const struct place *object, const char *name, struct config *config, struct str *out,
-                         struct err *err)
+static enum rc read_text(const struct place *object, const char *name, struct config *config,
+                         struct str *out, struct err *err)
 {
     struct str text = STR_EMPTY;
     enum rc rc = decode_str(object, name, DECODE_OPTIONAL, 4096, &text, err);
@@ -141,7 +147,8 @@ static enum rc read_trace(struct config *config, const struct place *root, struc
 
 static enum rc read_rest(struct config *config, const struct place *root, struct err *err)
 {
-    static const char *const cache_members[] = {"bytes", NULL}, *const engine_members[] = {"server", NULL};
+    static const char *const cache_members[] = {"bytes", NULL}, *const engine_members[] = {"server",
+                                                                                           NULL};
     struct place cache, engine;
     int64_t loops = 0, workers = 0, cache_bytes = 0;
     enum rc rc = decode_i64(root, "loops", 0, 256, &loops, err);
@@ -192,7 +199,8 @@ static enum rc read_settings(struct config *config, yyjson_val *json, struct err
 
 /* ---- objects ---- */
 
-static enum rc read_project(struct config *config, struct str name, yyjson_val *root, struct err *err)
+static enum rc read_project(struct config *config, struct str name, yyjson_val *root,
+                            struct err *err)
 {
     struct config_project *project = &config->projects[config->project_count++];
     struct arena scratch;
@@ -212,7 +220,8 @@ static enum rc read_projects(struct config *config, yyjson_val *root, struct err
     yyjson_val *others = yyjson_obj_get(root, "projects"), *key, *value;
     size_t i, n, count = 1 + yyjson_obj_size(others);
     if (count > PROJECTS_MAX || (others && !yyjson_is_obj(others)))
-        return err_set_field(err, ERR_BAD_FIELD, "projects", "must map at most %d names to sections", PROJECTS_MAX);
+        return err_set_field(err, ERR_BAD_FIELD, "projects",
+                             "must map at most %d names to sections", PROJECTS_MAX);
     config->projects = ARENA_NEW_ARRAY(&config->arena, struct config_project, count);
     if (!config->projects)
         return err_set(err, ERR_TOO_LARGE, "too many projects");
@@ -256,7 +265,8 @@ static enum rc read_config(struct config *config, struct err *err)
     return rc;
 }
 
-static enum rc apply_overrides(struct config *config, const struct config_overrides *overrides, struct err *err)
+static enum rc apply_overrides(struct config *config, const struct config_overrides *overrides,
+                               struct err *err)
 {
     if (overrides->data.n)
         config->data = arena_copy(&config->arena, overrides->data);
@@ -305,14 +315,17 @@ void config_free(struct config *config)
 
 /* ---- into the database ---- */
 
-enum rc config_sync(struct db_txn *txn, const struct config *config, struct arena *arena, struct err *err)
+enum rc config_sync(struct db_txn *txn, const struct config *config, struct arena *arena,
+                    struct err *err)
 {
     static const struct config_project nothing = {.name = STR_INIT("default")};
     const struct manifest_options options = {.from_file = true, .prune = true};
-    const struct actor actor = {.type = "file", .name = config->path.n ? config->path : STR("no file")};
+    const struct actor actor = {.type = "file",
+                                .name = config->path.n ? config->path : STR("no file")};
     size_t total = MAX(config->project_count, 1);
     for (size_t i = 0; i < total; i++) {
-        const struct config_project *project = config->project_count ? &config->projects[i] : &nothing;
+        const struct config_project *project =
+            config->project_count ? &config->projects[i] : &nothing;
         struct manifest_change *changes;
         size_t count;
         struct id id;
@@ -322,9 +335,11 @@ enum rc config_sync(struct db_txn *txn, const struct config *config, struct aren
             rc = project_insert(txn, id, project->name, err);
         }
         if (rc == RC_OK)
-            rc = manifest_apply(txn, NULL, &actor, id, &project->manifest, &options, arena, &changes, &count, err);
+            rc = manifest_apply(txn, NULL, &actor, id, &project->manifest, &options, arena,
+                                &changes, &count, err);
         if (rc != RC_OK) {
-            err_prefix(err, "%.*s%s%s", STR_ARG(config->path), err->field[0] ? ": " : "", err->field);
+            err_prefix(err, "%.*s%s%s", STR_ARG(config->path), err->field[0] ? ": " : "",
+                       err->field);
             return rc;
         }
     }

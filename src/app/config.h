@@ -1,5 +1,6 @@
-/* capstan.yaml: the server's settings, and objects (providers, routes, keys …) that Git owns. The whole file is
- * checked before anything of it takes effect. docs/configuration.md describes every member. */
+/* capstan.yaml: the server's settings, and objects (providers, routes, keys …) that Git owns. The
+ * whole file is checked before anything of it takes effect. docs/configuration.md describes every
+ * member. */
 #pragma once
 #include "govern/manifest.h"
 #include "io/stream.h"
@@ -19,10 +20,10 @@ struct config {
     struct str data;    /* the data folder */
     struct address addresses[CONFIG_ADDRESSES_MAX];
     size_t address_count;
-    struct str public_url; /* how others reach it, for links; empty: as asked */
+    struct str public_url;        /* how others reach it, for links; empty: as asked */
     struct str tls_cert, tls_key; /* PEM files; empty: plain */
-    int loops;             /* threads; 0: one per core */
-    int workers;           /* 0: twice the cores */
+    int loops;                    /* threads; 0: one per core */
+    int workers;                  /* 0: twice the cores */
     enum trace_durability durability;
     int64_t retention_ns, retention_bytes; /* default of all projects; 0: none */
     size_t cache_bytes_max;
@@ -37,11 +38,12 @@ struct config_overrides {
     struct str data, listen;
 };
 
-/* Reads and checks the file; `path` empty: ./capstan.yaml if there is one, else the defaults. The message of an
- * error is "capstan.yaml:12: routes.smart.targets[0].provider: …". */
+/* Reads and checks the file; `path` empty: ./capstan.yaml if there is one, else the defaults. The
+ * message of an error is "capstan.yaml:12: routes.smart.targets[0].provider: …". */
 enum rc config_load(struct str path, const struct config_overrides *overrides, struct config **out,
                     struct err *err) MUST_CHECK;
 void config_free(struct config *config);
-/* Writes the file's objects to the database, as its own, and deletes those that it no longer has. */
+/* Writes the file's objects to the database, as its own, and deletes those that it no longer has.
+ */
 enum rc config_sync(struct db_txn *txn, const struct config *config, struct arena *arena,
                     struct err *err) MUST_CHECK;

@@ -1,5 +1,5 @@
-/* See console.h. The page gets a fresh nonce in place of __CSP_NONCE__ and a policy that allows nothing but
- * what is embedded; assets carry a hash in their name and may be kept for ever. */
+/* See console.h. The page gets a fresh nonce in place of __CSP_NONCE__ and a policy that allows
+ * nothing but what is embedded; assets carry a hash in their name and may be kept for ever. */
 #include "app/console.h"
 #include "api/problem.h"
 #include "base/hash.h"
@@ -42,11 +42,12 @@ static void respond_page(struct http_request *request, const struct static_file 
     hex_encode(secret, sizeof(secret), nonce);
     struct str page = static_unpack(file, request->arena);
     page = fill_nonce(page, str_from(nonce), request->arena);
-    struct str policy = arena_printf(
-        request->arena,
-        "default-src 'none'; script-src 'self' 'nonce-%s'; style-src 'self' 'nonce-%s'; img-src 'self' data: blob:;"
-        " font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-        nonce, nonce);
+    struct str policy = arena_printf(request->arena,
+                                     "default-src 'none'; script-src 'self' 'nonce-%s'; style-src "
+                                     "'self' 'nonce-%s'; img-src 'self' data: blob:;"
+                                     " font-src 'self'; connect-src 'self'; base-uri 'none'; "
+                                     "form-action 'self'; frame-ancestors 'none'",
+                                     nonce, nonce);
     if (!page.p || !policy.p) {
         struct err err = {0};
         err_set(&err, ERR_OVERLOADED, "no memory for this page");
@@ -65,7 +66,8 @@ static void respond_asset(struct http_request *request, const struct static_file
     http_respond_header(request, STR("etag"), file->etag);
     http_respond_header(request, STR("vary"), STR("accept-encoding"));
     http_respond_header(request, STR("cache-control"),
-                        file->immutable ? STR("public, max-age=31536000, immutable") : STR("no-cache"));
+                        file->immutable ? STR("public, max-age=31536000, immutable")
+                                        : STR("no-cache"));
     if (str_eq(http_header_get(&request->headers, STR("if-none-match")), file->etag)) {
         http_respond(request, 304, STR_EMPTY, STR_EMPTY);
         return;

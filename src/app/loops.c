@@ -1,5 +1,5 @@
-/* See loops.h. The life of a loop: made on the main thread, then run on its own, drained, freed on the
- * main thread again. What crosses threads is posted as tasks. */
+/* See loops.h. The life of a loop: made on the main thread, then run on its own, drained, freed on
+ * the main thread again. What crosses threads is posted as tasks. */
 #include "app/loops.h"
 #include "api/door.h"
 #include "api/problem.h"
@@ -18,7 +18,8 @@
 #define BODY_TIMEOUT_NS (60 * NS_PER_S)
 #define IDLE_TIMEOUT_NS (75 * NS_PER_S)
 #define SEND_TIMEOUT_NS (300 * NS_PER_S)
-#define REQUEST_ARENA_BYTES_MAX (256 * 1024 * 1024) /* a translated body with images: several times the body */
+#define REQUEST_ARENA_BYTES_MAX                                                                    \
+    (256 * 1024 * 1024) /* a translated body with images: several times the body */
 
 struct loop_thread {
     struct loops *all;
@@ -91,23 +92,24 @@ static enum rc open_listeners(struct loop_thread *thread, const struct loops_opt
         struct address address = options->addresses[i];
         if (options->inherited_fds) {
             int fd = options->inherited_fds[(size_t)index * options->address_count + i];
-            thread->listeners[i] =
-                listener_from_fd(thread->loop, fd, options->tls, http_server_accept, thread->server);
+            thread->listeners[i] = listener_from_fd(thread->loop, fd, options->tls,
+                                                    http_server_accept, thread->server);
             continue;
         }
         if (address.kind == ADDRESS_UNIX && index > 0)
-            continue; /* a Unix socket has one queue: loop 0's */
+            continue;                       /* a Unix socket has one queue: loop 0's */
         if (address.port == 0 && index > 0) /* the port that loop 0 was given */
             address.port = listener_port(thread->all->threads[0].listeners[i]);
-        thread->listeners[i] =
-            listener_new(thread->loop, &address, options->tls, http_server_accept, thread->server, err);
+        thread->listeners[i] = listener_new(thread->loop, &address, options->tls,
+                                            http_server_accept, thread->server, err);
         if (!thread->listeners[i])
             return err->rc;
     }
     return RC_OK;
 }
 
-static enum rc thread_open(struct loop_thread *thread, const struct loops_options *options, struct err *err)
+static enum rc thread_open(struct loop_thread *thread, const struct loops_options *options,
+                           struct err *err)
 {
     snapshot_attach(thread->loop);
     thread->client = http_client_new(thread->loop);
@@ -195,7 +197,8 @@ static void *thread_main(void *arg)
 void loops_run(struct loops *loops)
 {
     for (int i = 1; i < loops->count; i++) {
-        int failed = pthread_create(&loops->threads[i].thread, NULL, thread_main, &loops->threads[i]);
+        int failed =
+            pthread_create(&loops->threads[i].thread, NULL, thread_main, &loops->threads[i]);
         ASSERT(!failed);
     }
     loop_run(loops->threads[0].loop);
@@ -230,10 +233,7 @@ struct loop *loops_at(struct loops *loops, int index)
     return loops->threads[index].loop;
 }
 
-int loops_count(const struct loops *loops)
-{
-    return loops->count;
-}
+int loops_count(const struct loops *loops) { return loops->count; }
 
 uint16_t loops_port(const struct loops *loops, size_t address)
 {
@@ -245,7 +245,8 @@ size_t loops_listener_fds(const struct loops *loops, int *fds)
     size_t count = 0;
     for (int i = 0; i < loops->count; i++)
         for (size_t a = 0; a < loops->address_count; a++)
-            fds[count++] = loops->threads[i].listeners[a] ? listener_fd(loops->threads[i].listeners[a]) : -1;
+            fds[count++] =
+                loops->threads[i].listeners[a] ? listener_fd(loops->threads[i].listeners[a]) : -1;
     return count;
 }
 
@@ -287,10 +288,7 @@ static void tell_drained(struct loop_thread *thread)
     loop_post(thread->all->threads[0].loop, &thread->drained_task);
 }
 
-static void on_drained(void *arg)
-{
-    tell_drained(arg);
-}
+static void on_drained(void *arg) { tell_drained(arg); }
 
 static void on_grace_over(struct timer *timer)
 {

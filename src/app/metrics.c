@@ -1,5 +1,5 @@
-/* See metrics.h. The gateway's own counters come first (gateway/metrics.h), then the stores', the engines'
- * and the process's. */
+/* See metrics.h. The gateway's own counters come first (gateway/metrics.h), then the stores', the
+ * engines' and the process's. */
 #include "app/metrics.h"
 #include "api/problem.h"
 #include "base/clock.h"
@@ -14,7 +14,8 @@
 
 static void put(struct buf *out, const char *name, const char *type, const char *help, double value)
 {
-    if (buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", name, help, name, type, name, value) != RC_OK)
+    if (buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %.17g\n", name, help, name, type, name,
+                   value) != RC_OK)
         return; /* cut at the bound: what is there is still well-formed */
 }
 
@@ -25,13 +26,16 @@ static void put_trace(struct buf *out, struct trace_store *trace)
     put(out, "capstan_calls_recorded_total", "counter", "Call records stored", (double)c.stored);
     put(out, "capstan_calls_lost_total", "counter", "Call records that could not be kept",
         (double)(c.lost_queue + c.lost_disk));
-    put(out, "capstan_trace_queue_bytes", "gauge", "Call records waiting for the disk", (double)c.queue_bytes);
+    put(out, "capstan_trace_queue_bytes", "gauge", "Call records waiting for the disk",
+        (double)c.queue_bytes);
     put(out, "capstan_trace_rows", "gauge", "Call records in the store", (double)c.rows);
     put(out, "capstan_trace_log_bytes", "gauge", "Bytes of the append log", (double)c.log_bytes);
-    put(out, "capstan_trace_segment_bytes", "gauge", "Bytes of sealed segments", (double)c.segment_bytes);
+    put(out, "capstan_trace_segment_bytes", "gauge", "Bytes of sealed segments",
+        (double)c.segment_bytes);
     put(out, "capstan_trace_sync_seconds_max", "gauge", "Longest sync of the log",
         (double)c.sync_ns_max / NS_PER_S);
-    put(out, "capstan_trace_disk_full", "gauge", "1 while the disk has no room for call records", c.disk_full);
+    put(out, "capstan_trace_disk_full", "gauge", "1 while the disk has no room for call records",
+        c.disk_full);
 }
 
 static void put_db(struct buf *out, struct db *db)
@@ -40,8 +44,8 @@ static void put_db(struct buf *out, struct db *db)
     db_counters(db, &c);
     put(out, "capstan_control_writes_total", "counter", "Changes written to the control database",
         (double)c.writes);
-    put(out, "capstan_control_commit_seconds_max", "gauge", "Longest commit of the control database",
-        (double)c.commit_ns_max / NS_PER_S);
+    put(out, "capstan_control_commit_seconds_max", "gauge",
+        "Longest commit of the control database", (double)c.commit_ns_max / NS_PER_S);
 }
 
 static void put_engines(struct buf *out, struct engines *engines)
@@ -52,7 +56,9 @@ static void put_engines(struct buf *out, struct engines *engines)
     size_t count = engines_list(engines, &arena, &list);
     for (size_t i = 0; i < count; i++) {
         const struct engine_status *e = &list[i];
-        if (buf_printf(out, "capstan_engine_ready{model=\"%.*s\"} %d\ncapstan_engine_resident_bytes{model=\"%.*s\"} %lld\n",
+        if (buf_printf(out,
+                       "capstan_engine_ready{model=\"%.*s\"} "
+                       "%d\ncapstan_engine_resident_bytes{model=\"%.*s\"} %lld\n",
                        STR_ARG(e->name), e->ready_wall_ns > 0, STR_ARG(e->name),
                        (long long)MAX(e->resident_bytes, 0)) != RC_OK)
             break;
@@ -102,7 +108,8 @@ bool metrics_handle(struct api_services *services, struct http_request *request)
         put_engines(&out, services->engines);
         put_process(&out, services);
     }
-    http_respond(request, 200, STR("text/plain; version=0.0.4"), arena_copy(request->arena, buf_str(&out)));
+    http_respond(request, 200, STR("text/plain; version=0.0.4"),
+                 arena_copy(request->arena, buf_str(&out)));
     buf_fini(&out);
     return true;
 }

@@ -2,6 +2,6 @@
 #pragma once
 #include "api/api.h"
 
-/* True when the path is /metrics: it was answered. Needs a key with server.read, unless the request comes
- * from the machine itself. */
+/* True when the path is /metrics: it was answered. Needs a key with server.read, unless the request
+ * comes from the machine itself. */
 bool metrics_handle(struct api_services *services, struct http_request *request);

@@ -125,8 +125,8 @@ struct str mock_sample(yyjson_val *schema, struct arena *arena)
     return text;
 }
 
-/* The schema that the answer must fit, where the request names one: chat's response_format, Responses' text.format,
- * Anthropic's output_config.format. */
+/* The schema that the answer must fit, where the request names one: chat's response_format,
+ * Responses' text.format, Anthropic's output_config.format. */
 static yyjson_val *answer_schema(const struct mock_call *call)
 {
     yyjson_val *format = yyjson_obj_get(call->body, "response_format");

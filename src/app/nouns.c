@@ -179,8 +179,8 @@ static void print_progress(yyjson_val *job, bool terminal)
     if (!terminal)
         return;
     int percent = total > 0 ? (int)(100 * done / total) : 0;
-    fprintf(stderr, "\r\033[K[%-30.*s] %3d%%  %s", percent * 30 / 100, "##############################",
-            percent, message ? message : "");
+    fprintf(stderr, "\r\033[K[%-30.*s] %3d%%  %s", percent * 30 / 100,
+            "##############################", percent, message ? message : "");
 }
 
 int noun_follow_job(const struct noun *noun, yyjson_val *job)

@@ -21,12 +21,13 @@ int noun_send(const struct noun *noun, const char *method, const char *path, yyj
               bool json);
 /* "/api/routes/NAME" with NAME percent-encoded; in a static buffer. */
 const char *noun_path(const struct noun *noun, const char *name, const char *suffix);
-/* A spec from a JSON or YAML file ("-": standard input) as a new document; NULL: an error was printed. */
+/* A spec from a JSON or YAML file ("-": standard input) as a new document; NULL: an error was
+ * printed. */
 yyjson_mut_doc *noun_read_file(const struct noun *noun, const char *file);
 /* A new document with an object as its root. */
 yyjson_mut_doc *noun_new_object(yyjson_mut_val **root);
-/* Adds `value` at "limits.parallel": as a number where it is one and `number`, else as text. NULL values
- * are passed over. */
+/* Adds `value` at "limits.parallel": as a number where it is one and `number`, else as text. NULL
+ * values are passed over. */
 void noun_put(yyjson_mut_doc *doc, const char *path, const char *value, bool number);
 /* Prints a job's progress until it ends; exit status. */
 int noun_follow_job(const struct noun *noun, yyjson_val *job);

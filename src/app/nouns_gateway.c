@@ -5,7 +5,8 @@
 /* ---- provider ---- */
 
 static const struct column provider_columns[] = {
-    {"NAME", "name"}, {"FORMAT", "format"}, {"BASE URL", "base_url"}, {"STATE", "status.state"}, {"ORIGIN", "origin"},
+    {"NAME", "name"},          {"FORMAT", "format"}, {"BASE URL", "base_url"},
+    {"STATE", "status.state"}, {"ORIGIN", "origin"},
 };
 static const struct noun provider_noun = {
     "provider", "/api/providers", provider_columns, COUNT_OF(provider_columns),
@@ -55,7 +56,8 @@ static int common_verb(const struct noun *noun, int argc, char **argv, bool json
 }
 
 /* create NAME → POST with the name in the body; set NAME → PATCH. */
-static int create_or_set(const struct noun *noun, int argc, char **argv, yyjson_mut_doc *doc, bool json)
+static int create_or_set(const struct noun *noun, int argc, char **argv, yyjson_mut_doc *doc,
+                         bool json)
 {
     bool create = strcmp(argv[1], "create") == 0;
     if (argc != 3 || (!create && strcmp(argv[1], "set") != 0)) {
@@ -76,9 +78,11 @@ int command_provider(int argc, char **argv)
     const char *format = NULL, *base_url = NULL, *api_key = NULL, *ca_file = NULL, *proxy = NULL,
                *file = NULL, **headers = NULL;
     const struct option_spec specs[] = {
-        {"json", .flag = &json},        {"http2", .flag = &http2},      {"format", .value = &format},
-        {"base-url", .value = &base_url}, {"api-key", .value = &api_key}, {"ca-file", .value = &ca_file},
-        {"proxy", .value = &proxy},     {"file", .value = &file},       {"header", .list = &headers},
+        {"json", .flag = &json},        {"http2", .flag = &http2},
+        {"format", .value = &format},   {"base-url", .value = &base_url},
+        {"api-key", .value = &api_key}, {"ca-file", .value = &ca_file},
+        {"proxy", .value = &proxy},     {"file", .value = &file},
+        {"header", .list = &headers},
     };
     if (!command_parse_options("provider", &argc, argv, specs, COUNT_OF(specs)))
         return EXIT_USAGE;
@@ -108,7 +112,7 @@ int command_provider(int argc, char **argv)
 /* ---- route ---- */
 
 static const struct column route_columns[] = {
-    {"NAME", "name"},   {"TARGETS", "targets"}, {"BALANCE", "balance"},
+    {"NAME", "name"},         {"TARGETS", "targets"}, {"BALANCE", "balance"},
     {"RETRY", "retry", true}, {"ORIGIN", "origin"},
 };
 static const struct noun route_noun = {
@@ -125,15 +129,17 @@ static bool put_targets(yyjson_mut_doc *doc, const char *const *targets)
         struct str text = str_from(*targets);
         ssize_t slash = str_find_char(text, '/'), equals = str_rfind_char(text, '=');
         int64_t weight = 1;
-        if (slash <= 0 ||
-            (equals > 0 && str_to_i64(str_slice(text, (size_t)equals + 1, text.n), &weight) != RC_OK)) {
-            command_usage_error("route", "'%s' is not PROVIDER/MODEL or PROVIDER/MODEL=WEIGHT", *targets);
+        if (slash <= 0 || (equals > 0 && str_to_i64(str_slice(text, (size_t)equals + 1, text.n),
+                                                    &weight) != RC_OK)) {
+            command_usage_error("route", "'%s' is not PROVIDER/MODEL or PROVIDER/MODEL=WEIGHT",
+                                *targets);
             return false;
         }
         size_t model_end = equals > 0 ? (size_t)equals : text.n;
         yyjson_mut_val *target = yyjson_mut_arr_add_obj(doc, list);
         yyjson_mut_obj_add_strncpy(doc, target, "provider", text.p, (size_t)slash);
-        yyjson_mut_obj_add_strncpy(doc, target, "model", text.p + slash + 1, model_end - (size_t)slash - 1);
+        yyjson_mut_obj_add_strncpy(doc, target, "model", text.p + slash + 1,
+                                   model_end - (size_t)slash - 1);
         yyjson_mut_obj_add_sint(doc, target, "weight", weight);
     }
     return true;
@@ -142,9 +148,9 @@ static bool put_targets(yyjson_mut_doc *doc, const char *const *targets)
 int command_route(int argc, char **argv)
 {
     bool json = false;
-    const char *balance = NULL, *retry = NULL, *connect = NULL, *first_token = NULL, *between = NULL,
-               *total = NULL, *cache = NULL, *capture = NULL, *file = NULL, **targets = NULL,
-               **fallback = NULL;
+    const char *balance = NULL, *retry = NULL, *connect = NULL, *first_token = NULL,
+               *between = NULL, *total = NULL, *cache = NULL, *capture = NULL, *file = NULL,
+               **targets = NULL, **fallback = NULL;
     const struct option_spec specs[] = {
         {"json", .flag = &json},
         {"target", .list = &targets},
@@ -192,18 +198,26 @@ int command_route(int argc, char **argv)
 /* ---- key ---- */
 
 static const struct column key_columns[] = {
-    {"ID", "id"},        {"NAME", "name"},           {"SCOPES", "scopes"},
-    {"MODELS", "models"}, {"STATE", "state"},         {"SPENT TODAY", "spent.day_usd", true},
-    {"THIS MONTH", "spent.month_usd", true}, {"LAST USED", "last_used_at"}, {"ORIGIN", "origin"},
+    {"ID", "id"},
+    {"NAME", "name"},
+    {"SCOPES", "scopes"},
+    {"MODELS", "models"},
+    {"STATE", "state"},
+    {"SPENT TODAY", "spent.day_usd", true},
+    {"THIS MONTH", "spent.month_usd", true},
+    {"LAST USED", "last_used_at"},
+    {"ORIGIN", "origin"},
 };
-static const struct noun key_noun = {"key", "/api/keys", key_columns, COUNT_OF(key_columns),
-                                     "no keys: make one with 'capstan key create NAME --model \"*\"'"};
+static const struct noun key_noun = {
+    "key", "/api/keys", key_columns, COUNT_OF(key_columns),
+    "no keys: make one with 'capstan key create NAME --model \"*\"'"};
 
 int command_key(int argc, char **argv)
 {
     bool json = false;
     const char *expires = NULL, *requests = NULL, *tokens = NULL, *parallel = NULL, *day = NULL,
-               *month = NULL, *user = NULL, *capture = NULL, **scopes = NULL, **models = NULL, **tags = NULL;
+               *month = NULL, *user = NULL, *capture = NULL, **scopes = NULL, **models = NULL,
+               **tags = NULL;
     const struct option_spec specs[] = {
         {"json", .flag = &json},
         {"scope", .list = &scopes},
@@ -246,11 +260,15 @@ int command_key(int argc, char **argv)
 /* ---- member ---- */
 
 static const struct column member_columns[] = {
-    {"ID", "id"}, {"NAME", "name"}, {"E-MAIL", "email"}, {"ROLE", "role"}, {"LAST SEEN", "last_seen_at"},
+    {"ID", "id"},
+    {"NAME", "name"},
+    {"E-MAIL", "email"},
+    {"ROLE", "role"},
+    {"LAST SEEN", "last_seen_at"},
 };
-static const struct noun member_noun = {"member", "/api/members", member_columns,
-                                        COUNT_OF(member_columns),
-                                        "no members: invite one with 'capstan member invite --role editor'"};
+static const struct noun member_noun = {
+    "member", "/api/members", member_columns, COUNT_OF(member_columns),
+    "no members: invite one with 'capstan member invite --role editor'"};
 static const struct noun invite_noun = {"member", "/api/invites", NULL, 0, ""};
 
 int command_member(int argc, char **argv)

@@ -8,22 +8,24 @@
 /* ---- model ---- */
 
 static const struct column model_columns[] = {
-    {"NAME", "name"}, {"STATE", "state"}, {"SIZE", "size", true}, {"MEMORY", "memory", true},
-    {"CONTEXT", "context", true}, {"LICENCE", "licence"}, {"ERROR", "error"},
+    {"NAME", "name"},           {"STATE", "state"},           {"SIZE", "size", true},
+    {"MEMORY", "memory", true}, {"CONTEXT", "context", true}, {"LICENCE", "licence"},
+    {"ERROR", "error"},
 };
 static const struct noun model_noun = {
     "model", "/api/models", model_columns, COUNT_OF(model_columns),
     "no local models: 'capstan model catalogue' shows what can be pulled"};
 
 static const struct column catalogue_columns[] = {
-    {"NAME", "name"}, {"SIZE", "size", true}, {"LICENCE", "licence"}, {"TOOLS", "tools"},
-    {"DESCRIPTION", "description"},
+    {"NAME", "name"},   {"SIZE", "size", true},         {"LICENCE", "licence"},
+    {"TOOLS", "tools"}, {"DESCRIPTION", "description"},
 };
 static const struct noun catalogue_noun = {"model", "/api/models/catalogue", catalogue_columns,
                                            COUNT_OF(catalogue_columns), "the catalogue is empty"};
 
 /* POST that answers with a job, followed to its end unless `detach`. */
-static int start_job(const struct noun *noun, const char *path, yyjson_mut_doc *doc, bool detach, bool json)
+static int start_job(const struct noun *noun, const char *path, yyjson_mut_doc *doc, bool detach,
+                     bool json)
 {
     struct client_reply reply;
     if (!client_request_json(noun->command, "POST", path, doc, &reply))
@@ -56,9 +58,10 @@ int command_model(int argc, char **argv)
     if (strcmp(verb, "remove") == 0)
         return noun_delete(&model_noun, name);
     if (strcmp(verb, "start") == 0 || strcmp(verb, "stop") == 0)
-        return noun_send(&model_noun, "POST",
-                         noun_path(&model_noun, name, strcmp(verb, "start") == 0 ? "/start" : "/stop"),
-                         noun_new_object(NULL), json);
+        return noun_send(
+            &model_noun, "POST",
+            noun_path(&model_noun, name, strcmp(verb, "start") == 0 ? "/start" : "/stop"),
+            noun_new_object(NULL), json);
     yyjson_mut_doc *doc = noun_new_object(NULL);
     if (strcmp(verb, "pull") == 0) {
         noun_put(doc, "name", name, false);
@@ -92,9 +95,16 @@ int command_engine(int argc, char **argv)
 /* ---- call ---- */
 
 static const struct column call_columns[] = {
-    {"ID", "id"}, {"STARTED", "started_at"}, {"STATUS", "status"}, {"MODEL", "model_requested"},
-    {"PROVIDER", "provider"}, {"TOTAL MS", "timings_ms.total", true}, {"FIRST", "timings_ms.first_token", true},
-    {"IN", "usage.input_total", true}, {"OUT", "usage.output_total", true}, {"COST", "cost_usd", true},
+    {"ID", "id"},
+    {"STARTED", "started_at"},
+    {"STATUS", "status"},
+    {"MODEL", "model_requested"},
+    {"PROVIDER", "provider"},
+    {"TOTAL MS", "timings_ms.total", true},
+    {"FIRST", "timings_ms.first_token", true},
+    {"IN", "usage.input_total", true},
+    {"OUT", "usage.output_total", true},
+    {"COST", "cost_usd", true},
     {"KEY", "key.name"},
 };
 static const struct noun call_noun = {"call", "/api/calls", call_columns, COUNT_OF(call_columns),
@@ -118,7 +128,8 @@ static bool print_tail_line(void *arg, struct str event, struct str data)
         yyjson_val *o = yyjson_doc_get_root(doc);
         printf("%s  %s  %-9s  %-30s  %8.1f ms  $%s\n", text_of(o, "started_at"), text_of(o, "id"),
                text_of(o, "status"), text_of(o, "model_requested"),
-               yyjson_get_num(yyjson_obj_get(yyjson_obj_get(o, "timings_ms"), "total")), text_of(o, "cost_usd"));
+               yyjson_get_num(yyjson_obj_get(yyjson_obj_get(o, "timings_ms"), "total")),
+               text_of(o, "cost_usd"));
         yyjson_doc_free(doc);
     }
     fflush(stdout);
@@ -129,10 +140,12 @@ int command_call(int argc, char **argv)
 {
     bool json = false;
     const char *limit = "50";
-    static const char *const filters[] = {"model", "provider", "route", "key", "status", "user", "session", "tag",
-                                          "from", "to", "text", "min-latency-ms", "max-latency-ms", "min-cost-usd"};
+    static const char *const filters[] = {
+        "model", "provider", "route", "key",  "status",         "user",           "session",
+        "tag",   "from",     "to",    "text", "min-latency-ms", "max-latency-ms", "min-cost-usd"};
     const char *values[COUNT_OF(filters)] = {NULL};
-    struct option_spec specs[COUNT_OF(filters) + 2] = {{"json", .flag = &json}, {"limit", .value = &limit}};
+    struct option_spec specs[COUNT_OF(filters) + 2] = {{"json", .flag = &json},
+                                                       {"limit", .value = &limit}};
     for (size_t i = 0; i < COUNT_OF(filters); i++)
         specs[i + 2] = (struct option_spec){filters[i], .value = &values[i]};
     if (!command_parse_options("call", &argc, argv, specs, COUNT_OF(specs)))
@@ -141,7 +154,9 @@ int command_call(int argc, char **argv)
     if (strcmp(verb, "show") == 0 && argc == 3)
         return noun_show(&call_noun, argv[2], json);
     if (strcmp(verb, "tail") == 0)
-        return client_stream("call", "/api/events?types=call", print_tail_line, &json) ? EXIT_OK : EXIT_FAILED;
+        return client_stream("call", "/api/events?types=call", print_tail_line, &json)
+                   ? EXIT_OK
+                   : EXIT_FAILED;
     if (strcmp(verb, "list") != 0)
         return command_usage_error("call", "'%s' is not understood here", verb);
     char path[2048] = "/api/calls?";
@@ -182,17 +197,19 @@ int command_export(int argc, char **argv)
     return ok ? EXIT_OK : EXIT_FAILED;
 }
 
-/* Prints a plan: "+ route smart", "~ route cheap: retry 1 → 2", "- key old"; returns how many lines. */
+/* Prints a plan: "+ route smart", "~ route cheap: retry 1 → 2", "- key old"; returns how many
+ * lines. */
 static size_t print_plan(yyjson_val *plan)
 {
     size_t i, count = 0;
     yyjson_val *change;
     yyjson_arr_foreach(yyjson_obj_get(plan, "changes"), i, count, change)
     {
-        const char *action = text_of(change, "action"), *detail = yyjson_get_str(yyjson_obj_get(change, "detail"));
+        const char *action = text_of(change, "action"),
+                   *detail = yyjson_get_str(yyjson_obj_get(change, "detail"));
         char sign = *action == 'c' ? '+' : *action == 'd' ? '-' : '~';
-        printf("%c %s %s%s%s\n", sign, text_of(change, "kind"), text_of(change, "name"), detail ? ": " : "",
-               detail ? detail : "");
+        printf("%c %s %s%s%s\n", sign, text_of(change, "kind"), text_of(change, "name"),
+               detail ? ": " : "", detail ? detail : "");
         const char *secret = yyjson_get_str(yyjson_obj_get(change, "secret"));
         if (secret)
             printf("  its secret, shown this once: %s\n", secret);
@@ -200,7 +217,8 @@ static size_t print_plan(yyjson_val *plan)
     return count;
 }
 
-static int send_plan(const char *command, const char *path, const char *file, bool json, size_t *changes)
+static int send_plan(const char *command, const char *path, const char *file, bool json,
+                     size_t *changes)
 {
     const struct noun noun = {command, path, NULL, 0, ""};
     yyjson_mut_doc *doc = noun_read_file(&noun, file);
@@ -209,7 +227,8 @@ static int send_plan(const char *command, const char *path, const char *file, bo
         return EXIT_FAILED;
     if (json)
         print_json(reply.root);
-    *changes = json ? yyjson_arr_size(yyjson_obj_get(reply.root, "changes")) : print_plan(reply.root);
+    *changes =
+        json ? yyjson_arr_size(yyjson_obj_get(reply.root, "changes")) : print_plan(reply.root);
     client_reply_free(&reply);
     return EXIT_OK;
 }
@@ -241,7 +260,8 @@ int command_apply(int argc, char **argv)
     snprintf(path, sizeof(path), "/api/apply?dry_run=%d&prune=%d", dry_run, prune);
     int status = send_plan("apply", path, argv[1], json, &changes);
     if (status == EXIT_OK && !json)
-        printf("%zu change%s %s\n", changes, changes == 1 ? "" : "s", dry_run ? "would be made" : "made");
+        printf("%zu change%s %s\n", changes, changes == 1 ? "" : "s",
+               dry_run ? "would be made" : "made");
     return status;
 }
 
@@ -253,7 +273,8 @@ int command_backup(int argc, char **argv)
     if (!command_parse_options("backup", &argc, argv, specs, COUNT_OF(specs)))
         return EXIT_USAGE;
     if (argc != 2)
-        return command_usage_error("backup", "one folder is needed: it is made on the server's machine");
+        return command_usage_error("backup",
+                                   "one folder is needed: it is made on the server's machine");
     char *cwd = argv[1][0] == '/' ? NULL : getcwd(NULL, 0);
     char path[4096];
     snprintf(path, sizeof(path), "%s%s%s", cwd ? cwd : "", cwd ? "/" : "", argv[1]);

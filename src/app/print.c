@@ -23,7 +23,8 @@ static void cell_append(yyjson_val *value, char *out, size_t *n)
         } else {
             yyjson_obj_foreach(value, i, count, key, item)
             {
-                added = snprintf(out + *n, CELL_BYTES_MAX - *n, "%s%s=", i ? " " : "", yyjson_get_str(key));
+                added = snprintf(out + *n, CELL_BYTES_MAX - *n, "%s%s=", i ? " " : "",
+                                 yyjson_get_str(key));
                 *n = MIN(*n + (size_t)added, CELL_BYTES_MAX - 1);
                 cell_append(item, out, n);
             }
@@ -133,7 +134,8 @@ void print_object(yyjson_val *object)
         } else {
             char cell[CELL_BYTES_MAX];
             format_cell(value, &(struct column){.path = ""}, cell);
-            printf("%-*s  %s\n", width, yyjson_get_str(key), yyjson_is_str(value) ? yyjson_get_str(value) : cell);
+            printf("%-*s  %s\n", width, yyjson_get_str(key),
+                   yyjson_is_str(value) ? yyjson_get_str(value) : cell);
         }
     }
 }

@@ -1,6 +1,6 @@
-/* capstan serve: makes the parts in the order in which they need each other, runs the loops, and takes everything
- * apart in the opposite order. One `struct server` for the process; it is touched by loop 0's thread only, but for
- * what its parts share by their own rules. */
+/* capstan serve: makes the parts in the order in which they need each other, runs the loops, and
+ * takes everything apart in the opposite order. One `struct server` for the process; it is touched
+ * by loop 0's thread only, but for what its parts share by their own rules. */
 #include "api/api.h"
 #include "app/backup.h"
 #include "app/command.h"
@@ -60,26 +60,30 @@ struct server {
 
 static const char *make_path(struct server *server, const char *name, char out[PATH_BYTES_MAX])
 {
-    snprintf(out, PATH_BYTES_MAX, "%.*s%s%s", STR_ARG(server->config->data), *name ? "/" : "", name);
+    snprintf(out, PATH_BYTES_MAX, "%.*s%s%s", STR_ARG(server->config->data), *name ? "/" : "",
+             name);
     return out;
 }
 
 /* ---- the data folder ---- */
 
-/* Makes the folders; from then on the data folder is an absolute path, because children get parts of it. */
+/* Makes the folders; from then on the data folder is an absolute path, because children get parts
+ * of it. */
 static enum rc make_folders(struct server *server, struct err *err)
 {
     static const char *const names[] = {"trace", "model", "engine", "secret", "blob"};
     char path[PATH_BYTES_MAX], *absolute;
     make_path(server, "", path);
     if ((mkdir(path, 0700) < 0 && errno != EEXIST) || !(absolute = realpath(path, NULL)))
-        return err_set(err, ERR_INVALID, "cannot make the data folder %s: %s", path, strerror(errno));
+        return err_set(err, ERR_INVALID, "cannot make the data folder %s: %s", path,
+                       strerror(errno));
     server->config->data = arena_copy(&server->config->arena, str_from(absolute));
     free(absolute);
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         make_path(server, names[i], path);
         if (mkdir(path, 0700) < 0 && errno != EEXIST)
-            return err_set(err, ERR_INVALID, "cannot make the data folder %s: %s", path, strerror(errno));
+            return err_set(err, ERR_INVALID, "cannot make the data folder %s: %s", path,
+                           strerror(errno));
     }
     make_path(server, "model", server->model_directory);
     make_path(server, "engine", server->engine_directory);
@@ -104,7 +108,8 @@ static enum rc open_stores(struct server *server, struct err *err)
     enum rc rc = secret_box_open(make_path(server, "secret", path), &server->secrets, err);
     if (rc != RC_OK)
         return rc;
-    const struct db_options db = {.path = make_path(server, "control.db", path), .secrets = server->secrets};
+    const struct db_options db = {.path = make_path(server, "control.db", path),
+                                  .secrets = server->secrets};
     rc = db_open(&db, &server->db, err);
     if (rc == RC_OK)
         rc = db_write_wait(server->db, prepare_write, server, err);
@@ -136,16 +141,19 @@ static void on_engine_changed(void *arg, const struct engine_status *status)
 {
     struct server *server = arg;
     char text[512];
-    int n = snprintf(text, sizeof(text), "{\"name\":\"%.*s\",\"state\":\"%s\",\"memory\":%lld}", STR_ARG(status->name),
-                     engine_state_name(status->state), (long long)MAX(status->resident_bytes, 0));
-    event_publish(server->events, (struct id){{0}}, EVENT_MODEL, str_make(text, MIN((size_t)n, sizeof(text) - 1)));
+    int n = snprintf(text, sizeof(text), "{\"name\":\"%.*s\",\"state\":\"%s\",\"memory\":%lld}",
+                     STR_ARG(status->name), engine_state_name(status->state),
+                     (long long)MAX(status->resident_bytes, 0));
+    event_publish(server->events, (struct id){{0}}, EVENT_MODEL,
+                  str_make(text, MIN((size_t)n, sizeof(text) - 1)));
 }
 
 static enum rc make_parts(struct server *server, struct err *err)
 {
     int cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
     const struct config *config = server->config;
-    server->workers = worker_pool_new(config->workers ? config->workers : MAX(2 * cores, 4), WORKER_QUEUE_MAX);
+    server->workers =
+        worker_pool_new(config->workers ? config->workers : MAX(2 * cores, 4), WORKER_QUEUE_MAX);
     server->events = event_bus_new(EVENT_WINDOW_BYTES);
     server->loops = loops_new(config->loops ? config->loops : MAX(cores, 1));
     struct loop *first = loops_at(server->loops, 0);
@@ -182,16 +190,17 @@ static void format_address(const struct server *server, size_t index, char out[P
     if (address->kind == ADDRESS_UNIX)
         snprintf(out, PATH_BYTES_MAX, "unix:%.*s", STR_ARG(address->host));
     else
-        snprintf(out, PATH_BYTES_MAX, "%s://%s%.*s%s:%u", server->tls ? "https" : "http", v6 ? "[" : "",
-                 STR_ARG(address->host.n ? address->host : STR("127.0.0.1")), v6 ? "]" : "",
-                 loops_port(server->loops, index));
+        snprintf(out, PATH_BYTES_MAX, "%s://%s%.*s%s:%u", server->tls ? "https" : "http",
+                 v6 ? "[" : "", STR_ARG(address->host.n ? address->host : STR("127.0.0.1")),
+                 v6 ? "]" : "", loops_port(server->loops, index));
 }
 
 static void tell_addresses(struct server *server)
 {
     char text[PATH_BYTES_MAX];
     struct api_services *services = &server->services;
-    for (size_t i = 0; i < server->config->address_count && i < COUNT_OF(services->addresses); i++) {
+    for (size_t i = 0; i < server->config->address_count && i < COUNT_OF(services->addresses);
+         i++) {
         format_address(server, i, text);
         services->addresses[services->address_count++] = arena_copy(&server->arena, str_from(text));
     }
@@ -257,7 +266,8 @@ static enum rc write_config(void *arg, struct db_txn *txn, struct err *err)
     return rc;
 }
 
-/* On a worker: the file's objects take effect, or nothing does. Its settings need a new start (or an upgrade). */
+/* On a worker: the file's objects take effect, or nothing does. Its settings need a new start (or
+ * an upgrade). */
 static enum rc server_reload(struct api_services *services, struct err *err)
 {
     struct server *server = CONTAINER_OF(services, struct server, services);
@@ -293,7 +303,8 @@ static void start_reload(struct server *server)
         return;
     notify_send(STR("RELOADING=1"));
     server->reloading = true;
-    server->reload = (struct work){.home = loops_at(server->loops, 0), .work = reload_run, .done = reload_done};
+    server->reload =
+        (struct work){.home = loops_at(server->loops, 0), .work = reload_run, .done = reload_done};
     if (worker_submit(server->workers, &server->reload) != RC_OK)
         server->reloading = false;
 }
@@ -347,7 +358,8 @@ static void on_signal(struct watch *watch, unsigned events)
     }
 }
 
-/* Signals come as events of loop 0; blocked before any thread is made, so that all inherit the mask. */
+/* Signals come as events of loop 0; blocked before any thread is made, so that all inherit the
+ * mask. */
 static void block_signals(sigset_t *set)
 {
     sigemptyset(set);
@@ -385,7 +397,9 @@ static enum rc prepare_model(void *arg, struct db_txn *txn, struct err *err)
     struct server *server = arg;
     struct id project;
     enum rc rc = project_find(txn, STR("default"), &project, err);
-    return rc == RC_OK ? models_prepare(server->models, txn, project, str_from(server->prepare), err) : rc;
+    return rc == RC_OK
+               ? models_prepare(server->models, txn, project, str_from(server->prepare), err)
+               : rc;
 }
 
 static enum rc first_write(void *arg, struct db_txn *txn, struct err *err)
@@ -398,11 +412,14 @@ static void announce(const struct server *server)
 {
     char base[PATH_BYTES_MAX];
     format_address(server, 0, base);
-    const struct str url = server->config->public_url.n ? server->config->public_url : str_from(base);
+    const struct str url =
+        server->config->public_url.n ? server->config->public_url : str_from(base);
     if (server->first_start.is_first) {
-        printf("console:   %.*s/#setup=%s\n           (this link opens once and makes you the owner)\n", STR_ARG(url),
-               server->first_start.token);
-        printf("first key: %.*s\n           (shown this once: keep it)\n", STR_ARG(server->first_start.key));
+        printf("console:   %.*s/#setup=%s\n           (this link opens once and makes you the "
+               "owner)\n",
+               STR_ARG(url), server->first_start.token);
+        printf("first key: %.*s\n           (shown this once: keep it)\n",
+               STR_ARG(server->first_start.key));
     } else {
         printf("console:   %.*s/\n", STR_ARG(url));
     }
@@ -416,7 +433,8 @@ static void announce(const struct server *server)
     notify_send(STR("READY=1\nSTATUS=serving"));
 }
 
-static enum rc server_start(struct server *server, struct str config_path, const sigset_t *signals, struct err *err)
+static enum rc server_start(struct server *server, struct str config_path, const sigset_t *signals,
+                            struct err *err)
 {
     enum rc rc = config_load(config_path, &server->overrides, &server->config, err);
     if (rc == RC_OK)
@@ -497,7 +515,8 @@ int command_serve(int argc, char **argv)
     arena_init(&server.arena, 1024 * 1024);
     block_signals(&signals);
     raise_open_files();
-    if (server_start(&server, option_or_environment(config, "CAPSTAN_CONFIG"), &signals, &err) != RC_OK) {
+    if (server_start(&server, option_or_environment(config, "CAPSTAN_CONFIG"), &signals, &err) !=
+        RC_OK) {
         fprintf(stderr, "capstan serve: %s\n", err.message);
         return EXIT_FAILED;
     }

@@ -10,8 +10,9 @@ struct ranked {
     double score; /* higher is tried earlier */
 };
 
-/* Weighted order without replacement: u^(1/w) for uniform u (Efraimidis and Spirakis 2006); in logarithms,
- * log(u)/w. With a hash of (key, target) in place of chance it is weighted rendezvous hashing. */
+/* Weighted order without replacement: u^(1/w) for uniform u (Efraimidis and Spirakis 2006); in
+ * logarithms, log(u)/w. With a hash of (key, target) in place of chance it is weighted rendezvous
+ * hashing. */
 static double weighted_score(double unit, uint32_t weight)
 {
     return weight == 0 ? -INFINITY : log(unit) / (double)weight;
@@ -31,8 +32,7 @@ static double target_score(const struct route *route, const struct balance_optio
     const struct target *target = &route->targets[index];
     switch (route->balance) {
     case BALANCE_ORDERED: return -(double)index;
-    case BALANCE_LATENCY:
-        return explore ? rand_unit() : -(double)breaker_latency_ns(target->slot);
+    case BALANCE_LATENCY: return explore ? rand_unit() : -(double)breaker_latency_ns(target->slot);
     case BALANCE_STICKY:
         if (options->sticky_key.n)
             return weighted_score(sticky_unit(options->sticky_key, target), target->weight);
@@ -64,7 +64,8 @@ size_t balance_order(const struct route *route, const struct balance_options *op
     return count;
 }
 
-int balance_pick_key(const struct provider *provider, uint32_t *turn, int64_t now_ns, int64_t *until_ns)
+int balance_pick_key(const struct provider *provider, uint32_t *turn, int64_t now_ns,
+                     int64_t *until_ns)
 {
     if (provider->key_count == 0)
         return 0;

@@ -1,6 +1,7 @@
-/* Circuit breakers, latency averages and cool-downs: see breaker.h. One cache line a slot, so that loops
- * disturb each other only about the same target. Every field is a relaxed atomic of its own: a race between two
- * loops can shift a counter by one, never let two probes through (a compare-and-swap decides that). */
+/* Circuit breakers, latency averages and cool-downs: see breaker.h. One cache line a slot, so that
+ * loops disturb each other only about the same target. Every field is a relaxed atomic of its own:
+ * a race between two loops can shift a counter by one, never let two probes through (a
+ * compare-and-swap decides that). */
 #include "gateway/breaker.h"
 #include "gateway/slots.h"
 #include <stdatomic.h>
@@ -17,7 +18,7 @@ struct breaker {
 static struct breaker breakers[SLOT_COUNT];
 static _Atomic int64_t cooldowns[SLOT_COUNT];
 
-#define GET(field) atomic_load_explicit(&(field), memory_order_relaxed)
+#define GET(field)        atomic_load_explicit(&(field), memory_order_relaxed)
 #define PUT(field, value) atomic_store_explicit(&(field), (value), memory_order_relaxed)
 #define ADD(field, value) atomic_fetch_add_explicit(&(field), (value), memory_order_relaxed)
 
@@ -72,7 +73,8 @@ static void breaker_count(struct breaker *breaker, int64_t now_ns, bool failed)
 static void breaker_latency_add(struct breaker *breaker, int64_t first_token_ns)
 {
     int64_t average = GET(breaker->latency_ns);
-    PUT(breaker->latency_ns, average == 0 ? first_token_ns : average + (first_token_ns - average) / 8);
+    PUT(breaker->latency_ns,
+        average == 0 ? first_token_ns : average + (first_token_ns - average) / 8);
 }
 
 void breaker_report(uint32_t slot, int64_t now_ns, bool failed, int64_t first_token_ns)
@@ -101,8 +103,8 @@ void breaker_report(uint32_t slot, int64_t now_ns, bool failed, int64_t first_to
     breaker_count(breaker, now_ns, true);
     uint32_t in_row = ADD(breaker->failed_in_row, 1) + 1;
     uint32_t calls = GET(breaker->window_calls), failures = GET(breaker->window_failures);
-    bool too_many = in_row >= BREAKER_FAILURES_IN_ROW ||
-                    (calls >= BREAKER_SAMPLES && failures * 2 >= calls);
+    bool too_many =
+        in_row >= BREAKER_FAILURES_IN_ROW || (calls >= BREAKER_SAMPLES && failures * 2 >= calls);
     /* While open, calls that had begun before may still fail: they do not prolong it. */
     if (state == BREAKER_HALF_OPEN || (state == BREAKER_CLOSED && too_many))
         breaker_open(breaker, now_ns);

@@ -1,29 +1,31 @@
 /* What loops know together about targets and providers' keys: whether a target is worth asking (a
- * circuit breaker with half-open probes), how fast it answers, and which key has to cool down. Arrays of
- * atomics indexed by slot (slots.h); any loop, no locks. Times are monotonic nanoseconds.
+ * circuit breaker with half-open probes), how fast it answers, and which key has to cool down.
+ * Arrays of atomics indexed by slot (slots.h); any loop, no locks. Times are monotonic nanoseconds.
  *
  * A target opens after BREAKER_FAILURES_IN_ROW failures in a row, or when at least half of at least
- * BREAKER_SAMPLES calls within BREAKER_WINDOW_NS, counted from the first failure, failed. Open, it is not asked for BREAKER_OPEN_NS, twice
- * as long each time up to BREAKER_OPEN_NS_MAX; then one call may probe it: success closes it, failure opens it
- * again. A probe that tells nothing within BREAKER_PROBE_NS (its client left) frees the place for another. */
+ * BREAKER_SAMPLES calls within BREAKER_WINDOW_NS, counted from the first failure, failed. Open, it
+ * is not asked for BREAKER_OPEN_NS, twice as long each time up to BREAKER_OPEN_NS_MAX; then one
+ * call may probe it: success closes it, failure opens it again. A probe that tells nothing within
+ * BREAKER_PROBE_NS (its client left) frees the place for another. */
 #pragma once
 #include "base/base.h"
 #include "base/clock.h"
 
 #define BREAKER_FAILURES_IN_ROW 5
-#define BREAKER_SAMPLES 20
-#define BREAKER_WINDOW_NS (10 * NS_PER_S)
-#define BREAKER_OPEN_NS (2 * NS_PER_S)
-#define BREAKER_OPEN_NS_MAX (60 * NS_PER_S)
-#define BREAKER_PROBE_NS (30 * NS_PER_S)
+#define BREAKER_SAMPLES         20
+#define BREAKER_WINDOW_NS       (10 * NS_PER_S)
+#define BREAKER_OPEN_NS         (2 * NS_PER_S)
+#define BREAKER_OPEN_NS_MAX     (60 * NS_PER_S)
+#define BREAKER_PROBE_NS        (30 * NS_PER_S)
 
 enum breaker_state { BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPEN };
 
-/* May this target be asked now? Takes the probe's place when it is half open, so each true must be followed
- * by breaker_report or breaker_forget. */
+/* May this target be asked now? Takes the probe's place when it is half open, so each true must be
+ * followed by breaker_report or breaker_forget. */
 bool breaker_admit(uint32_t slot, int64_t now_ns);
-/* How an admitted attempt ended. `failed`: the target's fault (no connection, 5xx, timeout, broken answer);
- * a 4xx is none. `first_token_ns`: from asking to the first content, for least-latency; <= 0: unknown. */
+/* How an admitted attempt ended. `failed`: the target's fault (no connection, 5xx, timeout, broken
+ * answer); a 4xx is none. `first_token_ns`: from asking to the first content, for least-latency; <=
+ * 0: unknown. */
 void breaker_report(uint32_t slot, int64_t now_ns, bool failed, int64_t first_token_ns);
 /* The attempt was given up and tells nothing about the target. */
 void breaker_forget(uint32_t slot);

@@ -1,14 +1,15 @@
-/* The answer cache: see cache.h. A place of the table is a pointer whose lowest bit is a hand: whoever sets it by
- * compare-and-swap may count a reference or exchange the entry, and lets go at once. Whoever finds it set goes
- * on as if nothing were there; nobody waits. An entry lies in one of WAYS places that follow from its key. */
+/* The answer cache: see cache.h. A place of the table is a pointer whose lowest bit is a hand:
+ * whoever sets it by compare-and-swap may count a reference or exchange the entry, and lets go at
+ * once. Whoever finds it set goes on as if nothing were there; nobody waits. An entry lies in one
+ * of WAYS places that follow from its key. */
 #include "gateway/cache.h"
 #include "base/clock.h"
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #define PLACES 16384
-#define WAYS 4
-#define HAND ((uintptr_t)1)
+#define WAYS   4
+#define HAND   ((uintptr_t)1)
 
 struct entry {
     struct cache_entry shown; /* first: what callers see */
@@ -75,7 +76,8 @@ void cache_make_key(const struct str *parts, size_t count, struct cache_key *out
 {
     struct sha256 *sha = sha256_new();
     for (size_t i = 0; i < count; i++) {
-        uint64_t n = parts[i].n; /* lengths too, so that parts cannot be shifted against each other */
+        uint64_t n =
+            parts[i].n; /* lengths too, so that parts cannot be shifted against each other */
         sha256_update(sha, &n, sizeof(n));
         sha256_update(sha, parts[i].p, parts[i].n);
     }
@@ -112,14 +114,16 @@ const struct cache_entry *cache_get(const struct cache_key *key, int64_t now_ns)
 /* Takes the oldest of some places, starting at one that the key names, until `bytes` fit. */
 static bool make_room(size_t from, int64_t bytes, int64_t now_ns)
 {
-    for (size_t step = 0; step < PLACES && atomic_load(&cache.bytes) + bytes > cache.bytes_max; step++) {
+    for (size_t step = 0; step < PLACES && atomic_load(&cache.bytes) + bytes > cache.bytes_max;
+         step++) {
         size_t place = (from + step) % PLACES;
         struct entry *entry;
         if (atomic_load_explicit(&cache.places[place], memory_order_relaxed) == 0 ||
             !place_seize(place, &entry))
             continue;
         /* Half the lifetime over, or the search has been long: it goes. */
-        bool old = entry && (now_ns - entry->shown.stored_ns >= entry->shown.expires_ns - now_ns || step > 256);
+        bool old = entry && (now_ns - entry->shown.stored_ns >= entry->shown.expires_ns - now_ns ||
+                             step > 256);
         place_let_go(place, old ? NULL : entry);
         if (old) {
             entry_drop(entry);
@@ -138,7 +142,8 @@ static struct str copy_text(char **at, struct str s)
     return copy;
 }
 
-static struct entry *entry_make(const struct cache_key *key, const struct cache_entry *from, size_t bytes)
+static struct entry *entry_make(const struct cache_key *key, const struct cache_entry *from,
+                                size_t bytes)
 {
     struct entry *entry = malloc(bytes);
     if (!entry)
@@ -160,7 +165,8 @@ void cache_put(const struct cache_key *key, const struct cache_entry *from)
 {
     size_t bytes = sizeof(struct entry) + from->content_type.n + from->provider.n + from->model.n +
                    from->finish_reason.n + from->body.n;
-    if (bytes > CACHE_ENTRY_BYTES_MAX || !make_room(key_place(key, 0), (int64_t)bytes, from->stored_ns))
+    if (bytes > CACHE_ENTRY_BYTES_MAX ||
+        !make_room(key_place(key, 0), (int64_t)bytes, from->stored_ns))
         return;
     /* The place that holds this key, or is free, or else the first that can be had. */
     int best = -1, rank_best = 0;

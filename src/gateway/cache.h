@@ -1,5 +1,5 @@
-/* Exact-match cache of answers, shared by all loops: a bounded table of immutable entries. A look-up that meets
- * another loop's hand on the same place counts as a miss; nothing ever waits. */
+/* Exact-match cache of answers, shared by all loops: a bounded table of immutable entries. A
+ * look-up that meets another loop's hand on the same place counts as a miss; nothing ever waits. */
 #pragma once
 #include "base/arena.h"
 #include "base/hash.h"
@@ -26,5 +26,7 @@ void cache_release(const struct cache_entry *entry);
 /* Copies; silently does nothing for answers that are too large or when there is no room. */
 void cache_put(const struct cache_key *key, const struct cache_entry *entry);
 
-struct cache_stats { uint64_t entries, bytes, evictions; };
+struct cache_stats {
+    uint64_t entries, bytes, evictions;
+};
 void cache_stats(struct cache_stats *out);

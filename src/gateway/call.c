@@ -1,5 +1,6 @@
-/* A call from its admission to its end: see call.h. The way between is in call_attempt.c (asking targets) and
- * call_answer.c (relaying). A call is in exactly one state; `call_move` alone changes it, along the table. */
+/* A call from its admission to its end: see call.h. The way between is in call_attempt.c (asking
+ * targets) and call_answer.c (relaying). A call is in exactly one state; `call_move` alone changes
+ * it, along the table. */
 #include "gateway/call_private.h"
 #include <stdlib.h>
 
@@ -8,10 +9,14 @@
 #define TO(state) (1u << CALL_##state)
 
 static const unsigned moves[CALL_STATE_COUNT] = {
-    [CALL_NEW] = TO(ENGINE) | TO(ASKING) | TO(WAITING) | TO(COUNTING) | TO(REPLAYING) | TO(COMMITTING) | TO(ENDED),
-    [CALL_ENGINE] = TO(ENGINE) | TO(ASKING) | TO(COUNTING) | TO(WAITING) | TO(COMMITTING) | TO(ENDED),
-    [CALL_WAITING] = TO(ENGINE) | TO(ASKING) | TO(COUNTING) | TO(WAITING) | TO(COMMITTING) | TO(ENDED),
-    [CALL_ASKING] = TO(ENGINE) | TO(ASKING) | TO(WAITING) | TO(RELAYING) | TO(COMMITTING) | TO(ENDED),
+    [CALL_NEW] = TO(ENGINE) | TO(ASKING) | TO(WAITING) | TO(COUNTING) | TO(REPLAYING) |
+                 TO(COMMITTING) | TO(ENDED),
+    [CALL_ENGINE] =
+        TO(ENGINE) | TO(ASKING) | TO(COUNTING) | TO(WAITING) | TO(COMMITTING) | TO(ENDED),
+    [CALL_WAITING] =
+        TO(ENGINE) | TO(ASKING) | TO(COUNTING) | TO(WAITING) | TO(COMMITTING) | TO(ENDED),
+    [CALL_ASKING] =
+        TO(ENGINE) | TO(ASKING) | TO(WAITING) | TO(RELAYING) | TO(COMMITTING) | TO(ENDED),
     [CALL_RELAYING] = TO(COMMITTING) | TO(ENDED),
     [CALL_COUNTING] = TO(COMMITTING) | TO(ENDED),
     [CALL_REPLAYING] = TO(COMMITTING) | TO(ENDED),
@@ -27,7 +32,8 @@ void call_move(struct call *call, enum call_state state)
 
 void call_keep_err(struct call *call, const struct err *err)
 {
-    static struct err no_memory = {ERR_OVERLOADED, RC_LIMIT, "there is no memory left for this request", "", 0};
+    static struct err no_memory = {ERR_OVERLOADED, RC_LIMIT,
+                                   "there is no memory left for this request", "", 0};
     if (err == call->err)
         return;
     struct err *copy = arena_alloc(call->scope->arena, sizeof(*copy));
@@ -54,7 +60,8 @@ void call_arm(struct call *call)
         timer_stop(&call->timer);
         return;
     }
-    /* Deadlines that only moved back are found out when the timer fires: an armed, earlier timer stays. */
+    /* Deadlines that only moved back are found out when the timer fires: an armed, earlier timer
+     * stays. */
     if (timer_armed(&call->timer) && call->timer.due_ns <= due_ns)
         return;
     int64_t now_ns = loop_now_ns(call->gateway->loop);
@@ -98,7 +105,8 @@ static void call_timer_fired(struct timer *timer)
         call->wake_due_ns = 0;
         attempt_next(call);
     } else {
-        if (passed(call->between_due_ns, now_ns)) /* the client does not read: not the target's fault */
+        if (passed(call->between_due_ns,
+                   now_ns)) /* the client does not read: not the target's fault */
             call->between_due_ns = 0;
         call_arm(call);
     }
@@ -108,8 +116,9 @@ static void call_timer_fired(struct timer *timer)
 
 static bool bounded(const struct limits *limits)
 {
-    return limits->requests_per_minute > 0 || limits->tokens_per_minute > 0 || limits->parallel > 0 ||
-           limits->budget_day_pico != COST_UNKNOWN || limits->budget_month_pico != COST_UNKNOWN;
+    return limits->requests_per_minute > 0 || limits->tokens_per_minute > 0 ||
+           limits->parallel > 0 || limits->budget_day_pico != COST_UNKNOWN ||
+           limits->budget_month_pico != COST_UNKNOWN;
 }
 
 /* The project's limits of "kind:value", if there are any. */
@@ -129,8 +138,9 @@ static enum rc add_named_limit(struct call *call, enum limit_kind kind, struct s
     const struct limits *limits = map_get(&call->project->limits, str_make(text, n));
     if (!limits || !bounded(limits))
         return RC_OK;
-    return limit_add(&call->limits, call->project->id, kind, str_make(text + prefix.n, n - prefix.n),
-                     limits, call->record.started_wall_ns, err);
+    return limit_add(&call->limits, call->project->id, kind,
+                     str_make(text + prefix.n, n - prefix.n), limits, call->record.started_wall_ns,
+                     err);
 }
 
 static enum rc add_limits(struct call *call, struct err *err)
@@ -153,22 +163,25 @@ static enum rc add_limits(struct call *call, struct err *err)
     for (size_t i = 0; rc == RC_OK && i < record->tag_count; i++)
         rc = add_named_limit(call, LIMIT_TAG, STR("tag:"), record->tags[i].name,
                              str_make(record->tags[i].value.p ? record->tags[i].value.p : "",
-                                      record->tags[i].value.n), err);
+                                      record->tags[i].value.n),
+                             err);
     return rc;
 }
 
-/* What the call will probably use: the request's size, and as many tokens as it lets the model write. */
+/* What the call will probably use: the request's size, and as many tokens as it lets the model
+ * write. */
 static void estimate(struct call *call, struct usage *usage)
 {
     int64_t most = call->wire.output_tokens_max;
-    bool writes = call->request.operation == OPERATION_CHAT || call->request.operation == OPERATION_COMPLETION;
+    bool writes = call->request.operation == OPERATION_CHAT ||
+                  call->request.operation == OPERATION_COMPLETION;
     *usage = (struct usage){.known = true, .estimated = true};
     if (call->request.operation == OPERATION_COUNT_TOKENS)
         return;
     usage->tokens[USAGE_INPUT] = call->wire.input_tokens_estimate;
     if (writes)
-        usage->tokens[USAGE_OUTPUT] =
-            (uint64_t)(most > 0 ? most : DEFAULT_OUTPUT_TOKENS) * (uint64_t)MAX(call->wire.choices, 1);
+        usage->tokens[USAGE_OUTPUT] = (uint64_t)(most > 0 ? most : DEFAULT_OUTPUT_TOKENS) *
+                                      (uint64_t)MAX(call->wire.choices, 1);
 }
 
 static enum rc reserve(struct call *call, struct err *err)
@@ -185,9 +198,10 @@ static enum rc reserve(struct call *call, struct err *err)
     int64_t cost = price_cost(&usage, prices);
     if (call->scope->budget_pico != COST_UNKNOWN && cost != COST_UNKNOWN &&
         cost > call->scope->budget_pico)
-        return err_set(err, ERR_BUDGET, "what is left of this run's budget does not cover the call");
-    return limit_reserve(&call->limits, usage.tokens[USAGE_INPUT] + usage.tokens[USAGE_OUTPUT], cost,
-                         now_ns, call->record.started_wall_ns, err);
+        return err_set(err, ERR_BUDGET,
+                       "what is left of this run's budget does not cover the call");
+    return limit_reserve(&call->limits, usage.tokens[USAGE_INPUT] + usage.tokens[USAGE_OUTPUT],
+                         cost, now_ns, call->record.started_wall_ns, err);
 }
 
 static bool look_up(struct call *call)
@@ -199,9 +213,12 @@ static bool look_up(struct call *call)
         str_eq_nocase(http_header_get(call->request.headers, STR("x-capstan-cache")), STR("no")))
         return false;
     uint8_t door = (uint8_t)call->request.format;
-    const struct str parts[] = {str_make(call->project->id.bytes, 16), route->name,
-                                str_make(&route->hash, sizeof(route->hash)), str_make(&door, 1),
-                                call->request.path, call->wire.body};
+    const struct str parts[] = {str_make(call->project->id.bytes, 16),
+                                route->name,
+                                str_make(&route->hash, sizeof(route->hash)),
+                                str_make(&door, 1),
+                                call->request.path,
+                                call->wire.body};
     cache_make_key(parts, COUNT_OF(parts), &call->cache_key);
     call->cached = cache_get(&call->cache_key, loop_now_ns(call->gateway->loop));
     call->caching = !call->cached;
@@ -230,8 +247,10 @@ static enum rc choose_order(struct call *call, struct err *err)
     };
     call->order_count = balance_order(call->resolved.route, &options, call->order);
     if (call->order_count == 0)
-        return err_set(err, ERR_NO_TARGET, "none of the targets of route '%.*s' has a `when` that holds for this request",
-                       STR_ARG(call->resolved.route->name));
+        return err_set(
+            err, ERR_NO_TARGET,
+            "none of the targets of route '%.*s' has a `when` that holds for this request",
+            STR_ARG(call->resolved.route->name));
     return RC_OK;
 }
 
@@ -254,7 +273,8 @@ static enum rc admit(struct call *call, struct err *err)
     if (rc == RC_OK)
         rc = record_identify(call, err);
     if (rc == RC_OK)
-        rc = resolve_model(call->project, call->scope->key, call->wire.model, arena, &call->resolved, err);
+        rc = resolve_model(call->project, call->scope->key, call->wire.model, arena,
+                           &call->resolved, err);
     if (rc != RC_OK)
         return rc;
     const struct route *route = call->resolved.route;
@@ -300,7 +320,8 @@ void call_step(struct call *call)
 }
 
 struct call *gateway_call_start(struct gateway_loop *gateway, const struct scope *scope,
-                                const struct call_request *request, const struct call_sink *sink, void *arg)
+                                const struct call_request *request, const struct call_sink *sink,
+                                void *arg)
 {
     struct call *call = ARENA_NEW(scope->arena, struct call);
     if (!call)
@@ -332,7 +353,8 @@ struct call *gateway_call_start(struct gateway_loop *gateway, const struct scope
 
 /* ---- the end ---- */
 
-/* The record's way to disk, when the answer waits for it. Outlives the call if its client leaves. */
+/* The record's way to disk, when the answer waits for it. Outlives the call if its client leaves.
+ */
 struct commit {
     struct trace_waiter waiter;
     struct call *call; /* NULL: nobody waits any more */
@@ -390,7 +412,9 @@ static enum call_status status_of(const struct call *call)
     case ERR_NONE: return CALL_OK;
     case ERR_CANCELLED: return CALL_CANCELLED;
     case ERR_CHECK_BLOCKED: return CALL_BLOCKED;
-    default: return call->attempts_in_all == 0 && call->err->code != ERR_NO_TARGET ? CALL_REFUSED : CALL_ERROR;
+    default:
+        return call->attempts_in_all == 0 && call->err->code != ERR_NO_TARGET ? CALL_REFUSED
+                                                                              : CALL_ERROR;
     }
 }
 
@@ -398,7 +422,8 @@ static void settle(struct call *call)
 {
     struct call_record *record = &call->record;
     uint64_t input = usage_input_total(&record->usage), output = usage_output_total(&record->usage);
-    limit_settle(&call->limits, input + output, record->cost_pico, loop_now_ns(call->gateway->loop));
+    limit_settle(&call->limits, input + output, record->cost_pico,
+                 loop_now_ns(call->gateway->loop));
 
     struct gateway_metrics *metrics = call->gateway->metrics;
     metrics->calls[record->status]++;

@@ -1,16 +1,17 @@
 /* An answer on its way: from the exchange with the target, through wire_answer, to the sink.
  *
- * Streams flow piece by piece: what one read of the upstream becomes is gathered and given to the sink at once.
- * Whole answers are collected and sent in one piece at the end, with their cost in the head; those that grow past
- * WHOLE_ANSWER_BYTES_MAX flow from there on. Until something was sent, a failure is only a failed attempt. */
+ * Streams flow piece by piece: what one read of the upstream becomes is gathered and given to the
+ * sink at once. Whole answers are collected and sent in one piece at the end, with their cost in
+ * the head; those that grow past WHOLE_ANSWER_BYTES_MAX flow from there on. Until something was
+ * sent, a failure is only a failed attempt. */
 #include "gateway/call_private.h"
 #include "gateway/provider_table.h"
 #include <stdlib.h>
 #include <time.h>
 
 #define REPLAY_PIECE_BYTES (32 * 1024)
-/* After the terminal event: how long the upstream may take to end its body, so that its connection can be
- * kept. The client has everything by then. */
+/* After the terminal event: how long the upstream may take to end its body, so that its connection
+ * can be kept. The client has everything by then. */
 #define DRAIN_NS NS_PER_S
 
 /* ---- to the sink ---- */
@@ -234,7 +235,8 @@ static void exchange_head(void *owner, int status, const struct http_headers *he
         if (call->request.format != WIRE_OPAQUE)
             return;
     }
-    /* Unread bytes: the target's own type. JSON is sent whole, anything else (speech) as it comes. */
+    /* Unread bytes: the target's own type. JSON is sent whole, anything else (speech) as it comes.
+     */
     call->content_type = arena_copy(call->scope->arena, type);
     call->flows = !str_starts(type, STR("application/json"));
 }
@@ -286,13 +288,15 @@ static void read_error(struct call *call)
     bool own_credential = call->resolved.route->pass_credential && call->request.credential.n;
     bool same_format = attempt->upstream.format == call->request.format;
     /* What is the request's own fault is told in the provider's own words, unchanged. */
-    attempt->pass_error = same_format && (failure == FAILURE_REQUEST || failure == FAILURE_CONTEXT ||
-                                          failure == FAILURE_CONTENT_FILTER ||
-                                          (failure == FAILURE_CREDENTIAL && own_credential));
+    attempt->pass_error =
+        same_format &&
+        (failure == FAILURE_REQUEST || failure == FAILURE_CONTEXT ||
+         failure == FAILURE_CONTENT_FILTER || (failure == FAILURE_CREDENTIAL && own_credential));
     if (failure == FAILURE_CREDENTIAL && !own_credential) {
         char message[ERR_MESSAGE_BYTES_MAX];
         memcpy(message, err.message, sizeof(message));
-        err_set(&err, ERR_UPSTREAM, "provider '%.*s' refused the key that is configured for it (status %d): %.300s",
+        err_set(&err, ERR_UPSTREAM,
+                "provider '%.*s' refused the key that is configured for it (status %d): %.300s",
                 STR_ARG(attempt->target->provider->name), attempt->status, message);
     }
     attempt_failed(call, failure, &err);
@@ -323,7 +327,8 @@ static void exchange_broke(struct call *call, const struct err *cause)
     call_finish(call, &err);
 }
 
-static void exchange_done(void *owner, const struct err *err, const struct http_exchange_timing *timing)
+static void exchange_done(void *owner, const struct err *err,
+                          const struct http_exchange_timing *timing)
 {
     struct call *call = owner;
     CHECK_MAGIC(call, CALL_MAGIC);
@@ -344,7 +349,8 @@ static void exchange_done(void *owner, const struct err *err, const struct http_
         enum wire_verdict verdict =
             attempt->answer ? wire_answer_end(attempt->answer, &call->gateway->err) : WIRE_DONE;
         if (verdict != WIRE_FAILED && verdict != WIRE_DONE) {
-            err_set(&call->gateway->err, ERR_UPSTREAM_PROTOCOL, "the target's answer ended before it was complete");
+            err_set(&call->gateway->err, ERR_UPSTREAM_PROTOCOL,
+                    "the target's answer ended before it was complete");
             verdict = WIRE_FAILED;
         }
         judge(call, verdict);
@@ -394,7 +400,8 @@ void answer_replay(struct call *call)
         send_head(call, 200, -1);
     }
     while (call->cached_at < entry->body.n && !call->stopped) {
-        struct str piece = str_slice(entry->body, call->cached_at, call->cached_at + REPLAY_PIECE_BYTES);
+        struct str piece =
+            str_slice(entry->body, call->cached_at, call->cached_at + REPLAY_PIECE_BYTES);
         call->cached_at += piece.n;
         bool last = call->cached_at == entry->body.n;
         if (last && gateway_options.durability_sync && buf_append(&call->last, piece) == RC_OK)

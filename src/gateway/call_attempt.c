@@ -1,9 +1,10 @@
-/* Asking a route's targets, one after the other: which next, with which key, and what to make of a failure.
+/* Asking a route's targets, one after the other: which next, with which key, and what to make of a
+ * failure.
  *
- * A target is asked again (with backoff) up to route->retry times for faults that pass: no connection,
- * overload, 5xx, rate limits when another of its keys is free or the wait is short. Then, if the route falls
- * back for that cause, comes the next target. Both end with the first content-bearing piece of an answer: from
- * there on a failure can only break the answer off. */
+ * A target is asked again (with backoff) up to route->retry times for faults that pass: no
+ * connection, overload, 5xx, rate limits when another of its keys is free or the wait is short.
+ * Then, if the route falls back for that cause, comes the next target. Both end with the first
+ * content-bearing piece of an answer: from there on a failure can only break the answer off. */
 #include "gateway/call_private.h"
 #include "base/rand.h"
 #include "gateway/provider_table.h"
@@ -20,9 +21,11 @@ static struct call_attempt *record_line(struct call *call)
 static void record_begin(struct call *call, const struct target *target)
 {
     struct call_record *record = &call->record;
-    if (record->attempt_count == call->attempt_capacity && record->attempt_count < CALL_ATTEMPTS_MAX) {
+    if (record->attempt_count == call->attempt_capacity &&
+        record->attempt_count < CALL_ATTEMPTS_MAX) {
         size_t capacity = MAX(call->attempt_capacity * 4, (size_t)1);
-        struct call_attempt *lines = ARENA_NEW_ARRAY(call->scope->arena, struct call_attempt, capacity);
+        struct call_attempt *lines =
+            ARENA_NEW_ARRAY(call->scope->arena, struct call_attempt, capacity);
         if (!lines)
             return;
         if (record->attempt_count)
@@ -63,7 +66,8 @@ void attempt_report(struct call *call, bool failed)
     if (!attempt->admitted)
         return;
     attempt->admitted = false;
-    bool measure = call->resolved.route->balance == BALANCE_LATENCY && attempt->first_content_ns > 0;
+    bool measure =
+        call->resolved.route->balance == BALANCE_LATENCY && attempt->first_content_ns > 0;
     breaker_report(attempt->target->slot, loop_now_ns(call->gateway->loop), failed,
                    measure ? attempt->first_content_ns - attempt->started_ns : 0);
 }
@@ -121,8 +125,9 @@ static bool header_passes(const struct call *call, struct str name)
 
 static bool is_credential(struct str name)
 {
-    static const struct str names[] = {STR_INIT("authorization"), STR_INIT("x-api-key"), STR_INIT("api-key"),
-                                       STR_INIT("cookie"), STR_INIT("proxy-authorization")};
+    static const struct str names[] = {STR_INIT("authorization"), STR_INIT("x-api-key"),
+                                       STR_INIT("api-key"), STR_INIT("cookie"),
+                                       STR_INIT("proxy-authorization")};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (str_eq_nocase(name, names[i]))
             return true;
@@ -170,7 +175,8 @@ static struct str join_path(struct call *call, struct str base_url, struct str p
 }
 
 /* Sends the request that was written; `base_url` is the provider's or the engine's. */
-static enum rc send(struct call *call, struct str base_url, const struct wire_call *wire, struct err *err)
+static enum rc send(struct call *call, struct str base_url, const struct wire_call *wire,
+                    struct err *err)
 {
     const struct provider *provider = call->attempt.target->provider;
     struct http_origin *origin = gateway_origin(call, provider, base_url, err);
@@ -197,8 +203,8 @@ static enum rc send(struct call *call, struct str base_url, const struct wire_ca
 
 static bool streams(enum wire_format format)
 {
-    return format == WIRE_OPENAI_CHAT || format == WIRE_ANTHROPIC || format == WIRE_OPENAI_RESPONSES ||
-           format == WIRE_OPENAI_COMPLETIONS;
+    return format == WIRE_OPENAI_CHAT || format == WIRE_ANTHROPIC ||
+           format == WIRE_OPENAI_RESPONSES || format == WIRE_OPENAI_COMPLETIONS;
 }
 
 static enum rc answer_prepare(struct call *call, struct err *err)
@@ -224,7 +230,9 @@ static enum rc answer_prepare(struct call *call, struct err *err)
 static enum rc add_suffix(struct call *call, struct wire_call *wire, struct err *err)
 {
     wire->path = arena_concat(call->scope->arena, wire->path, call->request.path_suffix);
-    return wire->path.p ? RC_OK : err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
+    return wire->path.p
+               ? RC_OK
+               : err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
 }
 
 static void ask(struct call *call, struct str base_url, struct str secret, bool is_engine)
@@ -244,7 +252,8 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
     /* A whole call to a server of this kind would go on after its client has left: it is always
      * asked for a stream. */
     bool leaves_running = is_engine || (quirks & PROVIDER_LEAVES_RUNNING);
-    upstream->stream = call->wire.stream || (leaves_running && streams(upstream->format) && !counts);
+    upstream->stream =
+        call->wire.stream || (leaves_running && streams(upstream->format) && !counts);
     if (counts && upstream->format != call->request.format) {
         count_begin(call);
         return;
@@ -255,15 +264,14 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
     struct wire_call wire = {0};
     struct err *err = &call->gateway->err;
     err->code = ERR_NONE;
-    enum rc rc = call->wire.doc ? wire_write_request(&call->wire, upstream, secret, call->scope->arena,
-                                                     &wire, err)
+    enum rc rc = call->wire.doc ? wire_write_request(&call->wire, upstream, secret,
+                                                     call->scope->arena, &wire, err)
                                 : request_write_multipart(call, secret, &wire, err);
     if (rc == RC_OK && call->request.path_suffix.n)
         rc = add_suffix(call, &wire, err);
     if (rc == RC_OK)
         rc = answer_prepare(call, err);
-    enum failure failure =
-        err->code == ERR_UNSUPPORTED ? FAILURE_UNSUPPORTED : FAILURE_REQUEST;
+    enum failure failure = err->code == ERR_UNSUPPORTED ? FAILURE_UNSUPPORTED : FAILURE_REQUEST;
     if (rc == RC_OK) {
         rc = send(call, base_url, &wire, err);
         failure = FAILURE_ERROR;
@@ -289,7 +297,8 @@ static void engine_ready(void *arg, struct engine_lease *lease, const struct err
     call->attempt.engine_request = NULL;
     call->attempt.lease = lease;
     if (!lease) {
-        attempt_failed(call, err->code == ERR_MODEL_NOT_FOUND ? FAILURE_REQUEST : FAILURE_ERROR, err);
+        attempt_failed(call, err->code == ERR_MODEL_NOT_FOUND ? FAILURE_REQUEST : FAILURE_ERROR,
+                       err);
         return;
     }
     const struct engine_endpoint *endpoint = engine_lease_endpoint(lease);
@@ -346,8 +355,8 @@ static int pick_key(struct call *call, const struct target *target, int64_t *unt
     return *until_ns > now_ns ? -1 : 0;
 }
 
-/* Begins a fresh attempt at the target. False: its breaker is open or all its keys cool down; `err` then says when
- * to come again. */
+/* Begins a fresh attempt at the target. False: its breaker is open or all its keys cool down; `err`
+ * then says when to come again. */
 static bool attempt_admit(struct call *call, const struct target *target, struct str *secret,
                           struct err *err)
 {
@@ -426,7 +435,8 @@ static bool retry_same(struct call *call, enum failure failure, int64_t *wait_ns
     int retries = call->resolved.route->retry < 0 ? DEFAULT_RETRY : call->resolved.route->retry;
     int64_t now_ns = loop_now_ns(call->gateway->loop), until_ns, cooling_ns = 0;
     if (failure == FAILURE_CREDENTIAL || failure == FAILURE_RATE) {
-        /* Another key is another try, as many as there are keys; none is waited for longer than is sensible. */
+        /* Another key is another try, as many as there are keys; none is waited for longer than is
+         * sensible. */
         *wait_ns = 0;
         bool free_key = pick_key(call, attempt->target, &until_ns) >= 0;
         if (free_key && call->tries < (int)provider->key_count)
@@ -450,8 +460,8 @@ static bool retry_same(struct call *call, enum failure failure, int64_t *wait_ns
            !(another && *wait_ns > NS_PER_S);
 }
 
-/* Of several keys the one that was refused is left alone for a while. Where there is only one, the target is:
- * a provider's other models have limits of their own. */
+/* Of several keys the one that was refused is left alone for a while. Where there is only one, the
+ * target is: a provider's other models have limits of their own. */
 static void cool_down(struct call *call, enum failure failure)
 {
     const struct attempt *attempt = &call->attempt;
@@ -459,7 +469,8 @@ static void cool_down(struct call *call, enum failure failure)
     int64_t now_ns = loop_now_ns(call->gateway->loop);
     int64_t rate_ns = attempt->retry_after_ns ? attempt->retry_after_ns : NS_PER_S;
     if (failure == FAILURE_RATE)
-        cooldown_start(several ? attempt->provider_key_slot : attempt->target->slot, now_ns, rate_ns);
+        cooldown_start(several ? attempt->provider_key_slot : attempt->target->slot, now_ns,
+                       rate_ns);
     else if (failure == FAILURE_CREDENTIAL && several)
         cooldown_start(attempt->provider_key_slot, now_ns, REFUSED_KEY_NS);
 }
@@ -481,7 +492,8 @@ void attempt_failed(struct call *call, enum failure failure, const struct err *e
 {
     struct attempt *attempt = &call->attempt;
     ASSERT(err->code != ERR_NONE && !call->head_sent);
-    bool targets_fault = failure == FAILURE_ERROR || failure == FAILURE_TIMEOUT || failure == FAILURE_OVERLOAD;
+    bool targets_fault =
+        failure == FAILURE_ERROR || failure == FAILURE_TIMEOUT || failure == FAILURE_OVERLOAD;
     call->gateway->metrics->attempts_failed++;
     call_keep_err(call, err);
     attempt_close(call, call->err);

@@ -1,6 +1,6 @@
-/* count_tokens for targets that have no endpoint for it: counted here, with the model's vocabulary. That can take
- * long (a vocabulary is unpacked at its first use, a body may have megabytes), so a worker does it, on a copy of the
- * body: the call may be cancelled meanwhile. */
+/* count_tokens for targets that have no endpoint for it: counted here, with the model's vocabulary.
+ * That can take long (a vocabulary is unpacked at its first use, a body may have megabytes), so a
+ * worker does it, on a copy of the body: the call may be cancelled meanwhile. */
 #include "gateway/call_private.h"
 #include "io/worker.h"
 #include <stdlib.h>
@@ -27,8 +27,8 @@ static void count_work(struct work *work)
     arena_init(&arena, COUNT_ARENA_BYTES_MAX);
     count->rc = wire_read_request(count->format, count->body, &arena, &request, &count->err);
     if (count->rc == RC_OK)
-        count->rc = wire_count_tokens(&request, count->model, &arena, &count->tokens, &count->estimated,
-                                      &count->err);
+        count->rc = wire_count_tokens(&request, count->model, &arena, &count->tokens,
+                                      &count->estimated, &count->err);
     arena_fini(&arena);
 }
 
@@ -41,7 +41,8 @@ static void count_done(struct work *work)
         call->count = NULL;
         struct err err = count->err;
         if (count->rc == RC_OK) {
-            call->whole = wire_write_token_count(count->tokens, count->estimated, call->scope->arena);
+            call->whole =
+                wire_write_token_count(count->tokens, count->estimated, call->scope->arena);
             call->content_type = STR("application/json");
             if (!call->whole.p)
                 count->rc = err_set(&err, ERR_OVERLOADED, "there is no memory for the answer");

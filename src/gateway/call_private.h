@@ -1,6 +1,6 @@
-/* What the files of the gateway core share: gateway.c (one loop's gateway), call.c (admission, end),
- * call_attempt.c (asking targets), call_answer.c (relaying), call_record.c (identification, record). Nothing else
- * includes this. */
+/* What the files of the gateway core share: gateway.c (one loop's gateway), call.c (admission,
+ * end), call_attempt.c (asking targets), call_answer.c (relaying), call_record.c (identification,
+ * record). Nothing else includes this. */
 #pragma once
 #include "gateway/balance.h"
 #include "gateway/breaker.h"
@@ -18,13 +18,13 @@
 
 /* States of a call and the legal moves between them (call.c). */
 #define CALL_STATES(STATE)                                                                         \
-    STATE(NEW)       /* being admitted */                                                          \
-    STATE(ENGINE)    /* a local engine is asked for: it may have to start */                       \
-    STATE(WAITING)   /* for the time of the next attempt */                                        \
-    STATE(ASKING)    /* a target was asked; nothing content-bearing has come */                    \
-    STATE(RELAYING)  /* content goes to the sink */                                                \
-    STATE(COUNTING)  /* a worker counts the request's tokens */                                    \
-    STATE(REPLAYING) /* an answer from the cache goes to the sink */                               \
+    STATE(NEW)        /* being admitted */                                                         \
+    STATE(ENGINE)     /* a local engine is asked for: it may have to start */                      \
+    STATE(WAITING)    /* for the time of the next attempt */                                       \
+    STATE(ASKING)     /* a target was asked; nothing content-bearing has come */                   \
+    STATE(RELAYING)   /* content goes to the sink */                                               \
+    STATE(COUNTING)   /* a worker counts the request's tokens */                                   \
+    STATE(REPLAYING)  /* an answer from the cache goes to the sink */                              \
     STATE(COMMITTING) /* all is there but the last piece, which waits for the record */            \
     STATE(ENDED)
 
@@ -32,20 +32,20 @@ enum call_state {
 #define STATE(name) CALL_##name,
     CALL_STATES(STATE)
 #undef STATE
-    CALL_STATE_COUNT
+        CALL_STATE_COUNT
 };
 
 /* Why an attempt failed, as far as it decides what comes next. */
 enum failure {
-    FAILURE_REQUEST,        /* the request's own fault: no other target would answer */
-    FAILURE_RATE,           /* 429 */
-    FAILURE_CREDENTIAL,     /* our key was refused: another key may do */
-    FAILURE_OVERLOAD,       /* 503, 529 */
-    FAILURE_CONTEXT,        /* too long for this model */
+    FAILURE_REQUEST,    /* the request's own fault: no other target would answer */
+    FAILURE_RATE,       /* 429 */
+    FAILURE_CREDENTIAL, /* our key was refused: another key may do */
+    FAILURE_OVERLOAD,   /* 503, 529 */
+    FAILURE_CONTEXT,    /* too long for this model */
     FAILURE_CONTENT_FILTER,
-    FAILURE_ERROR,          /* no connection, 5xx, not its format */
+    FAILURE_ERROR, /* no connection, 5xx, not its format */
     FAILURE_TIMEOUT,
-    FAILURE_UNSUPPORTED,    /* this target's format cannot express the request */
+    FAILURE_UNSUPPORTED, /* this target's format cannot express the request */
 };
 
 /* A snapshot as long as calls of this loop use it: counted by the loop alone. */
@@ -53,7 +53,7 @@ struct snapshot_hold {
     struct snapshot *snapshot;
     size_t calls;
     struct map origins; /* provider's address → struct http_origin */
-    struct map prices; /* provider's address and model → struct price_entry: looked up once */
+    struct map prices;  /* provider's address and model → struct price_entry: looked up once */
 };
 
 struct gateway_loop {
@@ -68,8 +68,8 @@ struct gateway_loop {
     uint32_t key_turn;
     struct snapshot_hold *hold; /* of the current snapshot */
     struct buf gathered;        /* what one piece of the upstream becomes: one write to the sink */
-    struct err err;             /* for functions that rarely fail: calls keep their own only if they did */
-    struct timer tick;          /* days and months of the limits; first loop only */
+    struct err err;    /* for functions that rarely fail: calls keep their own only if they did */
+    struct timer tick; /* days and months of the limits; first loop only */
 };
 
 extern struct gateway_options gateway_options; /* set once by gateway_init */
@@ -82,19 +82,19 @@ struct attempt {
     struct engine_lease *lease;
     struct wire_answer *answer; /* NULL: bytes pass unread */
     struct wire_upstream upstream;
-    struct buf error_body;       /* of an answer that is not 2xx */
+    struct buf error_body; /* of an answer that is not 2xx */
     int64_t started_ns, first_content_ns;
     int64_t retry_after_ns;
     uint32_t provider_key_slot;
-    int status;                  /* 0: no head yet */
-    bool admitted;               /* by the breaker: must be reported */
-    enum failure failure;        /* with `over` */
-    bool recorded;               /* its line in the record is open */
-    bool over;                   /* failed from inside a callback: the rest is dropped */
-    bool complete;               /* the answer's terminal event has come */
-    bool overflow;               /* one piece became more than may be gathered */
-    bool pass_error;             /* the error's text may go to the client as it is */
-    struct str error_type;       /* its content type */
+    int status;            /* 0: no head yet */
+    bool admitted;         /* by the breaker: must be reported */
+    enum failure failure;  /* with `over` */
+    bool recorded;         /* its line in the record is open */
+    bool over;             /* failed from inside a callback: the rest is dropped */
+    bool complete;         /* the answer's terminal event has come */
+    bool overflow;         /* one piece became more than may be gathered */
+    bool pass_error;       /* the error's text may go to the client as it is */
+    struct str error_type; /* its content type */
 };
 
 struct call {
@@ -118,32 +118,32 @@ struct call {
     /* targets, in the order to try */
     uint8_t order[BALANCE_TARGETS_MAX];
     size_t order_count, order_at;
-    int tries;            /* at the current target */
+    int tries; /* at the current target */
     int attempts_in_all;
     struct attempt attempt;
 
-    struct timer timer;   /* backoff and all deadlines: fires at the nearest */
-    int64_t between_ns;   /* the route's, or the default */
+    struct timer timer; /* backoff and all deadlines: fires at the nearest */
+    int64_t between_ns; /* the route's, or the default */
     int64_t total_due_ns, first_token_due_ns, between_due_ns, wake_due_ns; /* 0: none */
     struct list ready_node; /* in gateway->ready: call_step runs at the end of the turn */
 
     /* the answer */
     struct str content_type;
-    struct str whole;         /* a whole answer as collected, in the arena */
+    struct str whole; /* a whole answer as collected, in the arena */
     size_t whole_capacity;
-    struct buf kept;          /* the answer's bytes for record and cache */
-    struct buf last;          /* durability sync: the piece that waits for the record */
+    struct buf kept; /* the answer's bytes for record and cache */
+    struct buf last; /* durability sync: the piece that waits for the record */
     bool head_sent, stopped, caching, kept_cut;
-    bool flows;               /* bytes go on as they come; else they are collected in `whole` */
-    int passed_status;        /* of a target's error that goes to the client unchanged; 0: none */
-    int64_t upstream_ns;      /* time that targets took */
+    bool flows;          /* bytes go on as they come; else they are collected in `whole` */
+    int passed_status;   /* of a target's error that goes to the client unchanged; 0: none */
+    int64_t upstream_ns; /* time that targets took */
     uint64_t answer_bytes;
     struct cache_key cache_key;
     const struct cache_entry *cached;
     size_t cached_at;
-    struct err *err;          /* why the last attempt failed, or the call; in the arena; NULL: nothing did */
+    struct err *err; /* why the last attempt failed, or the call; in the arena; NULL: nothing did */
     struct commit *commit;
-    struct count *count;      /* what a worker is busy with for this call */
+    struct count *count;                /* what a worker is busy with for this call */
     struct call_attempt *attempt_lines; /* what record.attempts points to; grows 1, 4, 16 */
     size_t attempt_capacity;
     struct call_record record;
@@ -155,8 +155,8 @@ struct call {
 struct snapshot_hold *hold_take(struct gateway_loop *gateway);
 void hold_give(struct gateway_loop *gateway, struct snapshot_hold *hold);
 /* Where a provider is asked; NULL: err tells. */
-struct http_origin *gateway_origin(struct call *call, const struct provider *provider, struct str base_url,
-                                   struct err *err);
+struct http_origin *gateway_origin(struct call *call, const struct provider *provider,
+                                   struct str base_url, struct err *err);
 const struct price_model *gateway_price(struct call *call, const struct target *target);
 
 /* Runs `call_step` at the end of the loop's turn: for what must not happen inside a callback. */

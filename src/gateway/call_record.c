@@ -1,4 +1,5 @@
-/* Who calls and as part of what (at the start), what became of it (at the end): the call's record. */
+/* Who calls and as part of what (at the start), what became of it (at the end): the call's record.
+ */
 #include "gateway/call_private.h"
 #include "text/json_writer.h"
 #include "base/rand.h"
@@ -34,7 +35,8 @@ static enum rc collect_tags(struct call *call, struct err *err)
     size_t most = (key ? key->tag_count : 0) + call->wire.tag_count + (header.n + 1) / 2;
     if (most == 0)
         return RC_OK;
-    struct call_tag *tags = ARENA_NEW_ARRAY(call->scope->arena, struct call_tag, MIN(most, (size_t)LIMIT_TAGS));
+    struct call_tag *tags =
+        ARENA_NEW_ARRAY(call->scope->arena, struct call_tag, MIN(most, (size_t)LIMIT_TAGS));
     if (!tags)
         return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
     call->record.tags = tags;
@@ -95,7 +97,8 @@ enum rc record_identify(struct call *call, struct err *err)
     record->stream = call->wire.stream;
     record->user = first_of(client_header(call, STR("x-capstan-user")), call->wire.user,
                             key ? key->user : STR_EMPTY);
-    record->session = first_of(client_header(call, STR("x-capstan-session")), call->wire.session, STR_EMPTY);
+    record->session =
+        first_of(client_header(call, STR("x-capstan-session")), call->wire.session, STR_EMPTY);
     record->user.n = MIN(record->user.n, (size_t)LIMIT_TAG_BYTES);
     record->session.n = MIN(record->session.n, (size_t)LIMIT_TAG_BYTES);
     return collect_tags(call, err);
@@ -132,9 +135,10 @@ void record_set_capture(struct call *call)
 
 static bool is_secret_header(struct str name)
 {
-    static const struct str names[] = {STR_INIT("authorization"), STR_INIT("x-api-key"), STR_INIT("api-key"),
-                                       STR_INIT("cookie"), STR_INIT("proxy-authorization"),
-                                       STR_INIT("x-csrf-token"), STR_INIT("x-goog-api-key")};
+    static const struct str names[] = {
+        STR_INIT("authorization"), STR_INIT("x-api-key"),           STR_INIT("api-key"),
+        STR_INIT("cookie"),        STR_INIT("proxy-authorization"), STR_INIT("x-csrf-token"),
+        STR_INIT("x-goog-api-key")};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (names[i].n == name.n && str_eq_nocase(name, names[i]))
             return true;
@@ -225,7 +229,7 @@ static void record_bodies(struct call *call)
 
     bool textual = str_starts(call->content_type, STR("application/json")) ||
                    str_starts(call->content_type, STR("text/"));
-    record->response_body = buf_len(&call->kept) ? buf_str(&call->kept)
+    record->response_body = buf_len(&call->kept)                ? buf_str(&call->kept)
                             : call->cached && call->wire.stream ? call->cached->body
                                                                 : call->whole;
     if (!textual && call->content_type.n)
@@ -234,7 +238,8 @@ static void record_bodies(struct call *call)
     record->response_body.n = MIN(record->response_body.n, (size_t)LIMIT_CAPTURE_BYTES);
 }
 
-/* A stream that was left midway has no usage of its own: an estimate, or budgets could be got round by leaving. */
+/* A stream that was left midway has no usage of its own: an estimate, or budgets could be got round
+ * by leaving. */
 static void estimate_usage(struct call *call)
 {
     struct usage *usage = &call->record.usage;
@@ -244,7 +249,8 @@ static void estimate_usage(struct call *call)
     usage->estimated = true;
     usage->tokens[USAGE_INPUT] = call->wire.input_tokens_estimate;
     /* A stream's event is some 200 bytes a token, a whole answer's text some 4. */
-    usage->tokens[USAGE_OUTPUT] = call->wire.stream ? call->answer_bytes / 200 + 1 : call->whole.n / 4;
+    usage->tokens[USAGE_OUTPUT] =
+        call->wire.stream ? call->answer_bytes / 200 + 1 : call->whole.n / 4;
 }
 
 static void record_outcome(struct call *call)
@@ -271,7 +277,8 @@ static void record_cost(struct call *call)
     struct call_record *record = &call->record;
     for (size_t i = 0; i < USAGE_BUCKET_COUNT; i++)
         record->bucket_price_pico[i] = COST_UNKNOWN;
-    if (call->cached || call->attempts_in_all == 0 || call->request.operation == OPERATION_COUNT_TOKENS) {
+    if (call->cached || call->attempts_in_all == 0 ||
+        call->request.operation == OPERATION_COUNT_TOKENS) {
         record->cost_pico = 0; /* nothing was asked of anybody, or what costs nothing */
         return;
     }

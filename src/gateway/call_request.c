@@ -1,5 +1,5 @@
-/* Requests as they come in: JSON bodies are read by wire.h; of a multipart body (audio files, images) only the
- * model's name is looked for, and exchanged when a target has another one. */
+/* Requests as they come in: JSON bodies are read by wire.h; of a multipart body (audio files,
+ * images) only the model's name is looked for, and exchanged when a target has another one. */
 #include "gateway/call_private.h"
 #include "gateway/provider_table.h"
 #include "http/multipart.h"
@@ -7,11 +7,13 @@
 static enum rc read_multipart(struct call *call, struct str boundary, struct err *err)
 {
     const struct call_request *request = &call->request;
-    call->wire = (struct wire_request){.format = request->format, .body = request->body, .choices = 1};
+    call->wire =
+        (struct wire_request){.format = request->format, .body = request->body, .choices = 1};
     /* Strict: were the field there twice, the upstream could take the one that was not checked. */
     enum rc rc = multipart_find(request->body, boundary, STR("model"), &call->wire.model);
     if (rc == RC_INVALID)
-        return err_set_field(err, ERR_BAD_FIELD, "model", "the form is damaged, or has 'model' twice");
+        return err_set_field(err, ERR_BAD_FIELD, "model",
+                             "the form is damaged, or has 'model' twice");
     if (rc != RC_OK || call->wire.model.n == 0)
         return err_set_field(err, ERR_MISSING_FIELD, "model", "the form has no field 'model'");
     return RC_OK;
@@ -20,7 +22,8 @@ static enum rc read_multipart(struct call *call, struct str boundary, struct err
 static struct str member_text(yyjson_val *root, const char *name)
 {
     yyjson_val *value = yyjson_obj_get(root, name);
-    return yyjson_is_str(value) ? str_make(yyjson_get_str(value), yyjson_get_len(value)) : STR_EMPTY;
+    return yyjson_is_str(value) ? str_make(yyjson_get_str(value), yyjson_get_len(value))
+                                : STR_EMPTY;
 }
 
 enum rc request_read(struct call *call, struct err *err)
@@ -29,7 +32,8 @@ enum rc request_read(struct call *call, struct err *err)
     struct str boundary = multipart_boundary(request->content_type);
     if (boundary.n)
         return read_multipart(call, boundary, err);
-    enum rc rc = wire_read_request(request->format, request->body, call->scope->arena, &call->wire, err);
+    enum rc rc =
+        wire_read_request(request->format, request->body, call->scope->arena, &call->wire, err);
     if (rc != RC_OK)
         return rc;
     yyjson_val *root = yyjson_doc_get_root(call->wire.doc);
@@ -50,15 +54,19 @@ static enum rc add_credential(struct call *call, struct str secret, struct wire_
     case PROVIDER_AUTH_NONE: return RC_OK;
     case PROVIDER_AUTH_BEARER: {
         struct str value = arena_concat(arena, STR("Bearer "), secret);
-        return value.p ? http_header_add(&out->headers, arena, STR("authorization"), value) : RC_LIMIT;
+        return value.p ? http_header_add(&out->headers, arena, STR("authorization"), value)
+                       : RC_LIMIT;
     }
-    case PROVIDER_AUTH_API_KEY: return http_header_add(&out->headers, arena, STR("api-key"), secret);
-    case PROVIDER_AUTH_X_API_KEY: return http_header_add(&out->headers, arena, STR("x-api-key"), secret);
+    case PROVIDER_AUTH_API_KEY:
+        return http_header_add(&out->headers, arena, STR("api-key"), secret);
+    case PROVIDER_AUTH_X_API_KEY:
+        return http_header_add(&out->headers, arena, STR("x-api-key"), secret);
     }
     UNREACHABLE();
 }
 
-enum rc request_write_multipart(struct call *call, struct str secret, struct wire_call *out, struct err *err)
+enum rc request_write_multipart(struct call *call, struct str secret, struct wire_call *out,
+                                struct err *err)
 {
     struct str body = call->wire.body, model = call->wire.model;
     size_t from = (size_t)(model.p - body.p);

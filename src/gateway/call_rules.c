@@ -17,7 +17,8 @@ static struct str tag_of(const struct call_record *record, struct str name)
     return STR_EMPTY;
 }
 
-static void look_up_name(void *arg, const struct str *path, size_t path_count, struct expression_value *out)
+static void look_up_name(void *arg, const struct str *path, size_t path_count,
+                         struct expression_value *out)
 {
     const struct call *call = arg;
     const struct call_record *record = &call->record;

@@ -1,5 +1,6 @@
-/* The decoders of providers, routes and limits: the only readers of their JSON form. Everything is checked
- * here, once, so that the hot path need not; unknown members are refused, since they are typing errors. */
+/* The decoders of providers, routes and limits: the only readers of their JSON form. Everything is
+ * checked here, once, so that the hot path need not; unknown members are refused, since they are
+ * typing errors. */
 #include "gateway/config.h"
 #include "base/clock.h"
 #include "base/hash.h"
@@ -14,19 +15,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define URL_BYTES_MAX 2048
-#define SECRET_BYTES_MAX 16384
-#define TARGETS_MAX 64
-#define CHECKS_MAX 32
-#define KEYS_MAX 64
-#define HEADERS_MAX 32
+#define URL_BYTES_MAX     2048
+#define SECRET_BYTES_MAX  16384
+#define TARGETS_MAX       64
+#define CHECKS_MAX        32
+#define KEYS_MAX          64
+#define HEADERS_MAX       32
 #define COMMAND_WORDS_MAX 256
-#define WEIGHT_MAX 1000000
-#define RETRY_MAX 10
+#define WEIGHT_MAX        1000000
+#define RETRY_MAX         10
 
 static enum rc full(struct err *err)
 {
-    return err_set(err, ERR_TOO_LARGE, "The configuration is larger than this server keeps in memory.");
+    return err_set(err, ERR_TOO_LARGE,
+                   "The configuration is larger than this server keeps in memory.");
 }
 
 static enum rc keep(struct arena *arena, struct str *text, struct err *err)
@@ -51,14 +53,16 @@ static bool name_reserved(struct str name)
 
 static enum rc name_check(struct str name, const char *what, bool slash, struct err *err)
 {
-    bool good = name.n > 0 && name.n <= LIMIT_NAME_BYTES && name.p[0] != '/' && name.p[name.n - 1] != '/';
+    bool good =
+        name.n > 0 && name.n <= LIMIT_NAME_BYTES && name.p[0] != '/' && name.p[name.n - 1] != '/';
 
     for (size_t i = 0; i < name.n; i++)
         good = good && name_byte_allowed(name.p[i], slash);
     if (!good)
-        return err_set_field(err, ERR_BAD_FIELD, "name",
-                             "The name of a %s has 1 to %d characters out of A-Z a-z 0-9 . _ : -%s.", what,
-                             LIMIT_NAME_BYTES, slash ? " and / inside" : "");
+        return err_set_field(
+            err, ERR_BAD_FIELD, "name",
+            "The name of a %s has 1 to %d characters out of A-Z a-z 0-9 . _ : -%s.", what,
+            LIMIT_NAME_BYTES, slash ? " and / inside" : "");
     return RC_OK;
 }
 
@@ -80,12 +84,14 @@ static enum rc url_check(const struct place *place, struct str url, struct err *
         return decode_refuse(place, err, "names no host.");
     for (size_t i = 0; i < rest.n; i++)
         if ((unsigned char)rest.p[i] <= ' ' || rest.p[i] == 0x7f || strchr("@?#\\\"<>", rest.p[i]))
-            return decode_refuse(place, err, "holds a character that a base address cannot: no spaces, credentials, query or fragment.");
+            return decode_refuse(place, err,
+                                 "holds a character that a base address cannot: no spaces, "
+                                 "credentials, query or fragment.");
     return RC_OK;
 }
 
-static enum rc decode_url(const struct place *object, const char *name, struct arena *arena, struct str *out,
-                          struct err *err)
+static enum rc decode_url(const struct place *object, const char *name, struct arena *arena,
+                          struct str *out, struct err *err)
 {
     struct place place;
     struct str url = STR_EMPTY;
@@ -107,12 +113,13 @@ static enum rc secret_check(const struct place *place, struct str secret, struct
 {
     for (size_t i = 0; i < secret.n; i++)
         if ((unsigned char)secret.p[i] <= ' ' || (unsigned char)secret.p[i] >= 0x7f)
-            return decode_refuse(place, err, "holds a character that a key cannot: spaces, line ends or non-ASCII.");
+            return decode_refuse(
+                place, err, "holds a character that a key cannot: spaces, line ends or non-ASCII.");
     return RC_OK;
 }
 
-static enum rc decode_provider_keys(struct id project, const struct place *root, struct arena *arena,
-                                    struct provider *out, struct err *err)
+static enum rc decode_provider_keys(struct id project, const struct place *root,
+                                    struct arena *arena, struct provider *out, struct err *err)
 {
     struct str single = STR_EMPTY, *several = NULL;
     struct place place;
@@ -120,7 +127,8 @@ static enum rc decode_provider_keys(struct id project, const struct place *root,
     enum rc rc = decode_str(root, "api_key", DECODE_OPTIONAL, SECRET_BYTES_MAX, &single, err);
 
     if (rc == RC_OK)
-        rc = decode_texts(root, "api_keys", KEYS_MAX, SECRET_BYTES_MAX, arena, &several, &count, err);
+        rc = decode_texts(root, "api_keys", KEYS_MAX, SECRET_BYTES_MAX, arena, &several, &count,
+                          err);
     if (rc == RC_OK)
         rc = keep(arena, &single, err);
     if (rc != RC_OK || count + (single.n > 0) == 0)
@@ -181,7 +189,8 @@ static enum rc decode_headers(const struct place *root, struct arena *arena, str
     yyjson_obj_foreach(place.value, i, n, key, value)
     {
         struct call_tag header = {json_text(key), json_text(value)};
-        if (!header_name_valid(header.name) || !yyjson_is_str(value) || !header_value_valid(header.value))
+        if (!header_name_valid(header.name) || !yyjson_is_str(value) ||
+            !header_value_valid(header.value))
             return decode_refuse(&place, err, "holds '%.*s', which is not a valid header.",
                                  (int)MIN(header.name.n, 60), header.name.p);
         if (keep(arena, &header.name, err) != RC_OK || keep(arena, &header.value, err) != RC_OK)
@@ -196,7 +205,8 @@ static enum rc decode_command(const struct place *root, struct arena *arena, str
 {
     struct str *words = NULL;
     size_t count = 0;
-    enum rc rc = decode_texts(root, "command", COMMAND_WORDS_MAX, URL_BYTES_MAX, arena, &words, &count, err);
+    enum rc rc =
+        decode_texts(root, "command", COMMAND_WORDS_MAX, URL_BYTES_MAX, arena, &words, &count, err);
 
     if (rc != RC_OK || count == 0)
         return rc;
@@ -220,9 +230,10 @@ static enum rc decode_format(const struct place *root, struct provider *out, str
     if (out->row)
         return RC_OK;
     rc = decode_member(root, "format", DECODE_OPTIONAL, &place, err);
-    return rc == RC_OK ? decode_refuse(&place, err,
-                                       "names no known format. Use openai for whatever speaks its interface, "
-                                       "anthropic, engine, or another of `capstan provider formats`.")
+    return rc == RC_OK ? decode_refuse(
+                             &place, err,
+                             "names no known format. Use openai for whatever speaks its interface, "
+                             "anthropic, engine, or another of `capstan provider formats`.")
                        : rc;
 }
 
@@ -234,7 +245,8 @@ static enum rc provider_check(const struct provider *provider, struct err *err)
         return err_set_field(err, ERR_MISSING_FIELD, "base_url",
                              "'base_url' is missing: it says where the command listens.");
     if (!engine && !provider->base_url.n)
-        return err_set_field(err, ERR_MISSING_FIELD, "base_url", "'base_url' is missing: format %.*s has no default.",
+        return err_set_field(err, ERR_MISSING_FIELD, "base_url",
+                             "'base_url' is missing: format %.*s has no default.",
                              STR_ARG(provider->row->name));
     return RC_OK;
 }
@@ -242,8 +254,9 @@ static enum rc provider_check(const struct provider *provider, struct err *err)
 enum rc provider_decode(struct id project, struct str name, yyjson_val *json, struct arena *arena,
                         struct provider *out, struct err *err)
 {
-    static const char *const members[] = {"format", "base_url", "api_key", "api_keys",    "headers", "ca_file",
-                                          "proxy",  "http2",    "command", "public_only", NULL};
+    static const char *const members[] = {"format",  "base_url",    "api_key", "api_keys",
+                                          "headers", "ca_file",     "proxy",   "http2",
+                                          "command", "public_only", NULL};
     struct place root;
 
     *out = (struct provider){.name = name};
@@ -251,9 +264,11 @@ enum rc provider_decode(struct id project, struct str name, yyjson_val *json, st
     enum rc rc = name_check(name, "provider", false, err);
     if (rc == RC_OK && (str_eq(name, STR("prompt")) || str_eq(name, STR("pipeline")) ||
                         str_eq(name, STR("knowledge"))))
-        rc = err_set_field(err, ERR_BAD_FIELD, "name", "The name '%.*s' is reserved.", STR_ARG(name));
+        rc = err_set_field(err, ERR_BAD_FIELD, "name", "The name '%.*s' is reserved.",
+                           STR_ARG(name));
     if (rc == RC_OK)
-        rc = json ? decode_only(&root, members, err) : err_set(err, ERR_BAD_FIELD, "A provider must be an object.");
+        rc = json ? decode_only(&root, members, err)
+                  : err_set(err, ERR_BAD_FIELD, "A provider must be an object.");
     if (rc == RC_OK)
         rc = decode_format(&root, out, err);
     if (rc == RC_OK)
@@ -268,7 +283,8 @@ enum rc provider_decode(struct id project, struct str name, yyjson_val *json, st
         rc = decode_str(&root, "ca_file", DECODE_OPTIONAL, URL_BYTES_MAX, &out->ca_file, err);
     if (rc == RC_OK)
         rc = keep(arena, &out->ca_file, err);
-    out->http2 = str_starts(out->base_url, STR("https:")); /* offered; without TLS it must be said */
+    out->http2 =
+        str_starts(out->base_url, STR("https:")); /* offered; without TLS it must be said */
     if (rc == RC_OK)
         rc = decode_bool(&root, "http2", &out->http2, err);
     if (rc == RC_OK)
@@ -296,10 +312,12 @@ struct route_decoding {
     struct err *err;
 };
 
-static enum rc decode_when(struct route_decoding *d, const struct place *root, struct target *target)
+static enum rc decode_when(struct route_decoding *d, const struct place *root,
+                           struct target *target)
 {
     struct place place;
-    enum rc rc = decode_str(root, "when", DECODE_OPTIONAL, EXPRESSION_BYTES_MAX, &target->when, d->err);
+    enum rc rc =
+        decode_str(root, "when", DECODE_OPTIONAL, EXPRESSION_BYTES_MAX, &target->when, d->err);
 
     if (rc != RC_OK || !target->when.n)
         return rc;
@@ -310,16 +328,19 @@ static enum rc decode_when(struct route_decoding *d, const struct place *root, s
         return rc;
     struct err problem = {0};
     rc = expression_parse(target->when, d->arena, &target->when_compiled, &problem);
-    return rc == RC_OK ? RC_OK : decode_refuse(&place, d->err, "is not an expression: %s", problem.message);
+    return rc == RC_OK ? RC_OK
+                       : decode_refuse(&place, d->err, "is not an expression: %s", problem.message);
 }
 
-static enum rc decode_target(struct route_decoding *d, const struct place *root, struct target *target)
+static enum rc decode_target(struct route_decoding *d, const struct place *root,
+                             struct target *target)
 {
     static const char *const members[] = {"provider", "model", "weight", "when", "params", NULL};
     struct str provider;
     struct place place, params;
     int64_t weight = 1;
-    enum rc rc = root->value ? decode_only(root, members, d->err) : decode_refuse(root, d->err, "must be an object.");
+    enum rc rc = root->value ? decode_only(root, members, d->err)
+                             : decode_refuse(root, d->err, "must be an object.");
 
     if (rc == RC_OK)
         rc = decode_str(root, "provider", DECODE_REQUIRED, LIMIT_NAME_BYTES, &provider, d->err);
@@ -328,9 +349,11 @@ static enum rc decode_target(struct route_decoding *d, const struct place *root,
     target->provider = map_get(d->providers, provider);
     rc = decode_member(root, "provider", DECODE_OPTIONAL, &place, d->err);
     if (rc == RC_OK && !target->provider)
-        rc = decode_refuse(&place, d->err, "names no provider: there is no '%.*s'.", STR_ARG(provider));
+        rc = decode_refuse(&place, d->err, "names no provider: there is no '%.*s'.",
+                           STR_ARG(provider));
     if (rc == RC_OK)
-        rc = decode_str(root, "model", DECODE_REQUIRED, 2 * LIMIT_NAME_BYTES, &target->model, d->err);
+        rc = decode_str(root, "model", DECODE_REQUIRED, 2 * LIMIT_NAME_BYTES, &target->model,
+                        d->err);
     if (rc == RC_OK)
         rc = keep(d->arena, &target->model, d->err);
     if (rc == RC_OK)
@@ -349,7 +372,8 @@ static enum rc decode_target(struct route_decoding *d, const struct place *root,
             return full(d->err);
     }
     target->weight = (uint32_t)weight;
-    struct str slot_name = arena_printf(d->arena, "%.*s/%.*s", STR_ARG(target->provider->name), STR_ARG(target->model));
+    struct str slot_name = arena_printf(d->arena, "%.*s/%.*s", STR_ARG(target->provider->name),
+                                        STR_ARG(target->model));
     if (!slot_name.p)
         return full(d->err);
     target->slot = slot_assign(SLOT_TARGET, d->project, slot_name);
@@ -389,9 +413,12 @@ static enum rc fallback_word(struct str word, unsigned *bits)
         struct str word;
         unsigned bits;
     } words[] = {
-        {STR_INIT("rate"), FALLBACK_RATE},         {STR_INIT("overload"), FALLBACK_OVERLOAD},
-        {STR_INIT("context"), FALLBACK_CONTEXT},   {STR_INIT("content_filter"), FALLBACK_CONTENT_FILTER},
-        {STR_INIT("error"), FALLBACK_ERROR},       {STR_INIT("timeout"), FALLBACK_TIMEOUT},
+        {STR_INIT("rate"), FALLBACK_RATE},
+        {STR_INIT("overload"), FALLBACK_OVERLOAD},
+        {STR_INIT("context"), FALLBACK_CONTEXT},
+        {STR_INIT("content_filter"), FALLBACK_CONTENT_FILTER},
+        {STR_INIT("error"), FALLBACK_ERROR},
+        {STR_INIT("timeout"), FALLBACK_TIMEOUT},
         {STR_INIT("any"), FALLBACK_ANY},
     };
 
@@ -427,8 +454,9 @@ static enum rc decode_fallback(struct route_decoding *d, const struct place *roo
     {
         decode_element(&list, i, value, &element);
         if (fallback_word(json_text(value), &bits) != RC_OK)
-            return decode_refuse(&element, d->err,
-                                 "must be one of: rate, overload, context, content_filter, error, timeout, any.");
+            return decode_refuse(
+                &element, d->err,
+                "must be one of: rate, overload, context, content_filter, error, timeout, any.");
     }
     d->out->fallback = bits;
     return RC_OK;
@@ -436,8 +464,9 @@ static enum rc decode_fallback(struct route_decoding *d, const struct place *roo
 
 static enum rc decode_timeouts(struct route_decoding *d, const struct place *root)
 {
-    static const char *const members[] = {"connect", "connect_ms", "first_token", "first_token_ms", "between",
-                                          "between_ms", "total", "total_ms", NULL};
+    static const char *const members[] = {"connect",        "connect_ms", "first_token",
+                                          "first_token_ms", "between",    "between_ms",
+                                          "total",          "total_ms",   NULL};
     struct route *out = d->out;
     struct place object;
     enum rc rc = decode_member(root, "timeout", DECODE_OPTIONAL, &object, d->err);
@@ -481,7 +510,8 @@ static enum rc decode_check(struct route_decoding *d, const struct place *root, 
     int kind = CHECK_REGEX, side = 2, action = CHECK_BLOCK;
     struct str pattern = STR_EMPTY;
     struct place place;
-    enum rc rc = root->value ? decode_only(root, members, d->err) : decode_refuse(root, d->err, "must be an object.");
+    enum rc rc = root->value ? decode_only(root, members, d->err)
+                             : decode_refuse(root, d->err, "must be an object.");
 
     if (rc == RC_OK)
         rc = decode_str(root, "name", DECODE_REQUIRED, LIMIT_NAME_BYTES, &check->name, d->err);
@@ -500,8 +530,8 @@ static enum rc decode_check(struct route_decoding *d, const struct place *root, 
         if (!pattern.p)
             return full(d->err);
     } else {
-        rc = decode_str(root, "pattern", kind == CHECK_PII ? DECODE_OPTIONAL : DECODE_REQUIRED, 64 * 1024, &pattern,
-                        d->err);
+        rc = decode_str(root, "pattern", kind == CHECK_PII ? DECODE_OPTIONAL : DECODE_REQUIRED,
+                        64 * 1024, &pattern, d->err);
         if (rc == RC_OK)
             rc = keep(d->arena, &pattern, d->err);
     }
@@ -515,7 +545,8 @@ static enum rc decode_check(struct route_decoding *d, const struct place *root, 
     check->pattern = pattern;
     struct err problem = {0};
     rc = check_compile(check, d->arena, &problem);
-    return rc == RC_OK ? RC_OK : decode_refuse(&place, d->err, "cannot be used: %s", problem.message);
+    return rc == RC_OK ? RC_OK
+                       : decode_refuse(&place, d->err, "cannot be used: %s", problem.message);
 }
 
 static enum rc decode_checks(struct route_decoding *d, const struct place *root)
@@ -572,12 +603,12 @@ static enum rc decode_route_settings(struct route_decoding *d, const struct plac
     if (rc == RC_OK)
         rc = decode_bool(root, "pass_credential", &out->pass_credential, d->err);
     if (rc == RC_OK)
-        rc = decode_texts(root, "pass_headers", HEADERS_MAX, LIMIT_NAME_BYTES, d->arena, &out->pass_headers,
-                          &out->pass_header_count, d->err);
+        rc = decode_texts(root, "pass_headers", HEADERS_MAX, LIMIT_NAME_BYTES, d->arena,
+                          &out->pass_headers, &out->pass_header_count, d->err);
     for (size_t i = 0; rc == RC_OK && i < out->pass_header_count; i++)
         if (!header_name_valid(out->pass_headers[i]))
-            rc = err_set_field(d->err, ERR_BAD_FIELD, "pass_headers", "'%.*s' is not a header's name.",
-                               STR_ARG(out->pass_headers[i]));
+            rc = err_set_field(d->err, ERR_BAD_FIELD, "pass_headers",
+                               "'%.*s' is not a header's name.", STR_ARG(out->pass_headers[i]));
     out->balance = (enum balance)balance;
     out->retry = (int)retry;
     return rc;
@@ -595,11 +626,13 @@ static enum rc route_hash(yyjson_val *json, uint64_t *hash, struct err *err)
     return RC_OK;
 }
 
-enum rc route_decode(struct id project, struct str name, yyjson_val *json, const struct map *providers,
-                     struct arena *arena, struct route *out, struct err *err)
+enum rc route_decode(struct id project, struct str name, yyjson_val *json,
+                     const struct map *providers, struct arena *arena, struct route *out,
+                     struct err *err)
 {
-    static const char *const members[] = {"description", "targets", "balance", "retry", "fallback", "timeout", "cache",
-                                          "checks", "capture", "pass_headers", "pass_credential", NULL};
+    static const char *const members[] = {
+        "description", "targets", "balance", "retry",        "fallback",        "timeout",
+        "cache",       "checks",  "capture", "pass_headers", "pass_credential", NULL};
     struct route_decoding decoding = {project, providers, arena, out, err};
     struct place root;
 
@@ -607,9 +640,11 @@ enum rc route_decode(struct id project, struct str name, yyjson_val *json, const
     decode_root(&root, json, "");
     enum rc rc = name_check(name, "route", true, err);
     if (rc == RC_OK && name_reserved(name))
-        rc = err_set_field(err, ERR_BAD_FIELD, "name", "Names that begin with prompt/, pipeline/ or knowledge/ are reserved.");
+        rc = err_set_field(err, ERR_BAD_FIELD, "name",
+                           "Names that begin with prompt/, pipeline/ or knowledge/ are reserved.");
     if (rc == RC_OK)
-        rc = json ? decode_only(&root, members, err) : err_set(err, ERR_BAD_FIELD, "A route must be an object.");
+        rc = json ? decode_only(&root, members, err)
+                  : err_set(err, ERR_BAD_FIELD, "A route must be an object.");
     if (rc == RC_OK)
         rc = keep(arena, &out->name, err);
     if (rc == RC_OK)
@@ -631,7 +666,8 @@ enum rc route_decode(struct id project, struct str name, yyjson_val *json, const
 
 /* ---- limits ---- */
 
-static enum rc decode_budget(const struct place *root, const char *period, int64_t *pico, struct err *err)
+static enum rc decode_budget(const struct place *root, const char *period, int64_t *pico,
+                             struct err *err)
 {
     char with_unit[32];
     enum rc rc = decode_dollars(root, period, pico, err);
@@ -642,7 +678,8 @@ static enum rc decode_budget(const struct place *root, const char *period, int64
 
 enum rc limits_decode(yyjson_val *limits, yyjson_val *budget, struct limits *out, struct err *err)
 {
-    static const char *const limit_members[] = {"requests_per_minute", "tokens_per_minute", "parallel", NULL};
+    static const char *const limit_members[] = {"requests_per_minute", "tokens_per_minute",
+                                                "parallel", NULL};
     static const char *const budget_members[] = {"day", "day_usd", "month", "month_usd", NULL};
     static const int64_t highest = 1000000000000;
     struct place rates, money;
@@ -666,7 +703,8 @@ enum rc limits_decode(yyjson_val *limits, yyjson_val *budget, struct limits *out
     return rc;
 }
 
-enum rc provider_add_local(struct id project, struct map *providers, struct arena *arena, struct err *err)
+enum rc provider_add_local(struct id project, struct map *providers, struct arena *arena,
+                           struct err *err)
 {
     static const char definition[] = "{\"format\":\"engine\"}";
     struct provider *provider = ARENA_NEW(arena, struct provider);

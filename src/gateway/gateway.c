@@ -2,8 +2,8 @@
 #include "gateway/call_private.h"
 #include <stdlib.h>
 
-#define PRICES_MAX 8192 /* cached look-ups a snapshot: callers can make up names */
-#define TICK_NS NS_PER_S
+#define PRICES_MAX         8192 /* cached look-ups a snapshot: callers can make up names */
+#define TICK_NS            NS_PER_S
 #define GATHERED_BYTES_MAX (LIMIT_RESPONSE_BYTES + LIMIT_SSE_EVENT_BYTES)
 
 struct gateway_options gateway_options;
@@ -118,7 +118,7 @@ size_t gateway_loop_calls(const struct gateway_loop *gateway) { return gateway->
 
 static void prices_clear(struct snapshot_hold *hold)
 {
-    MAP_FOR_EACH(slot, &hold->prices)
+    MAP_FOR_EACH (slot, &hold->prices)
         free(slot->value);
     map_fini(&hold->prices);
     map_init(&hold->prices);
@@ -126,7 +126,7 @@ static void prices_clear(struct snapshot_hold *hold)
 
 static void origins_clear(struct snapshot_hold *hold)
 {
-    MAP_FOR_EACH(slot, &hold->origins)
+    MAP_FOR_EACH (slot, &hold->origins)
         free((void *)slot->key.p);
     map_fini(&hold->origins);
 }
@@ -165,8 +165,8 @@ void hold_give(struct gateway_loop *gateway, struct snapshot_hold *hold)
 
 /* ---- what is looked up once ---- */
 
-struct http_origin *gateway_origin(struct call *call, const struct provider *provider, struct str base_url,
-                                   struct err *err)
+struct http_origin *gateway_origin(struct call *call, const struct provider *provider,
+                                   struct str base_url, struct err *err)
 {
     /* An engine's address changes with each start: those are looked up by their whole options. */
     bool keep = provider->base_url.n && provider->base_url.p == base_url.p;

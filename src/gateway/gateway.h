@@ -9,11 +9,11 @@ struct engines;
 struct worker_pool;
 
 struct gateway_options {
-    struct trace_store *trace; /* NULL: calls are not recorded (tests) */
-    struct engines *engines;   /* NULL: local models answer ERR_ENGINE_MISSING */
+    struct trace_store *trace;   /* NULL: calls are not recorded (tests) */
+    struct engines *engines;     /* NULL: local models answer ERR_ENGINE_MISSING */
     struct worker_pool *workers; /* for what would hold up a loop: counting tokens */
-    bool durability_sync;      /* hold back the last byte until the record is durable */
-    size_t cache_bytes_max;    /* of all cached answers together; 0: 64 MiB */
+    bool durability_sync;        /* hold back the last byte until the record is durable */
+    size_t cache_bytes_max;      /* of all cached answers together; 0: 64 MiB */
     /* Called on the call's loop when a call has ended, for the event stream; may be NULL. */
     void (*ended)(void *arg, const struct call_record *record);
     void *arg;

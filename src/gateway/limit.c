@@ -1,11 +1,12 @@
 /* Meters: see limit.h for what they promise.
  *
- * A minute is kept as WINDOW_SLOTS counters of two seconds, each tagged with the period it counts, in one
- * 64-bit atomic: a loop that finds an old tag starts the counter anew by compare-and-swap. A reservation adds
- * first and looks afterwards, so two loops that race both see both and at worst both refuse.
+ * A minute is kept as WINDOW_SLOTS counters of two seconds, each tagged with the period it counts,
+ * in one 64-bit atomic: a loop that finds an old tag starts the counter anew by compare-and-swap. A
+ * reservation adds first and looks afterwards, so two loops that race both see both and at worst
+ * both refuse.
  *
- * Money is a sum that only grows (`spent_pico`, reservations included) and what it was when the day and the
- * month began. Only limit_tick moves those two marks, so no reader ever waits. */
+ * Money is a sum that only grows (`spent_pico`, reservations included) and what it was when the day
+ * and the month began. Only limit_tick moves those two marks, so no reader ever waits. */
 #include "gateway/limit.h"
 #include "base/clock.h"
 #include "base/hash.h"
@@ -15,9 +16,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define WINDOW_SLOTS 31
+#define WINDOW_SLOTS   31
 #define WINDOW_SLOT_NS (2 * NS_PER_S)
-#define WINDOW_NS (60 * NS_PER_S)
+#define WINDOW_NS      (60 * NS_PER_S)
 
 struct window {
     _Atomic uint64_t slots[WINDOW_SLOTS]; /* period number << 32 | count */
@@ -131,7 +132,8 @@ static struct meter *table_find(const uint64_t hash[2], size_t *place)
 {
     for (size_t probe = 0; probe < TABLE_PLACES; probe++) {
         *place = (hash[0] + probe) % TABLE_PLACES;
-        struct meter *meter = atomic_load_explicit(&limits_shared.places[*place], memory_order_acquire);
+        struct meter *meter =
+            atomic_load_explicit(&limits_shared.places[*place], memory_order_acquire);
         if (!meter)
             return NULL;
         if (meter->hash[0] == hash[0] && meter->hash[1] == hash[1])
@@ -140,9 +142,10 @@ static struct meter *table_find(const uint64_t hash[2], size_t *place)
     UNREACHABLE(); /* the table is never more than half full */
 }
 
-/* The records know all that was spent today and this month, by this process too: the marks are set so that
- * the meter says the same. Happens when a meter first has a budget. */
-static void meter_restore(struct meter *meter, struct id project, enum limit_kind kind, struct str value)
+/* The records know all that was spent today and this month, by this process too: the marks are set
+ * so that the meter says the same. Happens when a meter first has a budget. */
+static void meter_restore(struct meter *meter, struct id project, enum limit_kind kind,
+                          struct str value)
 {
     int64_t day_pico = 0, month_pico = 0;
     if (limits_shared.options.restore) {
@@ -183,8 +186,8 @@ struct meter *meter_get(struct id project, enum limit_kind kind, struct str valu
     meter_hash(project, kind, value, hash);
     size_t place;
     struct meter *meter = table_find(hash, &place);
-    if (LIKELY(meter && (!has_budget ||
-                         atomic_load_explicit(&meter->restored, memory_order_acquire))))
+    if (LIKELY(meter &&
+               (!has_budget || atomic_load_explicit(&meter->restored, memory_order_acquire))))
         return meter;
     if (atomic_load_explicit(&limits_shared.day, memory_order_relaxed) == 0)
         limit_tick(wall_ns);
@@ -239,19 +242,20 @@ static int64_t window_wait_ns(const struct window *window, int64_t now_ns, uint6
 
 /* ---- holding ---- */
 
-enum rc limit_add(struct limit_holds *holds, struct id project, enum limit_kind kind, struct str value,
-                  const struct limits *limits, int64_t wall_ns, struct err *err)
+enum rc limit_add(struct limit_holds *holds, struct id project, enum limit_kind kind,
+                  struct str value, const struct limits *limits, int64_t wall_ns, struct err *err)
 {
     ASSERT(!holds->held);
     if (holds->count == LIMIT_HOLDS_MAX)
-        return err_set(err, ERR_INVALID, "more than %d limits concern this call: send fewer tags that have limits",
+        return err_set(err, ERR_INVALID,
+                       "more than %d limits concern this call: send fewer tags that have limits",
                        LIMIT_HOLDS_MAX);
     bool has_budget =
         limits->budget_day_pico != COST_UNKNOWN || limits->budget_month_pico != COST_UNKNOWN;
     struct meter *meter = meter_get(project, kind, value, has_budget, wall_ns);
     if (!meter)
-        return err_set(err, ERR_OVERLOADED, "the table of limits is full (%d); a restart empties it",
-                       LIMIT_METERS_MAX);
+        return err_set(err, ERR_OVERLOADED,
+                       "the table of limits is full (%d); a restart empties it", LIMIT_METERS_MAX);
     holds->items[holds->count].meter = meter;
     holds->items[holds->count].limits = limits;
     holds->items[holds->count].kind = kind;
@@ -284,7 +288,8 @@ static enum rc refuse_budget(struct err *err, enum limit_kind kind, const char *
                              int64_t budget_pico, int64_t wait_ns)
 {
     err_set(err, ERR_BUDGET,
-            "the %s's budget of $%.2f a %s is used up or does not cover this call; an administrator can raise it",
+            "the %s's budget of $%.2f a %s is used up or does not cover this call; an "
+            "administrator can raise it",
             limit_kind_name(kind), (double)budget_pico / (double)PICO_PER_DOLLAR, period);
     err->retry_after_ms = wait_ns / NS_PER_MS + 1;
     return RC_LIMIT;
@@ -329,8 +334,10 @@ static enum rc meter_reserve(struct meter *meter, const struct limits *limits, e
                                window_wait_ns(&meter->tokens, now_ns, sum - limit));
     }
     if (budget_passed(limits->budget_day_pico, holds, spent - atomic_load(&meter->day_mark_pico)))
-        return refuse_budget(err, kind, "day", limits->budget_day_pico, period_left_ns(wall_ns, false));
-    if (budget_passed(limits->budget_month_pico, holds, spent - atomic_load(&meter->month_mark_pico)))
+        return refuse_budget(err, kind, "day", limits->budget_day_pico,
+                             period_left_ns(wall_ns, false));
+    if (budget_passed(limits->budget_month_pico, holds,
+                      spent - atomic_load(&meter->month_mark_pico)))
         return refuse_budget(err, kind, "month", limits->budget_month_pico,
                              period_left_ns(wall_ns, true));
     return RC_OK;
@@ -344,8 +351,8 @@ enum rc limit_reserve(struct limit_holds *holds, uint64_t tokens, int64_t cost_p
     holds->cost_reserved_pico = cost_pico == COST_UNKNOWN ? 0 : cost_pico;
     holds->minute_ns = now_ns;
     for (size_t i = 0; i < holds->count; i++) {
-        enum rc rc = meter_reserve(holds->items[i].meter, holds->items[i].limits, holds->items[i].kind,
-                                   holds, now_ns, wall_ns, err);
+        enum rc rc = meter_reserve(holds->items[i].meter, holds->items[i].limits,
+                                   holds->items[i].kind, holds, now_ns, wall_ns, err);
         if (rc == RC_OK)
             continue;
         for (size_t j = 0; j <= i; j++)
@@ -368,7 +375,8 @@ void limit_settle(struct limit_holds *holds, uint64_t tokens, int64_t cost_pico,
         atomic_fetch_sub(&meter->parallel, 1);
         if (more_pico != 0)
             atomic_fetch_add(&meter->spent_pico, more_pico);
-        /* What was reserved too much is given back where it was counted; what is missing counts now. */
+        /* What was reserved too much is given back where it was counted; what is missing counts
+         * now. */
         if (holds->items[i].limits->tokens_per_minute > 0)
             window_add(&meter->tokens, more_tokens < 0 ? holds->minute_ns : now_ns, now_ns,
                        more_tokens);

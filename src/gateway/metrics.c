@@ -1,5 +1,5 @@
-/* Counters of the gateway: see metrics.h. Loops write their own set with plain stores; a reader may see a
- * counter that is a moment old, never a torn one (64-bit loads). */
+/* Counters of the gateway: see metrics.h. Loops write their own set with plain stores; a reader may
+ * see a counter that is a moment old, never a torn one (64-bit loads). */
 #include "gateway/metrics.h"
 #include "base/clock.h"
 #include "trace/trace.h"
@@ -69,8 +69,8 @@ static enum rc render_histogram(struct buf *out, const char *name, const char *h
     }
     if (rc == RC_OK)
         rc = buf_printf(out, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum %.9f\n%s_count %llu\n", name,
-                        (unsigned long long)histogram->count, name, (double)histogram->sum_ns / 1e9, name,
-                        (unsigned long long)histogram->count);
+                        (unsigned long long)histogram->count, name, (double)histogram->sum_ns / 1e9,
+                        name, (unsigned long long)histogram->count);
     return rc;
 }
 
@@ -84,12 +84,16 @@ static enum rc render_counters(struct buf *out, const struct gateway_metrics *su
     GATEWAY_METRICS(METRIC)
 #undef METRIC
     if (rc == RC_OK)
-        rc = buf_printf(out, "# HELP capstan_calls_total Calls that ended\n# TYPE capstan_calls_total counter\n");
+        rc = buf_printf(
+            out,
+            "# HELP capstan_calls_total Calls that ended\n# TYPE capstan_calls_total counter\n");
     for (int i = 0; rc == RC_OK && i < CALL_STATUS_COUNT; i++)
         rc = buf_printf(out, "capstan_calls_total{status=\"%s\"} %llu\n",
                         call_status_name((enum call_status)i), (unsigned long long)sum->calls[i]);
     if (rc == RC_OK)
-        rc = buf_printf(out, "# HELP capstan_calls_now Calls under way\n# TYPE capstan_calls_now gauge\ncapstan_calls_now %lld\n",
+        rc = buf_printf(out,
+                        "# HELP capstan_calls_now Calls under way\n# TYPE capstan_calls_now "
+                        "gauge\ncapstan_calls_now %lld\n",
                         (long long)sum->calls_now);
     return rc;
 }
@@ -105,13 +109,13 @@ enum rc gateway_metrics_render(struct buf *out)
     pthread_mutex_unlock(&metrics_shared.lock);
     enum rc rc = render_counters(out, &sum);
     if (rc == RC_OK)
-        rc = render_histogram(out, "capstan_call_duration_seconds", "From a call's first byte to its end",
-                              &sum.duration);
+        rc = render_histogram(out, "capstan_call_duration_seconds",
+                              "From a call's first byte to its end", &sum.duration);
     if (rc == RC_OK)
-        rc = render_histogram(out, "capstan_first_token_seconds", "From a call's start to its first content",
-                              &sum.first_token);
+        rc = render_histogram(out, "capstan_first_token_seconds",
+                              "From a call's start to its first content", &sum.first_token);
     if (rc == RC_OK)
-        rc = render_histogram(out, "capstan_overhead_seconds", "Time of a call that was not the upstream's",
-                              &sum.overhead);
+        rc = render_histogram(out, "capstan_overhead_seconds",
+                              "Time of a call that was not the upstream's", &sum.overhead);
     return rc;
 }

@@ -1,5 +1,5 @@
-/* Prices and costs: see price.h. The built-in table is constant data without pointers (offsets into one text
- * pool), so it costs no memory until it is looked at and no time at start. */
+/* Prices and costs: see price.h. The built-in table is constant data without pointers (offsets into
+ * one text pool), so it costs no memory until it is looked at and no time at start. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "gateway/price.h"
 #include "base/clock.h"
@@ -12,7 +12,15 @@ struct price_text {
 };
 
 /* A rule that matches a name, in prefix order: AND and OR are followed by `n` nodes. */
-enum price_op { PRICE_STARTS, PRICE_ENDS, PRICE_CONTAINS, PRICE_EQUALS, PRICE_REGEX, PRICE_AND, PRICE_OR };
+enum price_op {
+    PRICE_STARTS,
+    PRICE_ENDS,
+    PRICE_CONTAINS,
+    PRICE_EQUALS,
+    PRICE_REGEX,
+    PRICE_AND,
+    PRICE_OR
+};
 
 struct price_clause {
     uint8_t op;
@@ -67,7 +75,8 @@ static bool regex_matches(struct str pattern, struct str s, bool at_start)
     int error;
     size_t offset;
     uint32_t flags = at_start ? PCRE2_ANCHORED : 0;
-    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, flags, &error, &offset, NULL);
+    pcre2_code *code =
+        pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, flags, &error, &offset, NULL);
     if (!code)
         return false;
     pcre2_match_data *match = pcre2_match_data_create(1, NULL);
@@ -98,7 +107,8 @@ static bool group_matches(const struct price_clause *group, struct str s)
 /* Depth is the generated table's: two or three. */
 static bool clause_matches(const struct price_clause *clause, struct str s)
 {
-    struct str text = clause->op < PRICE_AND ? str_make(price_text + clause->at, clause->n) : STR_EMPTY;
+    struct str text =
+        clause->op < PRICE_AND ? str_make(price_text + clause->at, clause->n) : STR_EMPTY;
     switch ((enum price_op)clause->op) {
     case PRICE_STARTS: return str_starts(s, text);
     case PRICE_ENDS: return str_ends(s, text);
@@ -138,7 +148,8 @@ static const struct price_provider *find_provider(struct str name, struct str ba
     return NULL;
 }
 
-static const struct price_model *find_own_model(const struct price_provider *provider, struct str model)
+static const struct price_model *find_own_model(const struct price_provider *provider,
+                                                struct str model)
 {
     for (uint32_t i = 0; i < provider->model_count; i++) {
         const struct price_model *item = &price_models[provider->model_at + i];
@@ -179,7 +190,8 @@ static bool spread_date(struct str s, char out[NAME_BYTES_MAX + 2], struct str *
     return false;
 }
 
-const struct price_model *price_find(struct str provider_name, struct str base_url, struct str model)
+const struct price_model *price_find(struct str provider_name, struct str base_url,
+                                     struct str model)
 {
     char name_text[NAME_BYTES_MAX], model_text[NAME_BYTES_MAX], spread_text[NAME_BYTES_MAX + 2];
     struct str name = lower(provider_name, name_text);
@@ -210,8 +222,8 @@ static bool set_active(const struct price_set *set, int64_t wall_ns)
     UNREACHABLE();
 }
 
-/* Writes the rates that hold for `input_total` where nothing stands yet. Rates of a bucket stand together, by
- * rising start. */
+/* Writes the rates that hold for `input_total` where nothing stands yet. Rates of a bucket stand
+ * together, by rising start. */
 static void rates_apply(const struct price_rate *rates, size_t count, uint64_t input_total,
                         int64_t bucket_pico[USAGE_BUCKET_COUNT])
 {
@@ -237,10 +249,12 @@ static bool variant_applies(const struct price_set *set, int64_t wall_ns,
 
 static void apply_parents(int64_t bucket_pico[USAGE_BUCKET_COUNT])
 {
-    static const struct { uint8_t bucket, parent; } parents[] = {
-        {USAGE_CACHED_INPUT, USAGE_INPUT},    {USAGE_CACHE_WRITE, USAGE_INPUT},
+    static const struct {
+        uint8_t bucket, parent;
+    } parents[] = {
+        {USAGE_CACHED_INPUT, USAGE_INPUT},         {USAGE_CACHE_WRITE, USAGE_INPUT},
         {USAGE_CACHE_WRITE_1H, USAGE_CACHE_WRITE}, {USAGE_AUDIO_INPUT, USAGE_INPUT},
-        {USAGE_IMAGE_INPUT, USAGE_INPUT},     {USAGE_REASONING, USAGE_OUTPUT},
+        {USAGE_IMAGE_INPUT, USAGE_INPUT},          {USAGE_REASONING, USAGE_OUTPUT},
         {USAGE_AUDIO_OUTPUT, USAGE_OUTPUT},
     };
     for (size_t i = 0; i < COUNT_OF(parents); i++)
@@ -272,7 +286,8 @@ void price_at(const struct price_model *model, int64_t wall_ns, const struct pri
             rates_apply(&price_rates[variant->rate_at], variant->rate_count, input_tokens_total,
                         bucket_pico);
     }
-    rates_apply(&price_rates[standard->rate_at], standard->rate_count, input_tokens_total, bucket_pico);
+    rates_apply(&price_rates[standard->rate_at], standard->rate_count, input_tokens_total,
+                bucket_pico);
     apply_parents(bucket_pico);
 }
 
@@ -360,7 +375,8 @@ enum rc price_table_add(struct price_table *table, struct arena *arena, struct s
     if (!item || !rates || !name.p)
         return err_set(err, ERR_TOO_LARGE, "too many prices for the configuration's memory");
     if (!yyjson_is_obj(prices))
-        return err_set(err, ERR_BAD_FIELD, "prices must be an object of dollars per million tokens by bucket");
+        return err_set(err, ERR_BAD_FIELD,
+                       "prices must be an object of dollars per million tokens by bucket");
     size_t i, count;
     yyjson_val *key, *value;
     yyjson_obj_foreach(prices, i, count, key, value)
@@ -368,11 +384,14 @@ enum rc price_table_add(struct price_table *table, struct arena *arena, struct s
         struct str bucket_name = str_make(yyjson_get_str(key), yyjson_get_len(key));
         int bucket = bucket_by_name(bucket_name);
         if (bucket < 0)
+            return err_set_field(
+                err, ERR_BAD_FIELD, yyjson_get_str(key),
+                "no such token bucket; use input_tokens, output_tokens, cached_input_tokens, …");
+        if (item->own_count == USAGE_BUCKET_COUNT ||
+            read_price(value, &rates[item->own_count].pico) != RC_OK)
             return err_set_field(err, ERR_BAD_FIELD, yyjson_get_str(key),
-                                 "no such token bucket; use input_tokens, output_tokens, cached_input_tokens, …");
-        if (item->own_count == USAGE_BUCKET_COUNT || read_price(value, &rates[item->own_count].pico) != RC_OK)
-            return err_set_field(err, ERR_BAD_FIELD, yyjson_get_str(key),
-                                 "a price is dollars per million tokens, a number or a decimal text with at most six decimals");
+                                 "a price is dollars per million tokens, a number or a decimal "
+                                 "text with at most six decimals");
         rates[item->own_count++].bucket = (uint8_t)bucket;
     }
     item->own = rates;
@@ -400,7 +419,8 @@ void price_row_at(size_t index, int64_t wall_ns, struct price_row *out)
 {
     ASSERT(index < COUNT_OF(price_models));
     const struct price_model *model = &price_models[index];
-    *out = (struct price_row){.model = text_of(model->id), .name = text_of(model->name),
+    *out = (struct price_row){.model = text_of(model->id),
+                              .name = text_of(model->name),
                               .context_tokens = model->context_tokens};
     for (size_t i = 0; i < COUNT_OF(price_providers); i++)
         if (index - price_providers[i].model_at < price_providers[i].model_count)

@@ -10,44 +10,48 @@ static const struct {
     const char *missing;
 } reserved[] = {
     {STR_INIT("prompt/"), "prompts are not part of this version; name a route or provider/model"},
-    {STR_INIT("pipeline/"), "pipelines are not part of this version; name a route or provider/model"},
-    {STR_INIT("knowledge/"), "knowledge collections are not part of this version; name a route or provider/model"},
+    {STR_INIT("pipeline/"),
+     "pipelines are not part of this version; name a route or provider/model"},
+    {STR_INIT("knowledge/"),
+     "knowledge collections are not part of this version; name a route or provider/model"},
 };
 
 /* A route with one target, as if it had been configured with all defaults. */
-static enum rc make_route(struct str name, struct provider *provider, struct str model, uint32_t slot,
-                          struct arena *arena, struct resolved *out, struct err *err)
+static enum rc make_route(struct str name, struct provider *provider, struct str model,
+                          uint32_t slot, struct arena *arena, struct resolved *out, struct err *err)
 {
     struct route *route = ARENA_NEW(arena, struct route);
     struct target *target = ARENA_NEW(arena, struct target);
     if (!route || !target)
         return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
     *target = (struct target){.provider = provider, .model = model, .weight = 1, .slot = slot};
-    *route = (struct route){.name = name, .targets = target, .target_count = 1, .retry = -1,
-                            .fallback = FALLBACK_ANY};
+    *route = (struct route){
+        .name = name, .targets = target, .target_count = 1, .retry = -1, .fallback = FALLBACK_ANY};
     *out = (struct resolved){.route = route};
     return RC_OK;
 }
 
-/* The provider that stands for the engines of this machine: any with `format: engine`, else a made-up one. */
+/* The provider that stands for the engines of this machine: any with `format: engine`, else a
+ * made-up one. */
 static struct provider *engine_provider(const struct project *project, struct arena *arena)
 {
-    MAP_FOR_EACH(slot, &project->providers)
-    {
+    MAP_FOR_EACH (slot, &project->providers) {
         struct provider *provider = slot->value;
         if (provider->row && str_eq(provider->row->name, STR("engine")) && !provider->command)
             return provider;
     }
     struct provider *provider = ARENA_NEW(arena, struct provider);
     if (provider)
-        *provider = (struct provider){.name = STR("local"), .row = provider_row_find(STR("engine"))};
+        *provider =
+            (struct provider){.name = STR("local"), .row = provider_row_find(STR("engine"))};
     return provider;
 }
 
 static enum rc not_found(struct err *err, struct str model)
 {
     return err_set_field(err, ERR_MODEL_NOT_FOUND, "model",
-                         "there is no route, provider/model or local model named '%.*s'; GET /v1/models lists what this key may call",
+                         "there is no route, provider/model or local model named '%.*s'; GET "
+                         "/v1/models lists what this key may call",
                          (int)MIN(model.n, (size_t)LIMIT_NAME_BYTES), model.p ? model.p : "");
 }
 
@@ -57,9 +61,10 @@ enum rc resolve_model(const struct project *project, const struct key *key, stru
     if (model.n == 0)
         return err_set_field(err, ERR_MISSING_FIELD, "model", "name the model to call");
     if (key && !key_allows_model(key, model))
-        return err_set_field(err, ERR_MODEL_NOT_ALLOWED, "model",
-                             "this key may not call '%.*s'; an administrator can add it to the key's models",
-                             (int)MIN(model.n, (size_t)LIMIT_NAME_BYTES), model.p);
+        return err_set_field(
+            err, ERR_MODEL_NOT_ALLOWED, "model",
+            "this key may not call '%.*s'; an administrator can add it to the key's models",
+            (int)MIN(model.n, (size_t)LIMIT_NAME_BYTES), model.p);
     const struct route *route = map_get(&project->routes, model);
     if (route) {
         *out = (struct resolved){.route = route, .is_route = true};
@@ -70,7 +75,8 @@ enum rc resolve_model(const struct project *project, const struct key *key, stru
             return err_set_field(err, ERR_NOT_IMPLEMENTED, "model", "%s", reserved[i].missing);
     ssize_t slash = str_find_char(model, '/');
     if (slash > 0) {
-        struct provider *provider = map_get(&project->providers, str_slice(model, 0, (size_t)slash));
+        struct provider *provider =
+            map_get(&project->providers, str_slice(model, 0, (size_t)slash));
         struct str rest = str_slice(model, (size_t)slash + 1, model.n);
         if (provider && rest.n)
             /* Any caller can make up names, so these share the provider's breaker. */
@@ -99,7 +105,7 @@ enum rc resolve_list(const struct project *project, const struct key *key, struc
         return RC_LIMIT;
     const struct map *maps[] = {&project->routes, &project->local_models};
     for (size_t m = 0; m < COUNT_OF(maps); m++)
-        MAP_FOR_EACH(slot, maps[m])
+        MAP_FOR_EACH (slot, maps[m])
             if (!key || key_allows_model(key, slot->key))
                 list[n++] = slot->key;
     qsort(list, n, sizeof(*list), compare_names);

@@ -32,13 +32,14 @@ void trace_context_read(struct str s, struct trace_context *out)
     bool shape = s.n >= 55 && s.p[2] == '-' && s.p[35] == '-' && s.p[52] == '-' &&
                  !str_starts(s, STR("ff")) && (s.n == 55 || !str_starts(s, STR("00")));
     if (shape && hex_decode(str_slice(s, 3, 35), out->trace_id, 16) == RC_OK &&
-        hex_decode(str_slice(s, 36, 52), out->parent_id, 8) == RC_OK && !all_zero(out->trace_id, 16) &&
-        !all_zero(out->parent_id, 8))
+        hex_decode(str_slice(s, 36, 52), out->parent_id, 8) == RC_OK &&
+        !all_zero(out->trace_id, 16) && !all_zero(out->parent_id, 8))
         return;
     make_root(out);
 }
 
-void trace_context_format(const uint8_t trace_id[16], const uint8_t span_id[8], char out[TRACEPARENT_BYTES])
+void trace_context_format(const uint8_t trace_id[16], const uint8_t span_id[8],
+                          char out[TRACEPARENT_BYTES])
 {
     memcpy(out, "00-", 3);
     hex_encode(trace_id, 16, out + 3);

@@ -1,7 +1,7 @@
-/* Publication of configuration snapshots. One pointer is current; each loop compares it with its own once a
- * turn (one load) and, when it differs, changes over under a lock that is held for a few instructions. A
- * snapshot is freed by whoever drops the last reference: a loop, a call that outlived several
- * configurations, or the publisher. */
+/* Publication of configuration snapshots. One pointer is current; each loop compares it with its
+ * own once a turn (one load) and, when it differs, changes over under a lock that is held for a few
+ * instructions. A snapshot is freed by whoever drops the last reference: a loop, a call that
+ * outlived several configurations, or the publisher. */
 #include "gateway/snapshot.h"
 #include "base/hash.h"
 #include "gateway/price.h"
@@ -141,8 +141,8 @@ struct project *snapshot_add_project(struct snapshot *snapshot, struct id id, st
     map_init(&project->local_models);
     if (snapshot->project_count == snapshot->project_capacity) {
         snapshot->project_capacity = MAX(4, 2 * snapshot->project_capacity);
-        snapshot->project_list =
-            xrealloc(snapshot->project_list, snapshot->project_capacity * sizeof *snapshot->project_list);
+        snapshot->project_list = xrealloc(
+            snapshot->project_list, snapshot->project_capacity * sizeof *snapshot->project_list);
     }
     snapshot->project_list[snapshot->project_count++] = project;
     map_put(&snapshot->projects, str_make(project->id.bytes, sizeof project->id.bytes), project);
@@ -164,7 +164,8 @@ struct key *snapshot_find_key(const struct snapshot *snapshot, struct str secret
     return map_get(&snapshot->keys, str_make(digest, sizeof digest));
 }
 
-struct principal *snapshot_find_session(const struct snapshot *snapshot, struct str cookie, int64_t wall_ns)
+struct principal *snapshot_find_session(const struct snapshot *snapshot, struct str cookie,
+                                        int64_t wall_ns)
 {
     uint8_t digest[SHA256_BYTES];
 

@@ -1,6 +1,6 @@
-/* The configuration as an immutable snapshot: built on the control writer's thread after each change,
- * published by pointer, re-read by each loop once a turn, freed when no loop and no call holds it. The
- * hot path asks no database. */
+/* The configuration as an immutable snapshot: built on the control writer's thread after each
+ * change, published by pointer, re-read by each loop once a turn, freed when no loop and no call
+ * holds it. The hot path asks no database. */
 #pragma once
 #include "base/arena.h"
 #include "gateway/config.h"
@@ -22,9 +22,10 @@ struct project {
 };
 
 struct snapshot {
-    uint64_t version;  /* grows by one with each publication */
+    uint64_t version;   /* grows by one with each publication */
     struct arena arena; /* everything above lives here */
-    struct map keys;     /* 32 raw bytes of SHA-256(secret) → struct key; revoked and expired ones included */
+    struct map
+        keys; /* 32 raw bytes of SHA-256(secret) → struct key; revoked and expired ones included */
     struct map projects; /* 16 raw bytes of the id → struct project */
     struct project **project_list;
     size_t project_count, project_capacity;
@@ -32,15 +33,16 @@ struct snapshot {
     int references;
 };
 
-/* This thread's current snapshot, or NULL before the first publication. On a loop that snapshot_attach has
- * prepared it is the same for a whole turn and valid until the turn ends; on other threads until the next
- * call. Hold it for longer with snapshot_ref. */
+/* This thread's current snapshot, or NULL before the first publication. On a loop that
+ * snapshot_attach has prepared it is the same for a whole turn and valid until the turn ends; on
+ * other threads until the next call. Hold it for longer with snapshot_ref. */
 struct snapshot *snapshot_current(void);
 /* Loop's thread, once: from now on the snapshot is re-read at the start of each turn. */
 void snapshot_attach(struct loop *loop);
 /* Any thread, before it ends: gives up what snapshot_current holds. */
 void snapshot_detach(void);
-/* Control thread: makes it current everywhere, with the next version number; takes the reference. */
+/* Control thread: makes it current everywhere, with the next version number; takes the reference.
+ */
 void snapshot_publish(struct snapshot *snapshot);
 struct snapshot *snapshot_ref(struct snapshot *snapshot); /* atomic */
 void snapshot_unref(struct snapshot *snapshot);           /* atomic; the last one frees */
@@ -48,7 +50,9 @@ struct snapshot *snapshot_new(size_t arena_bytes_max);    /* with one reference 
 /* Building: adds an empty project; NULL: the arena is full. */
 struct project *snapshot_add_project(struct snapshot *snapshot, struct id id, struct str name);
 struct project *snapshot_project(const struct snapshot *snapshot, struct id id);
-/* Key by secret ("cap_…"): NULL when unknown. The digest is looked up, so that timing tells nothing. */
+/* Key by secret ("cap_…"): NULL when unknown. The digest is looked up, so that timing tells
+ * nothing. */
 struct key *snapshot_find_key(const struct snapshot *snapshot, struct str secret);
 /* Session by cookie: NULL when unknown or expired at `wall_ns`. */
-struct principal *snapshot_find_session(const struct snapshot *snapshot, struct str cookie, int64_t wall_ns);
+struct principal *snapshot_find_session(const struct snapshot *snapshot, struct str cookie,
+                                        int64_t wall_ns);

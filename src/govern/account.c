@@ -25,10 +25,7 @@ static void secret_make(char out[ACCOUNT_SECRET_BYTES], uint8_t digest[SHA256_BY
     hash_sha256(out, ACCOUNT_SECRET_BYTES - 1, digest);
 }
 
-static struct str role_text(enum role role)
-{
-    return str_from(role_name(role));
-}
+static struct str role_text(enum role role) { return str_from(role_name(role)); }
 
 static bool email_valid(struct str email)
 {
@@ -37,12 +34,14 @@ static bool email_valid(struct str email)
     if (at <= 0 || email.n > EMAIL_BYTES_MAX || (size_t)at + 1 >= email.n)
         return false;
     for (size_t i = 0; i < email.n; i++)
-        if ((unsigned char)email.p[i] <= ' ' || email.p[i] == 0x7f || strchr("<>\"\\,;", email.p[i]))
+        if ((unsigned char)email.p[i] <= ' ' || email.p[i] == 0x7f ||
+            strchr("<>\"\\,;", email.p[i]))
             return false;
     return true;
 }
 
-/* {"role": …} and the like for the audit log; empty when the arena is full, which the entry survives. */
+/* {"role": …} and the like for the audit log; empty when the arena is full, which the entry
+ * survives. */
 static struct str json_pair(struct arena *arena, const char *a, struct str a_value, const char *b,
                             struct str b_value)
 {
@@ -73,14 +72,16 @@ static enum rc session_open(struct db_txn *txn, struct session_row *row, const s
     if (rc == RC_OK)
         rc = session_insert(txn, row, err);
     if (rc == RC_OK)
-        rc = audit_write(txn, actor, row->project, "sign_in", STR("session"), row->name, STR_EMPTY, STR_EMPTY, err);
+        rc = audit_write(txn, actor, row->project, "sign_in", STR("session"), row->name, STR_EMPTY,
+                         STR_EMPTY, err);
     if (rc == RC_OK)
         db_txn_mark_changed(txn);
     return rc;
 }
 
-enum rc account_check_password(struct db_txn *txn, struct str email, struct str password, struct str client_ip,
-                               struct arena *arena, struct user_row *out, struct err *err)
+enum rc account_check_password(struct db_txn *txn, struct str email, struct str password,
+                               struct str client_ip, struct arena *arena, struct user_row *out,
+                               struct err *err)
 {
     struct user_row user = {.email = email};
     enum rc rc = user_find(txn, email, arena, &user, err);
@@ -99,17 +100,20 @@ enum rc account_check_password(struct db_txn *txn, struct str email, struct str 
     return RC_OK;
 }
 
-enum rc account_open_session(struct db_txn *txn, const struct user_row *user, const struct client_info *client,
-                             struct arena *arena, struct sign_in *out, struct err *err)
+enum rc account_open_session(struct db_txn *txn, const struct user_row *user,
+                             const struct client_info *client, struct arena *arena,
+                             struct sign_in *out, struct err *err)
 {
-    struct actor actor = {.type = "user", .id = user->id, .name = user->email, .client_ip = client->ip};
+    struct actor actor = {
+        .type = "user", .id = user->id, .name = user->email, .client_ip = client->ip};
     struct session_row row = {.user = user->id, .name = user->email};
     struct member_row *members;
     size_t count;
     enum rc rc = member_rows(txn, (struct id){{0}}, user->id, arena, &members, &count, err);
 
     if (rc == RC_OK && count == 0)
-        return err_set(err, ERR_FORBIDDEN, "You are no member of any project: ask an admin for an invitation.");
+        return err_set(err, ERR_FORBIDDEN,
+                       "You are no member of any project: ask an admin for an invitation.");
     if (rc == RC_OK)
         rc = user_set_seen(txn, user->id, err);
     if (rc != RC_OK)
@@ -120,7 +124,8 @@ enum rc account_open_session(struct db_txn *txn, const struct user_row *user, co
 }
 
 enum rc account_open_session_by_key(struct db_txn *txn, const struct principal *principal,
-                                    const struct client_info *client, struct sign_in *out, struct err *err)
+                                    const struct client_info *client, struct sign_in *out,
+                                    struct err *err)
 {
     struct actor actor = principal_actor(principal, client->ip);
     struct session_row row = {.project = principal->project,
@@ -131,27 +136,32 @@ enum rc account_open_session_by_key(struct db_txn *txn, const struct principal *
     return session_open(txn, &row, &actor, client, out, err);
 }
 
-enum rc account_find_invite(struct db_txn *txn, struct str token, struct arena *arena, struct invite_row *out,
-                            struct err *err)
+enum rc account_find_invite(struct db_txn *txn, struct str token, struct arena *arena,
+                            struct invite_row *out, struct err *err)
 {
     uint8_t digest[SHA256_BYTES];
 
     hash_sha256(token.p, token.n, digest);
     enum rc rc = invite_find(txn, digest, arena, out, err);
-    if (rc == RC_NOT_FOUND || (rc == RC_OK && (out->used_ns || out->expires_ns <= db_txn_now_ns(txn))))
-        return err_set(err, ERR_NOT_FOUND, "This link was used already or has expired: ask for a new one.");
+    if (rc == RC_NOT_FOUND ||
+        (rc == RC_OK && (out->used_ns || out->expires_ns <= db_txn_now_ns(txn))))
+        return err_set(err, ERR_NOT_FOUND,
+                       "This link was used already or has expired: ask for a new one.");
     return rc;
 }
 
-enum rc account_open_session_by_link(struct db_txn *txn, struct str token, const struct client_info *client,
-                                     struct arena *arena, struct sign_in *out, struct err *err)
+enum rc account_open_session_by_link(struct db_txn *txn, struct str token,
+                                     const struct client_info *client, struct arena *arena,
+                                     struct sign_in *out, struct err *err)
 {
-    struct actor actor = {.type = "session", .name = STR("first-run link"), .client_ip = client->ip};
+    struct actor actor = {
+        .type = "session", .name = STR("first-run link"), .client_ip = client->ip};
     struct invite_row invite;
     enum rc rc = account_find_invite(txn, token, arena, &invite, err);
 
     if (rc == RC_OK && !invite.first_run)
-        return err_set(err, ERR_INVALID, "This is an invitation: accept it with your name, e-mail and a password.");
+        return err_set(err, ERR_INVALID,
+                       "This is an invitation: accept it with your name, e-mail and a password.");
     if (rc == RC_OK)
         rc = invite_use(txn, invite.id, err);
     if (rc != RC_OK)
@@ -160,8 +170,8 @@ enum rc account_open_session_by_link(struct db_txn *txn, struct str token, const
     return session_open(txn, &row, &actor, client, out, err);
 }
 
-enum rc account_close_session(struct db_txn *txn, const struct principal *principal, struct str client_ip,
-                              struct err *err)
+enum rc account_close_session(struct db_txn *txn, const struct principal *principal,
+                              struct str client_ip, struct err *err)
 {
     struct actor actor = principal_actor(principal, client_ip);
     enum rc rc;
@@ -170,15 +180,15 @@ enum rc account_close_session(struct db_txn *txn, const struct principal *princi
         return err_set(err, ERR_INVALID, "There is no session to end: you came with a key.");
     rc = session_delete(txn, principal->session, err);
     if (rc == RC_OK)
-        rc = audit_write(txn, &actor, principal->project, "sign_out", STR("session"), principal->name, STR_EMPTY,
-                         STR_EMPTY, err);
+        rc = audit_write(txn, &actor, principal->project, "sign_out", STR("session"),
+                         principal->name, STR_EMPTY, STR_EMPTY, err);
     if (rc == RC_OK)
         db_txn_mark_changed(txn);
     return rc;
 }
 
-enum rc account_switch_project(struct db_txn *txn, const struct principal *principal, struct str project,
-                               struct arena *arena, struct err *err)
+enum rc account_switch_project(struct db_txn *txn, const struct principal *principal,
+                               struct str project, struct arena *arena, struct err *err)
 {
     struct member_row *members;
     size_t count, at = 0;
@@ -191,7 +201,8 @@ enum rc account_switch_project(struct db_txn *txn, const struct principal *princ
     while (at < count && !str_eq(members[at].project_name, project))
         at++;
     if (at == count)
-        return err_set_field(err, ERR_NOT_FOUND, "project", "You are no member of a project '%.*s'.", STR_ARG(project));
+        return err_set_field(err, ERR_NOT_FOUND, "project",
+                             "You are no member of a project '%.*s'.", STR_ARG(project));
     rc = session_set_project(txn, principal->session, members[at].project, err);
     if (rc == RC_OK)
         db_txn_mark_changed(txn);
@@ -211,10 +222,11 @@ static bool project_name_valid(struct str name)
 }
 
 /* The key with an owner's rights that a project without people begins with. */
-static enum rc owner_key(struct db_txn *txn, struct id project, const struct actor *actor, struct arena *arena,
-                         struct str *secret, struct err *err)
+static enum rc owner_key(struct db_txn *txn, struct id project, const struct actor *actor,
+                         struct arena *arena, struct str *secret, struct err *err)
 {
-    static const char definition[] = "{\"name\":\"first key\",\"scopes\":[\"owner\"],\"models\":[\"*\"]}";
+    static const char definition[] =
+        "{\"name\":\"first key\",\"scopes\":[\"owner\"],\"models\":[\"*\"]}";
     const struct principal owner = {.project = project,
                                     .role = ROLE_OWNER,
                                     .permissions = role_permissions(ROLE_OWNER),
@@ -223,12 +235,14 @@ static enum rc owner_key(struct db_txn *txn, struct id project, const struct act
     yyjson_doc *doc;
     enum rc rc = json_read(str_from(definition), arena, &doc, err);
 
-    return rc == RC_OK ? key_create(txn, &owner, actor, yyjson_doc_get_root(doc), arena, secret, &key, err) : rc;
+    return rc == RC_OK
+               ? key_create(txn, &owner, actor, yyjson_doc_get_root(doc), arena, secret, &key, err)
+               : rc;
 }
 
-enum rc account_create_project(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                               struct str name, struct arena *arena, struct id *out, struct str *secret,
-                               struct err *err)
+enum rc account_create_project(struct db_txn *txn, const struct principal *principal,
+                               const struct actor *actor, struct str name, struct arena *arena,
+                               struct id *out, struct str *secret, struct err *err)
 {
     enum rc rc = principal_require(principal, PERMISSION_PROJECT_WRITE, err);
 
@@ -236,14 +250,17 @@ enum rc account_create_project(struct db_txn *txn, const struct principal *princ
     if (rc != RC_OK)
         return rc;
     if (!project_name_valid(name))
-        return err_set_field(err, ERR_BAD_FIELD, "name", "A project's name has 1 to 64 characters out of a-z 0-9 - _.");
+        return err_set_field(err, ERR_BAD_FIELD, "name",
+                             "A project's name has 1 to 64 characters out of a-z 0-9 - _.");
     struct id id = id_new();
     rc = project_insert(txn, id, name, err);
     if (rc == RC_CONFLICT)
-        return err_set_field(err, ERR_CONFLICT, "name", "There is already a project '%.*s'.", STR_ARG(name));
+        return err_set_field(err, ERR_CONFLICT, "name", "There is already a project '%.*s'.",
+                             STR_ARG(name));
     if (rc == RC_OK)
-        rc = id_is_zero(principal->user) ? owner_key(txn, id, actor, arena, secret, err)
-                                         : member_upsert(txn, id, principal->user, role_name(ROLE_OWNER), err);
+        rc = id_is_zero(principal->user)
+                 ? owner_key(txn, id, actor, arena, secret, err)
+                 : member_upsert(txn, id, principal->user, role_name(ROLE_OWNER), err);
     if (rc == RC_OK)
         rc = audit_write(txn, actor, id, "create", STR("project"), name, STR_EMPTY, STR_EMPTY, err);
     if (rc != RC_OK)
@@ -259,13 +276,13 @@ static enum rc role_within(const struct principal *principal, enum role role, st
 {
     if (role <= principal->role)
         return RC_OK;
-    return err_set_field(err, ERR_FORBIDDEN, "role", "You cannot give the role %s: yours is %s.", role_name(role),
-                         role_name(principal->role));
+    return err_set_field(err, ERR_FORBIDDEN, "role", "You cannot give the role %s: yours is %s.",
+                         role_name(role), role_name(principal->role));
 }
 
-enum rc account_invite(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                       struct str email, enum role role, char token[ACCOUNT_SECRET_BYTES],
-                       struct invite_row *out, struct err *err)
+enum rc account_invite(struct db_txn *txn, const struct principal *principal,
+                       const struct actor *actor, struct str email, enum role role,
+                       char token[ACCOUNT_SECRET_BYTES], struct invite_row *out, struct err *err)
 {
     char id_text[ID_TEXT_BYTES_MAX];
     struct arena arena;
@@ -290,14 +307,14 @@ enum rc account_invite(struct db_txn *txn, const struct principal *principal, co
         return rc;
     arena_init(&arena, 16 * 1024);
     size_t n = id_format(out->id, "inv", id_text);
-    rc = audit_write(txn, actor, out->project, "create", STR("invite"), str_make(id_text, n), STR_EMPTY,
-                     json_pair(&arena, "email", email, "role", out->role), err);
+    rc = audit_write(txn, actor, out->project, "create", STR("invite"), str_make(id_text, n),
+                     STR_EMPTY, json_pair(&arena, "email", email, "role", out->role), err);
     arena_fini(&arena);
     return rc;
 }
 
-enum rc account_withdraw_invite(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                                struct id invite, struct err *err)
+enum rc account_withdraw_invite(struct db_txn *txn, const struct principal *principal,
+                                const struct actor *actor, struct id invite, struct err *err)
 {
     char id_text[ID_TEXT_BYTES_MAX];
     size_t n = id_format(invite, "inv", id_text);
@@ -307,44 +324,48 @@ enum rc account_withdraw_invite(struct db_txn *txn, const struct principal *prin
         return err_set(err, ERR_NOT_FOUND, "There is no open invitation %s.", id_text);
     if (rc != RC_OK)
         return rc;
-    return audit_write(txn, actor, principal->project, "delete", STR("invite"), str_make(id_text, n), STR_EMPTY,
-                       STR_EMPTY, err);
+    return audit_write(txn, actor, principal->project, "delete", STR("invite"),
+                       str_make(id_text, n), STR_EMPTY, STR_EMPTY, err);
 }
 
 /* The user who accepts: a new one, or the known one who proved to be it. */
-static enum rc accepting_user(struct db_txn *txn, struct str email, struct str name, struct str password_hash,
-                              const struct user_row *known, struct arena *arena, struct user_row *out,
-                              struct err *err)
+static enum rc accepting_user(struct db_txn *txn, struct str email, struct str name,
+                              struct str password_hash, const struct user_row *known,
+                              struct arena *arena, struct user_row *out, struct err *err)
 {
     enum rc rc = user_find(txn, email, arena, out, err);
 
     if (rc == RC_OK) {
         if (known && id_eq(known->id, out->id))
             return RC_OK;
-        return err_set_field(err, ERR_CONFLICT, "email",
-                             "There is already an account with this e-mail: accept with its password.");
+        return err_set_field(
+            err, ERR_CONFLICT, "email",
+            "There is already an account with this e-mail: accept with its password.");
     }
     if (rc != RC_NOT_FOUND)
         return rc;
     if (!email_valid(email))
         return err_set_field(err, ERR_BAD_FIELD, "email", "'email' is not an e-mail address.");
     if (name.n == 0 || name.n > LIMIT_NAME_BYTES)
-        return err_set_field(err, ERR_BAD_FIELD, "name", "A name has 1 to %d bytes.", LIMIT_NAME_BYTES);
-    *out = (struct user_row){.id = id_new(), .email = email, .name = name, .password = password_hash};
+        return err_set_field(err, ERR_BAD_FIELD, "name", "A name has 1 to %d bytes.",
+                             LIMIT_NAME_BYTES);
+    *out =
+        (struct user_row){.id = id_new(), .email = email, .name = name, .password = password_hash};
     return user_insert(txn, out, err);
 }
 
-enum rc account_accept_invite(struct db_txn *txn, struct str token, struct str email, struct str name,
-                              struct str password_hash, const struct user_row *known,
-                              const struct client_info *client, struct arena *arena, struct sign_in *out,
-                              struct err *err)
+enum rc account_accept_invite(struct db_txn *txn, struct str token, struct str email,
+                              struct str name, struct str password_hash,
+                              const struct user_row *known, const struct client_info *client,
+                              struct arena *arena, struct sign_in *out, struct err *err)
 {
     struct invite_row invite;
     struct user_row user;
     enum rc rc = account_find_invite(txn, token, arena, &invite, err);
 
     if (rc == RC_OK && invite.email.n && !str_eq_nocase(invite.email, email))
-        return err_set_field(err, ERR_FORBIDDEN, "email", "The invitation is for another e-mail address.");
+        return err_set_field(err, ERR_FORBIDDEN, "email",
+                             "The invitation is for another e-mail address.");
     if (rc == RC_OK)
         rc = accepting_user(txn, email, name, password_hash, known, arena, &user, err);
     if (rc == RC_OK)
@@ -353,26 +374,29 @@ enum rc account_accept_invite(struct db_txn *txn, struct str token, struct str e
         rc = member_upsert(txn, invite.project, user.id, arena_copy(arena, invite.role).p, err);
     if (rc != RC_OK)
         return rc;
-    struct actor actor = {.type = "user", .id = user.id, .name = user.email, .client_ip = client->ip};
+    struct actor actor = {
+        .type = "user", .id = user.id, .name = user.email, .client_ip = client->ip};
     rc = audit_write(txn, &actor, invite.project, "join", STR("member"), user.email, STR_EMPTY,
                      json_pair(arena, "role", invite.role, "invited_by", invite.author), err);
     if (rc != RC_OK)
         return rc;
-    struct session_row row = {.project = invite.project, .user = user.id, .role = invite.role, .name = user.email};
+    struct session_row row = {
+        .project = invite.project, .user = user.id, .role = invite.role, .name = user.email};
     return session_open(txn, &row, &actor, client, out, err);
 }
 
 /* ---- members ---- */
 
 /* The member to be changed, whose role is not above the changer's. */
-static enum rc member_for_change(struct db_txn *txn, const struct principal *principal, struct id user,
-                                 bool stays_owner, struct arena *arena, struct member_row *out, enum role *role,
-                                 struct err *err)
+static enum rc member_for_change(struct db_txn *txn, const struct principal *principal,
+                                 struct id user, bool stays_owner, struct arena *arena,
+                                 struct member_row *out, enum role *role, struct err *err)
 {
     struct member_row *members;
     size_t count, owners = 0;
     enum role each;
-    enum rc rc = member_rows(txn, principal->project, (struct id){{0}}, arena, &members, &count, err);
+    enum rc rc =
+        member_rows(txn, principal->project, (struct id){{0}}, arena, &members, &count, err);
     const struct member_row *found = NULL;
 
     if (rc != RC_OK)
@@ -387,12 +411,14 @@ static enum rc member_for_change(struct db_txn *txn, const struct principal *pri
     *out = *found;
     rc = role_within(principal, *role, err);
     if (rc == RC_OK && *role == ROLE_OWNER && !stays_owner && owners == 1)
-        rc = err_set(err, ERR_CONFLICT, "This is the project's last owner: make somebody else an owner first.");
+        rc = err_set(err, ERR_CONFLICT,
+                     "This is the project's last owner: make somebody else an owner first.");
     return rc;
 }
 
-enum rc account_set_role(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                         struct id user, enum role role, struct arena *arena, struct err *err)
+enum rc account_set_role(struct db_txn *txn, const struct principal *principal,
+                         const struct actor *actor, struct id user, enum role role,
+                         struct arena *arena, struct err *err)
 {
     struct member_row member;
     enum role old;
@@ -411,8 +437,9 @@ enum rc account_set_role(struct db_txn *txn, const struct principal *principal, 
     return rc;
 }
 
-enum rc account_remove_member(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                              struct id user, struct arena *arena, struct err *err)
+enum rc account_remove_member(struct db_txn *txn, const struct principal *principal,
+                              const struct actor *actor, struct id user, struct arena *arena,
+                              struct err *err)
 {
     struct member_row member;
     enum role old;
@@ -458,7 +485,8 @@ static enum rc first_link(struct db_txn *txn, struct id project, char token[ACCO
     return invite_insert(txn, &invite, err);
 }
 
-enum rc account_first_start(struct db_txn *txn, struct arena *arena, struct first_start *out, struct err *err)
+enum rc account_first_start(struct db_txn *txn, struct arena *arena, struct first_start *out,
+                            struct err *err)
 {
     struct actor actor = ACTOR_SYSTEM;
     struct id project;

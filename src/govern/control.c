@@ -1,5 +1,5 @@
-/* Building snapshots. One pass over each kind of object, in the order in which they refer to each other;
- * definitions are parsed in a scratch arena, and only what is decoded stays. */
+/* Building snapshots. One pass over each kind of object, in the order in which they refer to each
+ * other; definitions are parsed in a scratch arena, and only what is decoded stays. */
 #include "model/model.h"
 #include "govern/control.h"
 #include "base/clock.h"
@@ -16,19 +16,21 @@
 struct building {
     struct snapshot *snapshot;
     const struct secret_box *box;
-    struct arena scratch;    /* of one object */
-    struct map keys_by_id;   /* 16 bytes → struct key: for sessions */
+    struct arena scratch;  /* of one object */
+    struct map keys_by_id; /* 16 bytes → struct key: for sessions */
 };
 
 static enum rc full(struct err *err)
 {
-    return err_set(err, ERR_TOO_LARGE, "The configuration is larger than this server keeps in memory.");
+    return err_set(err, ERR_TOO_LARGE,
+                   "The configuration is larger than this server keeps in memory.");
 }
 
 static void skip(const struct object *object, const struct err *err)
 {
-    log_event(LOG_WARN, "object_skipped", LOG_Z("kind", object_kind_name(object->kind)), LOG_STR("name", object->name),
-              LOG_Z("field", err->field), LOG_Z("reason", err->message));
+    log_event(LOG_WARN, "object_skipped", LOG_Z("kind", object_kind_name(object->kind)),
+              LOG_STR("name", object->name), LOG_Z("field", err->field),
+              LOG_Z("reason", err->message));
 }
 
 static enum origin origin_of(const struct object *object)
@@ -38,14 +40,15 @@ static enum origin origin_of(const struct object *object)
 
 /* ---- by kind: RC_OK, or what makes the object unusable ---- */
 
-static enum rc add_provider(struct building *b, struct project *project, const struct object *object,
-                            yyjson_val *json, struct err *err)
+static enum rc add_provider(struct building *b, struct project *project,
+                            const struct object *object, yyjson_val *json, struct err *err)
 {
     struct provider *provider = ARENA_NEW(&b->snapshot->arena, struct provider);
 
     if (!provider)
         return full(err);
-    enum rc rc = provider_decode(project->id, object->name, json, &b->snapshot->arena, provider, err);
+    enum rc rc =
+        provider_decode(project->id, object->name, json, &b->snapshot->arena, provider, err);
     if (rc != RC_OK)
         return rc;
     provider->origin = origin_of(object);
@@ -60,7 +63,8 @@ static enum rc add_route(struct building *b, struct project *project, const stru
 
     if (!route)
         return full(err);
-    enum rc rc = route_decode(project->id, object->name, json, &project->providers, &b->snapshot->arena, route, err);
+    enum rc rc = route_decode(project->id, object->name, json, &project->providers,
+                              &b->snapshot->arena, route, err);
     if (rc != RC_OK)
         return rc;
     route->origin = origin_of(object);
@@ -92,7 +96,8 @@ static enum rc add_limit(struct building *b, struct project *project, const stru
 
     if (!limits || !name.p)
         return full(err);
-    enum rc rc = limits_decode(yyjson_obj_get(json, "limits"), yyjson_obj_get(json, "budget"), limits, err);
+    enum rc rc =
+        limits_decode(yyjson_obj_get(json, "limits"), yyjson_obj_get(json, "budget"), limits, err);
     if (rc == RC_OK)
         map_put(&project->limits, name, limits);
     return rc;
@@ -141,8 +146,8 @@ static enum rc add_model(struct building *b, struct project *project, const stru
     return RC_OK;
 }
 
-typedef enum rc add_function(struct building *b, struct project *project, const struct object *object,
-                             yyjson_val *json, struct err *err);
+typedef enum rc add_function(struct building *b, struct project *project,
+                             const struct object *object, yyjson_val *json, struct err *err);
 
 /* In this order: routes refer to providers. Kinds without a function are not of the hot path. */
 static const struct {
@@ -171,7 +176,8 @@ static enum rc add_object(void *arg, const struct object *object, struct err *er
     if (rc == RC_OK)
         rc = adding->add(b, adding->project, object, json, &problem);
     arena_reset(&b->scratch);
-    if (problem.code == ERR_TOO_LARGE && b->snapshot->arena.used_bytes > SNAPSHOT_BYTES_MAX - (1 << 20))
+    if (problem.code == ERR_TOO_LARGE &&
+        b->snapshot->arena.used_bytes > SNAPSHOT_BYTES_MAX - (1 << 20))
         return full(err);
     if (rc != RC_OK)
         skip(object, &problem);
@@ -180,16 +186,19 @@ static enum rc add_object(void *arg, const struct object *object, struct err *er
 
 /* ---- sessions ---- */
 
-static enum rc session_principal(struct building *b, const struct session_row *row, struct principal *out)
+static enum rc session_principal(struct building *b, const struct session_row *row,
+                                 struct principal *out)
 {
     enum role role;
 
     if (!id_is_zero(row->key)) {
-        const struct key *key = map_get(&b->keys_by_id, str_make(row->key.bytes, sizeof row->key.bytes));
+        const struct key *key =
+            map_get(&b->keys_by_id, str_make(row->key.bytes, sizeof row->key.bytes));
         if (!key || key->revoked)
             return RC_END;
         *out = key->principal;
-        out->expires_wall_ns = key->expires_wall_ns ? MIN(key->expires_wall_ns, row->expires_ns) : row->expires_ns;
+        out->expires_wall_ns =
+            key->expires_wall_ns ? MIN(key->expires_wall_ns, row->expires_ns) : row->expires_ns;
     } else {
         if (role_parse(row->role, &role) != RC_OK)
             return RC_END;
@@ -232,12 +241,15 @@ static enum rc add_projects(struct building *b, struct db_txn *txn, struct err *
 
     for (size_t i = 0; rc == RC_OK && i < count; i++) {
         struct project *project = snapshot_add_project(b->snapshot, rows[i].id, rows[i].name);
-        rc = project ? provider_add_local(project->id, &project->providers, &b->snapshot->arena, err) : full(err);
+        rc = project
+                 ? provider_add_local(project->id, &project->providers, &b->snapshot->arena, err)
+                 : full(err);
     }
     return rc;
 }
 
-static enum rc add_objects(struct building *b, struct db_txn *txn, struct project *project, struct err *err)
+static enum rc add_objects(struct building *b, struct db_txn *txn, struct project *project,
+                           struct err *err)
 {
     enum rc rc = RC_OK;
 
@@ -282,7 +294,8 @@ static enum rc build_and_publish(struct db_txn *txn, struct err *err)
         return rc;
     int64_t bytes = (int64_t)snapshot->arena.used_bytes;
     snapshot_publish(snapshot);
-    log_event(LOG_DEBUG, "snapshot_published", LOG_F64("build_ms", (double)(clock_monotonic_ns() - began_ns) / NS_PER_MS),
+    log_event(LOG_DEBUG, "snapshot_published",
+              LOG_F64("build_ms", (double)(clock_monotonic_ns() - began_ns) / NS_PER_MS),
               LOG_I64("bytes", bytes));
     return RC_OK;
 }
@@ -317,10 +330,7 @@ static enum rc soon_write(struct db_work *work, struct db_txn *txn, struct err *
     return RC_OK;
 }
 
-static void soon_done(struct db_work *work)
-{
-    free(work);
-}
+static void soon_done(struct db_work *work) { free(work); }
 
 void control_publish_soon(struct db *db)
 {

@@ -17,8 +17,8 @@ static enum rc full(struct err *err)
 /* ---- checking ---- */
 
 /* Routes need only know that their providers exist. */
-static enum rc stand_in_provider(struct db_txn *txn, struct id project, struct str name, struct arena *arena,
-                                 struct map *providers, struct err *err)
+static enum rc stand_in_provider(struct db_txn *txn, struct id project, struct str name,
+                                 struct arena *arena, struct map *providers, struct err *err)
 {
     struct object object;
     enum rc rc = object_get(txn, project, OBJECT_PROVIDER, name, arena, &object, err);
@@ -70,14 +70,17 @@ static enum rc verify_limit(const struct object *object, yyjson_val *json, struc
                  str_starts(object->name, STR("user:"));
     if (!known || object->name.n > 2 * LIMIT_TAG_BYTES + 8 ||
         (str_starts(object->name, STR("tag:")) && str_find_char(object->name, '=') < 5))
-        return err_set_field(err, ERR_BAD_FIELD, "value", "A limit is set on the project, a user, or a tag NAME=VALUE.");
+        return err_set_field(err, ERR_BAD_FIELD, "value",
+                             "A limit is set on the project, a user, or a tag NAME=VALUE.");
     decode_root(&root, json, "");
     enum rc rc = decode_only(&root, members, err);
-    return rc == RC_OK ? limits_decode(yyjson_obj_get(json, "limits"), yyjson_obj_get(json, "budget"), &limits, err)
+    return rc == RC_OK ? limits_decode(yyjson_obj_get(json, "limits"),
+                                       yyjson_obj_get(json, "budget"), &limits, err)
                        : rc;
 }
 
-static enum rc verify_price(const struct object *object, yyjson_val *json, struct arena *arena, struct err *err)
+static enum rc verify_price(const struct object *object, yyjson_val *json, struct arena *arena,
+                            struct err *err)
 {
     ssize_t slash = str_find_char(object->name, '/');
     struct price_table *table = price_table_new(arena);
@@ -85,9 +88,11 @@ static enum rc verify_price(const struct object *object, yyjson_val *json, struc
     if (!table)
         return full(err);
     enum rc rc = slash <= 0 || (size_t)slash + 1 == object->name.n
-                     ? err_set_field(err, ERR_BAD_FIELD, "model", "A price belongs to a provider and a model.")
+                     ? err_set_field(err, ERR_BAD_FIELD, "model",
+                                     "A price belongs to a provider and a model.")
                      : price_table_add(table, arena, str_slice(object->name, 0, (size_t)slash),
-                                       str_slice(object->name, (size_t)slash + 1, object->name.n), json, err);
+                                       str_slice(object->name, (size_t)slash + 1, object->name.n),
+                                       json, err);
     price_table_fini(table);
     return rc;
 }
@@ -117,7 +122,8 @@ static enum rc verify_revealed(struct db_txn *txn, const struct object *object, 
     struct key key;
 
     switch (object->kind) {
-    case OBJECT_PROVIDER: return provider_decode(object->project, object->name, json, arena, &provider, err);
+    case OBJECT_PROVIDER:
+        return provider_decode(object->project, object->name, json, arena, &provider, err);
     case OBJECT_ROUTE: return verify_route(txn, object, json, arena, err);
     case OBJECT_KEY: return key_decode(object, json, arena, &key, err);
     case OBJECT_LIMIT: return verify_limit(object, json, err);
@@ -147,10 +153,10 @@ static bool holds_reference(struct str text)
     return str_find(text, STR("${env:")) >= 0 || str_find(text, STR("${file:")) >= 0;
 }
 
-/* A provider makes this machine connect somewhere, read files, start programs. Who does not run the server may
- * reach public addresses only, and read nothing of it. */
-static enum rc guard_provider(const struct principal *principal, yyjson_mut_doc *doc, yyjson_mut_val *spec,
-                              struct arena *arena, struct err *err)
+/* A provider makes this machine connect somewhere, read files, start programs. Who does not run the
+ * server may reach public addresses only, and read nothing of it. */
+static enum rc guard_provider(const struct principal *principal, yyjson_mut_doc *doc,
+                              yyjson_mut_val *spec, struct arena *arena, struct err *err)
 {
     static const char *const reserved[] = {"command", "ca_file", "proxy"};
     struct str text;
@@ -159,17 +165,20 @@ static enum rc guard_provider(const struct principal *principal, yyjson_mut_doc 
         return RC_OK;
     for (size_t i = 0; i < COUNT_OF(reserved); i++)
         if (yyjson_mut_obj_get(spec, reserved[i]))
-            return err_set_field(err, ERR_FORBIDDEN, reserved[i], "Only who has the permission server.write may set '%s'.",
+            return err_set_field(err, ERR_FORBIDDEN, reserved[i],
+                                 "Only who has the permission server.write may set '%s'.",
                                  reserved[i]);
     yyjson_mut_val *url = yyjson_mut_obj_get(spec, "base_url");
     if (str_starts(str_make(yyjson_mut_get_str(url), yyjson_mut_get_len(url)), STR("unix:")))
-        return err_set_field(err, ERR_FORBIDDEN, "base_url", "Only who has the permission server.write may name a socket.");
+        return err_set_field(err, ERR_FORBIDDEN, "base_url",
+                             "Only who has the permission server.write may name a socket.");
     enum rc rc = json_write_tree(spec, arena, &text, err);
     if (rc != RC_OK)
         return rc;
     if (holds_reference(text))
         return err_set(err, ERR_FORBIDDEN,
-                       "Only who has the permission server.write may refer to this server's environment and files.");
+                       "Only who has the permission server.write may refer to this server's "
+                       "environment and files.");
     yyjson_mut_obj_remove_key(spec, "public_only");
     yyjson_mut_obj_add_true(doc, spec, "public_only");
     return RC_OK;
@@ -178,10 +187,12 @@ static enum rc guard_provider(const struct principal *principal, yyjson_mut_doc 
 /* ---- changing ---- */
 
 /* `old` (NULL: none) with `body` merged in, without what is only shown. */
-static enum rc merged_spec(const struct principal *principal, enum object_kind kind, yyjson_val *old,
-                           yyjson_val *body, struct arena *arena, yyjson_val **out, struct err *err)
+static enum rc merged_spec(const struct principal *principal, enum object_kind kind,
+                           yyjson_val *old, yyjson_val *body, struct arena *arena, yyjson_val **out,
+                           struct err *err)
 {
-    static const char *const shown[] = {"name", "origin", "version", "status", "created_at", "updated_at"};
+    static const char *const shown[] = {"name",   "origin",     "version",
+                                        "status", "created_at", "updated_at"};
     yyjson_mut_doc *doc = json_tree_new(arena);
     yyjson_mut_val *empty = doc ? yyjson_mut_obj(doc) : NULL;
     yyjson_doc *nothing = empty ? json_freeze(empty, arena) : NULL;
@@ -201,14 +212,17 @@ static enum rc merged_spec(const struct principal *principal, enum object_kind k
     return frozen ? RC_OK : full(err);
 }
 
-static enum rc put_and_verify(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                              struct object_change *change, yyjson_val *old, yyjson_val *body,
-                              struct arena *arena, struct object *out, struct err *err)
+static enum rc put_and_verify(struct db_txn *txn, const struct principal *principal,
+                              const struct actor *actor, struct object_change *change,
+                              yyjson_val *old, yyjson_val *body, struct arena *arena,
+                              struct object *out, struct err *err)
 {
     if (!yyjson_is_obj(body))
-        return err_set(err, ERR_BAD_FIELD, "A %s must be an object.", object_kind_name(change->kind));
+        return err_set(err, ERR_BAD_FIELD, "A %s must be an object.",
+                       object_kind_name(change->kind));
     if (change->name.n == 0 || change->name.n > 3 * LIMIT_TAG_BYTES)
-        return err_set_field(err, ERR_BAD_FIELD, "name", "A %s needs a name.", object_kind_name(change->kind));
+        return err_set_field(err, ERR_BAD_FIELD, "name", "A %s needs a name.",
+                             object_kind_name(change->kind));
     change->project = principal->project;
     enum rc rc = merged_spec(principal, change->kind, old, body, arena, &change->spec, err);
     if (rc == RC_OK)
@@ -216,27 +230,29 @@ static enum rc put_and_verify(struct db_txn *txn, const struct principal *princi
     return rc == RC_OK ? definition_verify(txn, out, err) : rc;
 }
 
-enum rc definition_create(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                          enum object_kind kind, struct str name, yyjson_val *body, struct arena *arena,
-                          struct object *out, struct err *err)
+enum rc definition_create(struct db_txn *txn, const struct principal *principal,
+                          const struct actor *actor, enum object_kind kind, struct str name,
+                          yyjson_val *body, struct arena *arena, struct object *out,
+                          struct err *err)
 {
     struct object_change change = {.kind = kind, .name = name, .create_only = true};
 
     return put_and_verify(txn, principal, actor, &change, NULL, body, arena, out, err);
 }
 
-enum rc definition_put(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                       enum object_kind kind, struct str name, yyjson_val *body, struct arena *arena,
-                       struct object *out, struct err *err)
+enum rc definition_put(struct db_txn *txn, const struct principal *principal,
+                       const struct actor *actor, enum object_kind kind, struct str name,
+                       yyjson_val *body, struct arena *arena, struct object *out, struct err *err)
 {
     struct object_change change = {.kind = kind, .name = name};
 
     return put_and_verify(txn, principal, actor, &change, NULL, body, arena, out, err);
 }
 
-enum rc definition_patch(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                         enum object_kind kind, struct str name, yyjson_val *patch, struct arena *arena,
-                         struct object *out, struct err *err)
+enum rc definition_patch(struct db_txn *txn, const struct principal *principal,
+                         const struct actor *actor, enum object_kind kind, struct str name,
+                         yyjson_val *patch, struct arena *arena, struct object *out,
+                         struct err *err)
 {
     struct object_change change = {.kind = kind, .name = name};
     struct object old;
@@ -247,7 +263,8 @@ enum rc definition_patch(struct db_txn *txn, const struct principal *principal, 
         rc = json_read(old.spec, arena, &doc, err);
     if (rc != RC_OK)
         return rc;
-    return put_and_verify(txn, principal, actor, &change, yyjson_doc_get_root(doc), patch, arena, out, err);
+    return put_and_verify(txn, principal, actor, &change, yyjson_doc_get_root(doc), patch, arena,
+                          out, err);
 }
 
 struct search {
@@ -268,7 +285,8 @@ static enum rc search_route(void *arg, const struct object *object, struct err *
         return RC_OK;
     arena_init(&scratch, SCRATCH_BYTES_MAX);
     enum rc rc = json_read(object->spec, &scratch, &doc, err);
-    yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(rc == RC_OK ? doc : NULL), "targets"), i, n, target)
+    yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(rc == RC_OK ? doc : NULL), "targets"), i,
+                       n, target)
     {
         if (str_eq(json_get_text(target, "provider"), search->provider))
             search->route = arena_copy(search->arena, object->name);
@@ -277,8 +295,9 @@ static enum rc search_route(void *arg, const struct object *object, struct err *
     return rc;
 }
 
-enum rc definition_delete(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                          enum object_kind kind, struct str name, struct arena *arena, struct err *err)
+enum rc definition_delete(struct db_txn *txn, const struct principal *principal,
+                          const struct actor *actor, enum object_kind kind, struct str name,
+                          struct arena *arena, struct err *err)
 {
     struct search search = {.provider = name, .arena = arena};
     enum rc rc = RC_OK;
@@ -286,7 +305,10 @@ enum rc definition_delete(struct db_txn *txn, const struct principal *principal,
     if (kind == OBJECT_PROVIDER)
         rc = object_each(txn, principal->project, OBJECT_ROUTE, search_route, &search, err);
     if (rc == RC_OK && search.route.n)
-        return err_set(err, ERR_CONFLICT, "The route '%.*s' still uses this provider: change or delete it first.",
+        return err_set(err, ERR_CONFLICT,
+                       "The route '%.*s' still uses this provider: change or delete it first.",
                        STR_ARG(search.route));
-    return rc == RC_OK ? object_delete(txn, actor, principal->project, kind, name, false, arena, err) : rc;
+    return rc == RC_OK
+               ? object_delete(txn, actor, principal->project, kind, name, false, arena, err)
+               : rc;
 }

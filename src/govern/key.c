@@ -1,6 +1,6 @@
-/* API keys: their definition, and what may be done to them. A key is an object of kind "key" whose stored
- * definition adds to what its maker said: `prefix` (the secret's first characters, to recognise it by),
- * `secret_sha256` and, once revoked, `revoked_at`. */
+/* API keys: their definition, and what may be done to them. A key is an object of kind "key" whose
+ * stored definition adds to what its maker said: `prefix` (the secret's first characters, to
+ * recognise it by), `secret_sha256` and, once revoked, `revoked_at`. */
 #include "govern/key.h"
 #include "base/clock.h"
 #include "base/limits.h"
@@ -10,11 +10,11 @@
 #include "text/json_tree.h"
 #include <stdio.h>
 
-#define SECRET_CHARACTERS 40 /* of 62: 238 bits */
+#define SECRET_CHARACTERS     40 /* of 62: 238 bits */
 #define SECRET_CHARACTERS_MIN 16 /* of a key in the configuration file */
-#define PREFIX_CHARACTERS 8
-#define GLOBS_MAX 256
-#define SCOPES_MAX 8
+#define PREFIX_CHARACTERS     8
+#define GLOBS_MAX             256
+#define SCOPES_MAX            8
 
 bool key_allows_model(const struct key *key, struct str model)
 {
@@ -43,12 +43,15 @@ static enum rc decode_scopes(const struct place *root, struct arena *arena, stru
     static const struct {
         struct str scope;
         enum role role;
-    } known[] = {{STR_INIT("call"), ROLE_NONE},    {STR_INIT("read"), ROLE_VIEWER},
-                 {STR_INIT("write"), ROLE_EDITOR}, {STR_INIT("admin"), ROLE_ADMIN},
+    } known[] = {{STR_INIT("call"), ROLE_NONE},
+                 {STR_INIT("read"), ROLE_VIEWER},
+                 {STR_INIT("write"), ROLE_EDITOR},
+                 {STR_INIT("admin"), ROLE_ADMIN},
                  {STR_INIT("owner"), ROLE_OWNER}};
     struct str *scopes = NULL;
     size_t count = 0;
-    enum rc rc = decode_texts(root, "scopes", SCOPES_MAX, LIMIT_NAME_BYTES, arena, &scopes, &count, err);
+    enum rc rc =
+        decode_texts(root, "scopes", SCOPES_MAX, LIMIT_NAME_BYTES, arena, &scopes, &count, err);
 
     out->role = ROLE_NONE;
     out->permissions = count == 0 ? PERMISSION_BIT(CALL_MAKE) : 0;
@@ -57,7 +60,8 @@ static enum rc decode_scopes(const struct place *root, struct arena *arena, stru
         while (at < COUNT_OF(known) && !str_eq(scopes[i], known[at].scope))
             at++;
         if (at == COUNT_OF(known))
-            return err_set_field(err, ERR_BAD_FIELD, "scopes", "'%.*s' is no scope: call, read, write and admin are.",
+            return err_set_field(err, ERR_BAD_FIELD, "scopes",
+                                 "'%.*s' is no scope: call, read, write and admin are.",
                                  (int)MIN(scopes[i].n, 60), scopes[i].p);
         out->role = MAX(out->role, known[at].role);
         out->permissions |= at == 0 ? PERMISSION_BIT(CALL_MAKE) : role_permissions(known[at].role);
@@ -65,7 +69,8 @@ static enum rc decode_scopes(const struct place *root, struct arena *arena, stru
     return rc;
 }
 
-static enum rc decode_models(const struct place *root, struct arena *arena, struct key *out, struct err *err)
+static enum rc decode_models(const struct place *root, struct arena *arena, struct key *out,
+                             struct err *err)
 {
     struct place place;
     enum rc rc = decode_member(root, "models", DECODE_OPTIONAL, &place, err);
@@ -78,12 +83,13 @@ static enum rc decode_models(const struct place *root, struct arena *arena, stru
         out->model_glob_count = 1;
         return RC_OK;
     }
-    return rc == RC_OK ? decode_texts(root, "models", GLOBS_MAX, 2 * LIMIT_NAME_BYTES, arena, &out->model_globs,
-                                      &out->model_glob_count, err)
+    return rc == RC_OK ? decode_texts(root, "models", GLOBS_MAX, 2 * LIMIT_NAME_BYTES, arena,
+                                      &out->model_globs, &out->model_glob_count, err)
                        : rc;
 }
 
-static enum rc decode_tags(const struct place *root, struct arena *arena, struct key *out, struct err *err)
+static enum rc decode_tags(const struct place *root, struct arena *arena, struct key *out,
+                           struct err *err)
 {
     struct place place;
     size_t i, n;
@@ -102,8 +108,10 @@ static enum rc decode_tags(const struct place *root, struct arena *arena, struct
     yyjson_obj_foreach(place.value, i, n, key, value)
     {
         struct call_tag tag = {json_text(key), json_text(value)};
-        if (!tag.name.n || tag.name.n > LIMIT_TAG_BYTES || !yyjson_is_str(value) || tag.value.n > LIMIT_TAG_BYTES)
-            return decode_refuse(&place, err, "must hold names and texts of at most %d bytes.", LIMIT_TAG_BYTES);
+        if (!tag.name.n || tag.name.n > LIMIT_TAG_BYTES || !yyjson_is_str(value) ||
+            tag.value.n > LIMIT_TAG_BYTES)
+            return decode_refuse(&place, err, "must hold names and texts of at most %d bytes.",
+                                 LIMIT_TAG_BYTES);
         if (keep(arena, &tag.name, err) != RC_OK || keep(arena, &tag.value, err) != RC_OK)
             return full(err);
         out->tags[out->tag_count++] = tag;
@@ -111,7 +119,8 @@ static enum rc decode_tags(const struct place *root, struct arena *arena, struct
     return RC_OK;
 }
 
-static enum rc decode_time(const struct place *root, const char *name, int64_t *wall_ns, struct err *err)
+static enum rc decode_time(const struct place *root, const char *name, int64_t *wall_ns,
+                           struct err *err)
 {
     struct str text = STR_EMPTY;
     struct place place;
@@ -125,7 +134,8 @@ static enum rc decode_time(const struct place *root, const char *name, int64_t *
     return rc;
 }
 
-static enum rc decode_identity(const struct place *root, struct key *out, struct arena *arena, struct err *err)
+static enum rc decode_identity(const struct place *root, struct key *out, struct arena *arena,
+                               struct err *err)
 {
     struct str digest = STR_EMPTY;
     int64_t revoked_ns = 0;
@@ -136,23 +146,26 @@ static enum rc decode_identity(const struct place *root, struct key *out, struct
     if (rc == RC_OK)
         rc = decode_str(root, "secret_sha256", DECODE_OPTIONAL, 2 * SHA256_BYTES, &digest, err);
     if (rc == RC_OK && digest.n && hex_decode(digest, out->secret_sha256, SHA256_BYTES) != RC_OK)
-        rc = err_set_field(err, ERR_BAD_FIELD, "secret_sha256", "'secret_sha256' must be 64 hex digits.");
+        rc = err_set_field(err, ERR_BAD_FIELD, "secret_sha256",
+                           "'secret_sha256' must be 64 hex digits.");
     if (rc == RC_OK)
         rc = decode_time(root, "revoked_at", &revoked_ns, err);
     out->revoked = revoked_ns != 0;
     return rc;
 }
 
-enum rc key_decode(const struct object *object, yyjson_val *json, struct arena *arena, struct key *out,
-                   struct err *err)
+enum rc key_decode(const struct object *object, yyjson_val *json, struct arena *arena,
+                   struct key *out, struct err *err)
 {
-    static const char *const members[] = {"name", "scopes", "models", "expires_at", "limits",        "budget",    "tags",
-                                          "user", "capture", "prefix", "secret_sha256", "revoked_at", NULL};
+    static const char *const members[] = {
+        "name", "scopes",  "models", "expires_at",    "limits",     "budget", "tags",
+        "user", "capture", "prefix", "secret_sha256", "revoked_at", NULL};
     struct place root;
 
     *out = (struct key){0};
     decode_root(&root, json, "");
-    enum rc rc = json ? decode_only(&root, members, err) : err_set(err, ERR_BAD_FIELD, "A key must be an object.");
+    enum rc rc = json ? decode_only(&root, members, err)
+                      : err_set(err, ERR_BAD_FIELD, "A key must be an object.");
     if (rc == RC_OK)
         rc = id_parse(object->name, "key", &out->id);
     if (rc == RC_OK)
@@ -164,7 +177,8 @@ enum rc key_decode(const struct object *object, yyjson_val *json, struct arena *
     if (rc == RC_OK)
         rc = decode_time(&root, "expires_at", &out->expires_wall_ns, err);
     if (rc == RC_OK)
-        rc = limits_decode(yyjson_obj_get(json, "limits"), yyjson_obj_get(json, "budget"), &out->limits, err);
+        rc = limits_decode(yyjson_obj_get(json, "limits"), yyjson_obj_get(json, "budget"),
+                           &out->limits, err);
     if (rc == RC_OK)
         rc = decode_tags(&root, arena, out, err);
     if (rc == RC_OK)
@@ -201,8 +215,8 @@ static void secret_make(char out[4 + SECRET_CHARACTERS + 1])
 }
 
 /* The maker's members and the given secret's traces, as a tree. */
-static enum rc definition_with_secret(yyjson_val *definition, struct str secret, struct arena *arena,
-                                      yyjson_val **out, struct err *err)
+static enum rc definition_with_secret(yyjson_val *definition, struct str secret,
+                                      struct arena *arena, yyjson_val **out, struct err *err)
 {
     static const char *const mine[] = {"prefix", "secret_sha256", "revoked_at"};
     char hex[SHA256_HEX_BYTES];
@@ -225,7 +239,8 @@ static enum rc definition_with_secret(yyjson_val *definition, struct str secret,
 }
 
 /* Nobody makes a key that may do more than himself. */
-static enum rc check_no_escalation(const struct principal *principal, const struct key *key, struct err *err)
+static enum rc check_no_escalation(const struct principal *principal, const struct key *key,
+                                   struct err *err)
 {
     uint64_t beyond = key->principal.permissions & ~principal->permissions;
 
@@ -236,9 +251,9 @@ static enum rc check_no_escalation(const struct principal *principal, const stru
                          permission_name((enum permission)__builtin_ctzll(beyond)));
 }
 
-static enum rc key_store(struct db_txn *txn, const struct actor *actor, const struct principal *principal,
-                         const struct object_change *change, struct arena *arena, struct object *out,
-                         struct err *err)
+static enum rc key_store(struct db_txn *txn, const struct actor *actor,
+                         const struct principal *principal, const struct object_change *change,
+                         struct arena *arena, struct object *out, struct err *err)
 {
     struct object object = {.project = change->project, .kind = OBJECT_KEY, .name = change->name};
     struct key key;
@@ -250,8 +265,8 @@ static enum rc key_store(struct db_txn *txn, const struct actor *actor, const st
 }
 
 enum rc key_create(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                   yyjson_val *definition, struct arena *arena, struct str *secret, struct object *out,
-                   struct err *err)
+                   yyjson_val *definition, struct arena *arena, struct str *secret,
+                   struct object *out, struct err *err)
 {
     char text[4 + SECRET_CHARACTERS + 1], name[ID_TEXT_BYTES_MAX];
     yyjson_val *spec;
@@ -286,25 +301,25 @@ struct id key_file_id(struct id project, struct str name)
     return id;
 }
 
-enum rc key_put_from_file(struct db_txn *txn, const struct actor *actor, struct id project, struct str secret,
-                          yyjson_val *definition, struct arena *arena, struct object *out, struct err *err)
+enum rc key_put_from_file(struct db_txn *txn, const struct actor *actor, struct id project,
+                          struct str secret, yyjson_val *definition, struct arena *arena,
+                          struct object *out, struct err *err)
 {
     char name[ID_TEXT_BYTES_MAX];
     yyjson_val *spec;
 
     if (secret.n < SECRET_CHARACTERS_MIN)
-        return err_set_field(err, ERR_BAD_FIELD, "key", "The key is shorter than %d characters: make one with "
-                             "`openssl rand -hex 24`.", SECRET_CHARACTERS_MIN);
+        return err_set_field(err, ERR_BAD_FIELD, "key",
+                             "The key is shorter than %d characters: make one with "
+                             "`openssl rand -hex 24`.",
+                             SECRET_CHARACTERS_MIN);
     size_t n = id_format(key_file_id(project, json_get_text(definition, "name")), "key", name);
     struct str id_text = arena_copy(arena, str_make(name, n));
     enum rc rc = definition_with_secret(definition, secret, arena, &spec, err);
     if (rc != RC_OK || !id_text.p)
         return rc == RC_OK ? full(err) : rc;
-    struct object_change change = {.project = project,
-                                   .kind = OBJECT_KEY,
-                                   .name = id_text,
-                                   .spec = spec,
-                                   .from_file = true};
+    struct object_change change = {
+        .project = project, .kind = OBJECT_KEY, .name = id_text, .spec = spec, .from_file = true};
     return key_store(txn, actor, NULL, &change, arena, out, err);
 }
 
@@ -315,7 +330,8 @@ static enum rc key_load(struct db_txn *txn, const struct principal *principal, s
     struct key key;
     yyjson_doc *doc;
     size_t n = id_format(id, "key", name);
-    enum rc rc = object_get(txn, principal->project, OBJECT_KEY, str_make(name, n), arena, out, err);
+    enum rc rc =
+        object_get(txn, principal->project, OBJECT_KEY, str_make(name, n), arena, out, err);
 
     if (rc == RC_OK)
         rc = json_read(out->spec, arena, &doc, err);
@@ -327,9 +343,10 @@ static enum rc key_load(struct db_txn *txn, const struct principal *principal, s
     return rc == RC_OK ? check_no_escalation(principal, &key, err) : rc;
 }
 
-static enum rc key_merge(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                         const struct object *old, yyjson_val *spec, yyjson_val *patch, struct arena *arena,
-                         struct object *out, struct err *err)
+static enum rc key_merge(struct db_txn *txn, const struct principal *principal,
+                         const struct actor *actor, const struct object *old, yyjson_val *spec,
+                         yyjson_val *patch, struct arena *arena, struct object *out,
+                         struct err *err)
 {
     yyjson_mut_doc *doc = json_tree_new(arena);
     yyjson_doc *merged = doc ? json_freeze(yyjson_merge_patch(doc, spec, patch), arena) : NULL;
@@ -344,7 +361,8 @@ static enum rc key_merge(struct db_txn *txn, const struct principal *principal, 
 }
 
 enum rc key_update(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                   struct id id, yyjson_val *patch, struct arena *arena, struct object *out, struct err *err)
+                   struct id id, yyjson_val *patch, struct arena *arena, struct object *out,
+                   struct err *err)
 {
     static const char *const allowed[] = {"name",   "scopes", "models", "expires_at", "limits",
                                           "budget", "tags",   "user",   "capture",    NULL};
@@ -373,6 +391,7 @@ enum rc key_revoke(struct db_txn *txn, const struct principal *principal, const 
     clock_format_iso(db_txn_now_ns(txn), 3, at);
     int n = snprintf(text, sizeof text, "{\"revoked_at\":\"%s\"}", at);
     rc = json_read(str_make(text, (size_t)n), arena, &patch, err);
-    return rc == RC_OK ? key_merge(txn, principal, actor, &old, spec, yyjson_doc_get_root(patch), arena, NULL, err)
+    return rc == RC_OK ? key_merge(txn, principal, actor, &old, spec, yyjson_doc_get_root(patch),
+                                   arena, NULL, err)
                        : rc;
 }

@@ -33,18 +33,19 @@ bool key_allows_model(const struct key *key, struct str model);
 /* ---- as objects: kind "key", named by their id's text ---- */
 
 /* From the stored definition. Texts are copied into `arena`. */
-enum rc key_decode(const struct object *object, yyjson_val *json, struct arena *arena, struct key *out,
-                   struct err *err) MUST_CHECK;
+enum rc key_decode(const struct object *object, yyjson_val *json, struct arena *arena,
+                   struct key *out, struct err *err) MUST_CHECK;
 
-/* Makes a key of `definition` {name, scopes, models, expires_at, limits, budget, tags, user, capture}; the
- * secret is told once and stored as a digest only. ERR_FORBIDDEN when it could do more than who makes it. */
+/* Makes a key of `definition` {name, scopes, models, expires_at, limits, budget, tags, user,
+ * capture}; the secret is told once and stored as a digest only. ERR_FORBIDDEN when it could do
+ * more than who makes it. */
 enum rc key_create(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                   yyjson_val *definition, struct arena *arena, struct str *secret, struct object *out,
-                   struct err *err) MUST_CHECK;
+                   yyjson_val *definition, struct arena *arena, struct str *secret,
+                   struct object *out, struct err *err) MUST_CHECK;
 /* The key of the configuration file: its secret is given, its id made from project and name. */
-enum rc key_put_from_file(struct db_txn *txn, const struct actor *actor, struct id project, struct str secret,
-                          yyjson_val *definition, struct arena *arena, struct object *out,
-                          struct err *err) MUST_CHECK;
+enum rc key_put_from_file(struct db_txn *txn, const struct actor *actor, struct id project,
+                          struct str secret, yyjson_val *definition, struct arena *arena,
+                          struct object *out, struct err *err) MUST_CHECK;
 /* Merges `patch` (members of a definition; null removes) into the key. */
 enum rc key_update(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
                    struct id id, yyjson_val *patch, struct arena *arena, struct object *out,

@@ -11,7 +11,8 @@
 #define ITEMS_MAX        50000
 #define DETAIL_BYTES_MAX 400
 
-const char *const MANIFEST_SECTIONS[] = {"providers", "routes", "keys", "limits", "prices", "settings", NULL};
+const char *const MANIFEST_SECTIONS[] = {"providers", "routes",   "keys", "limits",
+                                         "prices",    "settings", NULL};
 
 /* ---- reading ---- */
 
@@ -44,12 +45,14 @@ static enum rc add_item(struct reading *r, struct manifest_item item, yyjson_val
 }
 
 /* A section that maps names to definitions. */
-static enum rc read_named(struct reading *r, yyjson_val *section, const char *title, enum object_kind kind)
+static enum rc read_named(struct reading *r, yyjson_val *section, const char *title,
+                          enum object_kind kind)
 {
     size_t i, n;
     yyjson_val *key, *value;
     if (!yyjson_is_obj(section))
-        return err_set_field(r->err, ERR_BAD_FIELD, title, "'%s' must map names to definitions", title);
+        return err_set_field(r->err, ERR_BAD_FIELD, title, "'%s' must map names to definitions",
+                             title);
     yyjson_obj_foreach(section, i, n, key, value)
     {
         struct manifest_item item = {.kind = kind, .name = json_text(key)};
@@ -70,8 +73,10 @@ static enum rc read_prices(struct reading *r, yyjson_val *section)
         yyjson_obj_foreach(models, j, m, model, prices)
         {
             struct manifest_item item = {.kind = OBJECT_PRICE};
-            item.name = arena_printf(r->arena, "%s/%s", yyjson_get_str(provider), yyjson_get_str(model));
-            item.path = arena_printf(r->arena, "prices.%s.%s", yyjson_get_str(provider), yyjson_get_str(model));
+            item.name =
+                arena_printf(r->arena, "%s/%s", yyjson_get_str(provider), yyjson_get_str(model));
+            item.path = arena_printf(r->arena, "prices.%s.%s", yyjson_get_str(provider),
+                                     yyjson_get_str(model));
             enum rc rc = item.path.p ? add_item(r, item, prices) : RC_LIMIT;
             if (rc != RC_OK)
                 return rc;
@@ -85,7 +90,8 @@ static enum rc read_keys(struct reading *r, yyjson_val *section)
     size_t i, n;
     yyjson_val *value;
     if (!yyjson_is_arr(section))
-        return err_set_field(r->err, ERR_BAD_FIELD, "keys", "'keys' must be a list of keys, each with a name");
+        return err_set_field(r->err, ERR_BAD_FIELD, "keys",
+                             "'keys' must be a list of keys, each with a name");
     yyjson_arr_foreach(section, i, n, value)
     {
         struct manifest_item item = {.kind = OBJECT_KEY, .name = json_get_text(value, "name")};
@@ -108,7 +114,8 @@ static enum rc read_limits(struct reading *r, yyjson_val *section)
     yyjson_val *value;
     yyjson_arr_foreach(section, i, n, value)
     {
-        struct manifest_item item = {.kind = OBJECT_LIMIT, .path = arena_printf(r->arena, "limits[%zu]", i)};
+        struct manifest_item item = {.kind = OBJECT_LIMIT,
+                                     .path = arena_printf(r->arena, "limits[%zu]", i)};
         struct str kind = json_get_text(value, "kind"), subject = json_get_text(value, "value");
         struct place place;
         decode_root(&place, value, item.path.p);
@@ -117,13 +124,16 @@ static enum rc read_limits(struct reading *r, yyjson_val *section)
             return rc;
         bool project = str_eq(kind, STR("project"));
         if (!project && (!subject.n || (!str_eq(kind, STR("tag")) && !str_eq(kind, STR("user")))))
-            return decode_refuse(&place, r->err, "needs a 'kind' of tag, user or project, and a 'value'");
-        item.name = project ? kind : arena_printf(r->arena, "%.*s:%.*s", STR_ARG(kind), STR_ARG(subject));
+            return decode_refuse(&place, r->err,
+                                 "needs a 'kind' of tag, user or project, and a 'value'");
+        item.name =
+            project ? kind : arena_printf(r->arena, "%.*s:%.*s", STR_ARG(kind), STR_ARG(subject));
         yyjson_mut_doc *doc = json_tree_new(r->arena);
         yyjson_mut_val *spec = yyjson_mut_obj(doc);
         for (const char *const *name = &members[2]; *name; name++)
             if (yyjson_obj_get(value, *name))
-                yyjson_mut_obj_add_val(doc, spec, *name, yyjson_val_mut_copy(doc, yyjson_obj_get(value, *name)));
+                yyjson_mut_obj_add_val(doc, spec, *name,
+                                       yyjson_val_mut_copy(doc, yyjson_obj_get(value, *name)));
         yyjson_doc *frozen = json_freeze(spec, r->arena);
         rc = frozen ? add_item(r, item, yyjson_doc_get_root(frozen)) : RC_LIMIT;
         if (rc != RC_OK)
@@ -138,7 +148,8 @@ static size_t count_items(yyjson_val *root)
     yyjson_val *key, *value;
     for (const char *const *name = MANIFEST_SECTIONS; *name; name++)
         count += yyjson_get_len(yyjson_obj_get(root, *name));
-    yyjson_obj_foreach(yyjson_obj_get(root, "prices"), i, n, key, value) count += yyjson_obj_size(value);
+    yyjson_obj_foreach(yyjson_obj_get(root, "prices"), i, n, key, value) count +=
+        yyjson_obj_size(value);
     return MIN(count, ITEMS_MAX);
 }
 
@@ -147,7 +158,8 @@ enum rc manifest_read(yyjson_val *root, struct arena *arena, struct manifest *ou
     struct reading r = {out, arena, err};
     yyjson_val *section;
     enum rc rc = RC_OK;
-    *out = (struct manifest){.items = ARENA_NEW_ARRAY(arena, struct manifest_item, count_items(root))};
+    *out =
+        (struct manifest){.items = ARENA_NEW_ARRAY(arena, struct manifest_item, count_items(root))};
     if (!out->items)
         return err_set(err, ERR_TOO_LARGE, "too many objects");
     if (rc == RC_OK && (section = yyjson_obj_get(root, "providers")))
@@ -161,7 +173,9 @@ enum rc manifest_read(yyjson_val *root, struct arena *arena, struct manifest *ou
     if (rc == RC_OK && (section = yyjson_obj_get(root, "prices")))
         rc = read_prices(&r, section);
     if (rc == RC_OK && (section = yyjson_obj_get(root, "settings")))
-        rc = add_item(&r, (struct manifest_item){.kind = OBJECT_SETTING, .name = STR("project"), .path = STR("settings")},
+        rc = add_item(&r,
+                      (struct manifest_item){
+                          .kind = OBJECT_SETTING, .name = STR("project"), .path = STR("settings")},
                       section);
     if (rc == RC_LIMIT && err->code == ERR_NONE)
         err_set(err, ERR_TOO_LARGE, "the definitions are too large");
@@ -189,20 +203,25 @@ static enum rc check_item(struct checking *c, const struct manifest_item *item, 
     switch (item->kind) {
     case OBJECT_PROVIDER:
         provider = ARENA_NEW(c->arena, struct provider);
-        if (!provider || provider_decode(c->project, item->name, item->spec, c->arena, provider, err) != RC_OK)
+        if (!provider ||
+            provider_decode(c->project, item->name, item->spec, c->arena, provider, err) != RC_OK)
             return provider ? err->rc : err_set(err, ERR_TOO_LARGE, "too many providers");
         map_put(&c->providers, provider->name, provider);
         return RC_OK;
-    case OBJECT_ROUTE: return route_decode(c->project, item->name, item->spec, &c->providers, c->arena, &route, err);
+    case OBJECT_ROUTE:
+        return route_decode(c->project, item->name, item->spec, &c->providers, c->arena, &route,
+                            err);
     case OBJECT_LIMIT:
-        return limits_decode(yyjson_obj_get(item->spec, "limits"), yyjson_obj_get(item->spec, "budget"), &limits, err);
+        return limits_decode(yyjson_obj_get(item->spec, "limits"),
+                             yyjson_obj_get(item->spec, "budget"), &limits, err);
     case OBJECT_KEY:
         object.name = str_make(id, id_format(key_file_id(c->project, item->name), "key", id));
         return key_decode(&object, item->spec, c->arena, &key, err);
     case OBJECT_PRICE:
         slash = str_find_char(item->name, '/');
         return price_table_add(c->prices, c->arena, str_slice(item->name, 0, (size_t)slash),
-                               str_slice(item->name, (size_t)slash + 1, item->name.n), item->spec, err);
+                               str_slice(item->name, (size_t)slash + 1, item->name.n), item->spec,
+                               err);
     default: return RC_OK;
     }
 }
@@ -211,7 +230,8 @@ static enum rc check_item(struct checking *c, const struct manifest_item *item, 
 static enum rc at_item(struct err *err, const struct manifest_item *item)
 {
     char field[ERR_FIELD_BYTES_MAX];
-    snprintf(field, sizeof(field), "%.*s%s%s", STR_ARG(item->path), err->field[0] ? "." : "", err->field);
+    snprintf(field, sizeof(field), "%.*s%s%s", STR_ARG(item->path), err->field[0] ? "." : "",
+             err->field);
     memcpy(err->field, field, sizeof(field));
     return err->rc;
 }
@@ -224,7 +244,8 @@ static enum rc check_items(struct checking *c, const struct manifest *manifest, 
     return RC_OK;
 }
 
-static enum rc checking_begin(struct checking *c, struct id project, struct arena *arena, struct err *err)
+static enum rc checking_begin(struct checking *c, struct id project, struct arena *arena,
+                              struct err *err)
 {
     *c = (struct checking){.project = project, .arena = arena, .prices = price_table_new(arena)};
     map_init(&c->providers);
@@ -283,8 +304,9 @@ static struct str describe(struct applying *a, const struct object *from, const 
     {
         struct str before = json_write(yyjson_obj_get(line, "before"), a->arena);
         struct str after = json_write(yyjson_obj_get(line, "after"), a->arena);
-        int added = snprintf(out + at, DETAIL_BYTES_MAX - at, "%s%s: %.*s → %.*s", i ? "; " : "",
-                             yyjson_get_str(yyjson_obj_get(line, "path")), STR_ARG(before), STR_ARG(after));
+        int added =
+            snprintf(out + at, DETAIL_BYTES_MAX - at, "%s%s: %.*s → %.*s", i ? "; " : "",
+                     yyjson_get_str(yyjson_obj_get(line, "path")), STR_ARG(before), STR_ARG(after));
         at = MIN(at + (size_t)added, DETAIL_BYTES_MAX - 1);
     }
     return str_make(out, at);
@@ -294,7 +316,8 @@ static enum rc put_object(struct applying *a, const struct manifest_item *item, 
 {
     struct object before = {0}, after;
     struct err missing = {0};
-    bool existed = object_get(a->txn, a->project, item->kind, name, a->arena, &before, &missing) == RC_OK;
+    bool existed =
+        object_get(a->txn, a->project, item->kind, name, a->arena, &before, &missing) == RC_OK;
     const struct object_change change = {
         .project = a->project,
         .kind = item->kind,
@@ -304,8 +327,9 @@ static enum rc put_object(struct applying *a, const struct manifest_item *item, 
     };
     enum rc rc = object_put(a->txn, a->actor, &change, a->arena, &after, a->err);
     if (rc == RC_OK && (!existed || after.version != before.version))
-        add_change(a, (struct manifest_change){existed ? "update" : "create", item->kind, item->name,
-                                               existed ? describe(a, &before, &after) : STR_EMPTY, STR_EMPTY});
+        add_change(a, (struct manifest_change){
+                          existed ? "update" : "create", item->kind, item->name,
+                          existed ? describe(a, &before, &after) : STR_EMPTY, STR_EMPTY});
     return rc;
 }
 
@@ -315,7 +339,8 @@ static enum rc find_key(struct applying *a, struct str name, struct object *out,
     struct object_page page;
     struct str after = STR_EMPTY;
     do {
-        enum rc rc = object_list(a->txn, a->project, OBJECT_KEY, after, STR_EMPTY, 1000, a->arena, &page, a->err);
+        enum rc rc = object_list(a->txn, a->project, OBJECT_KEY, after, STR_EMPTY, 1000, a->arena,
+                                 &page, a->err);
         if (rc != RC_OK)
             return rc;
         for (size_t i = 0; i < page.count; i++) {
@@ -345,23 +370,28 @@ static enum rc put_key(struct applying *a, const struct manifest_item *item)
     if (a->options->from_file) {
         rc = secret_expand(item->secret, a->arena, &secret, a->err);
         if (rc == RC_OK)
-            rc = key_put_from_file(a->txn, a->actor, a->project, secret, item->spec, a->arena, &after, a->err);
+            rc = key_put_from_file(a->txn, a->actor, a->project, secret, item->spec, a->arena,
+                                   &after, a->err);
         secret = STR_EMPTY;
     } else if (item->secret.n) {
-        return err_set_field(a->err, ERR_BAD_FIELD, "key",
-                             "keys' secrets do not travel: leave 'key' out; a new key's secret is told once");
+        return err_set_field(
+            a->err, ERR_BAD_FIELD, "key",
+            "keys' secrets do not travel: leave 'key' out; a new key's secret is told once");
     } else if (existed) {
         rc = key_update(a->txn, a->principal, a->actor, id, item->spec, a->arena, &after, a->err);
     } else {
-        rc = key_create(a->txn, a->principal, a->actor, item->spec, a->arena, &secret, &after, a->err);
+        rc = key_create(a->txn, a->principal, a->actor, item->spec, a->arena, &secret, &after,
+                        a->err);
     }
     if (rc == RC_OK && (!existed || after.version != before.version))
-        add_change(a, (struct manifest_change){existed ? "update" : "create", OBJECT_KEY, item->name,
-                                               existed ? describe(a, &before, &after) : STR_EMPTY, secret});
+        add_change(a, (struct manifest_change){
+                          existed ? "update" : "create", OBJECT_KEY, item->name,
+                          existed ? describe(a, &before, &after) : STR_EMPTY, secret});
     return rc;
 }
 
-static bool manifest_has(const struct manifest *manifest, enum object_kind kind, struct str name, struct id project)
+static bool manifest_has(const struct manifest *manifest, enum object_kind kind, struct str name,
+                         struct id project)
 {
     char id[ID_TEXT_BYTES_MAX];
     for (size_t i = 0; i < manifest->count; i++) {
@@ -377,25 +407,30 @@ static bool manifest_has(const struct manifest *manifest, enum object_kind kind,
     return false;
 }
 
-/* Deletes what the same owner has and the manifest has not. Keys that the database owns are never pruned:
- * they are revoked by hand. */
-static enum rc prune_kind(struct applying *a, const struct manifest *manifest, enum object_kind kind)
+/* Deletes what the same owner has and the manifest has not. Keys that the database owns are never
+ * pruned: they are revoked by hand. */
+static enum rc prune_kind(struct applying *a, const struct manifest *manifest,
+                          enum object_kind kind)
 {
     struct object_page page;
     struct str after = STR_EMPTY;
     if (kind == OBJECT_KEY && !a->options->from_file)
         return RC_OK;
     do {
-        enum rc rc = object_list(a->txn, a->project, kind, after, STR_EMPTY, 1000, a->arena, &page, a->err);
+        enum rc rc =
+            object_list(a->txn, a->project, kind, after, STR_EMPTY, 1000, a->arena, &page, a->err);
         for (size_t i = 0; rc == RC_OK && i < page.count; i++) {
             const struct object *object = &page.items[i];
-            if (object->from_file != a->options->from_file || manifest_has(manifest, kind, object->name, a->project))
+            if (object->from_file != a->options->from_file ||
+                manifest_has(manifest, kind, object->name, a->project))
                 continue;
-            rc = object_delete(a->txn, a->actor, a->project, kind, object->name, a->options->from_file, a->arena, a->err);
+            rc = object_delete(a->txn, a->actor, a->project, kind, object->name,
+                               a->options->from_file, a->arena, a->err);
             if (a->count == a->capacity && rc == RC_OK)
                 rc = err_set(a->err, ERR_TOO_LARGE, "too many objects would be deleted at once");
             if (rc == RC_OK)
-                add_change(a, (struct manifest_change){"delete", kind, object->name, STR_EMPTY, STR_EMPTY});
+                add_change(a, (struct manifest_change){"delete", kind, object->name, STR_EMPTY,
+                                                       STR_EMPTY});
         }
         if (rc != RC_OK)
             return rc;
@@ -413,13 +448,15 @@ static enum rc add_stored_providers(struct checking *c, struct db_txn *txn, stru
     struct object_page page;
     struct str after = STR_EMPTY;
     do {
-        enum rc rc = object_list(txn, c->project, OBJECT_PROVIDER, after, STR_EMPTY, 1000, c->arena, &page, err);
+        enum rc rc = object_list(txn, c->project, OBJECT_PROVIDER, after, STR_EMPTY, 1000, c->arena,
+                                 &page, err);
         for (size_t i = 0; rc == RC_OK && i < page.count; i++) {
             struct provider *provider = ARENA_NEW(c->arena, struct provider);
             yyjson_doc *doc;
             rc = provider ? json_read(page.items[i].spec, c->arena, &doc, err) : RC_LIMIT;
             if (rc == RC_OK)
-                rc = provider_decode(c->project, page.items[i].name, yyjson_doc_get_root(doc), c->arena, provider, err);
+                rc = provider_decode(c->project, page.items[i].name, yyjson_doc_get_root(doc),
+                                     c->arena, provider, err);
             if (rc == RC_OK)
                 map_put(&c->providers, provider->name, provider);
         }
@@ -442,12 +479,20 @@ static enum rc check_against_database(struct applying *a, const struct manifest 
     return rc;
 }
 
-enum rc manifest_apply(struct db_txn *txn, const struct principal *principal, const struct actor *actor,
-                       struct id project, const struct manifest *manifest,
-                       const struct manifest_options *options, struct arena *arena,
-                       struct manifest_change **changes, size_t *count, struct err *err)
+enum rc manifest_apply(struct db_txn *txn, const struct principal *principal,
+                       const struct actor *actor, struct id project,
+                       const struct manifest *manifest, const struct manifest_options *options,
+                       struct arena *arena, struct manifest_change **changes, size_t *count,
+                       struct err *err)
 {
-    struct applying a = {txn, principal, actor, project, options, arena, .capacity = manifest->count + ITEMS_MAX, .err = err};
+    struct applying a = {txn,
+                         principal,
+                         actor,
+                         project,
+                         options,
+                         arena,
+                         .capacity = manifest->count + ITEMS_MAX,
+                         .err = err};
     a.changes = ARENA_NEW_ARRAY(arena, struct manifest_change, a.capacity);
     if (!a.changes)
         return err_set(err, ERR_TOO_LARGE, "no memory for this change");
@@ -467,7 +512,8 @@ enum rc manifest_apply(struct db_txn *txn, const struct principal *principal, co
 
 /* ---- exporting ---- */
 
-static void export_object(yyjson_mut_doc *doc, yyjson_mut_val *root, const struct object *object, yyjson_val *shown)
+static void export_object(yyjson_mut_doc *doc, yyjson_mut_val *root, const struct object *object,
+                          yyjson_val *shown)
 {
     yyjson_mut_val *spec = yyjson_val_mut_copy(doc, shown);
     ssize_t at;
@@ -477,7 +523,8 @@ static void export_object(yyjson_mut_doc *doc, yyjson_mut_val *root, const struc
         const char *section = object->kind == OBJECT_PROVIDER ? "providers" : "routes";
         if (!yyjson_mut_obj_get(root, section))
             yyjson_mut_obj_add_obj(doc, root, section);
-        yyjson_mut_obj_add(yyjson_mut_obj_get(root, section), json_new_text(doc, object->name), spec);
+        yyjson_mut_obj_add(yyjson_mut_obj_get(root, section), json_new_text(doc, object->name),
+                           spec);
         break;
     }
     case OBJECT_KEY:
@@ -490,9 +537,11 @@ static void export_object(yyjson_mut_doc *doc, yyjson_mut_val *root, const struc
         break;
     case OBJECT_LIMIT:
         at = str_find_char(object->name, ':');
-        json_set_text(doc, spec, "kind", at < 0 ? object->name : str_slice(object->name, 0, (size_t)at));
+        json_set_text(doc, spec, "kind",
+                      at < 0 ? object->name : str_slice(object->name, 0, (size_t)at));
         if (at >= 0)
-            json_set_text(doc, spec, "value", str_slice(object->name, (size_t)at + 1, object->name.n));
+            json_set_text(doc, spec, "value",
+                          str_slice(object->name, (size_t)at + 1, object->name.n));
         if (!yyjson_mut_obj_get(root, "limits"))
             yyjson_mut_obj_add_arr(doc, root, "limits");
         yyjson_mut_arr_append(yyjson_mut_obj_get(root, "limits"), spec);
@@ -508,7 +557,9 @@ static void export_object(yyjson_mut_doc *doc, yyjson_mut_val *root, const struc
             models = yyjson_mut_obj(doc);
             yyjson_mut_obj_add(prices, json_new_text(doc, provider), models);
         }
-        yyjson_mut_obj_add(models, json_new_text(doc, str_slice(object->name, (size_t)at + 1, object->name.n)), spec);
+        yyjson_mut_obj_add(
+            models, json_new_text(doc, str_slice(object->name, (size_t)at + 1, object->name.n)),
+            spec);
         break;
     }
     case OBJECT_SETTING: yyjson_mut_obj_add_val(doc, root, "settings", spec); break;
@@ -516,8 +567,8 @@ static void export_object(yyjson_mut_doc *doc, yyjson_mut_val *root, const struc
     }
 }
 
-enum rc manifest_export(struct db_txn *txn, struct id project, struct arena *arena, yyjson_val **out,
-                        struct err *err)
+enum rc manifest_export(struct db_txn *txn, struct id project, struct arena *arena,
+                        yyjson_val **out, struct err *err)
 {
     static const enum object_kind order[] = {OBJECT_PROVIDER, OBJECT_ROUTE, OBJECT_KEY,
                                              OBJECT_LIMIT,    OBJECT_PRICE, OBJECT_SETTING};
@@ -527,7 +578,8 @@ enum rc manifest_export(struct db_txn *txn, struct id project, struct arena *are
         struct object_page page;
         struct str after = STR_EMPTY;
         do {
-            enum rc rc = object_list(txn, project, order[k], after, STR_EMPTY, 1000, arena, &page, err);
+            enum rc rc =
+                object_list(txn, project, order[k], after, STR_EMPTY, 1000, arena, &page, err);
             for (size_t i = 0; rc == RC_OK && i < page.count; i++) {
                 yyjson_val *shown;
                 rc = object_show(&page.items[i], arena, &shown, err);

@@ -4,11 +4,11 @@
 #include "base/utf8.h"
 #include <argon2.h>
 
-#define MEMORY_KIB 19456
-#define PASSES 2
-#define LANES 1
-#define SALT_BYTES 16
-#define HASH_BYTES 32
+#define MEMORY_KIB        19456
+#define PASSES            2
+#define LANES             1
+#define SALT_BYTES        16
+#define HASH_BYTES        32
 #define ENCODED_BYTES_MAX 160
 
 static size_t characters(struct str s)
@@ -27,13 +27,15 @@ enum rc password_hash(struct str password, struct arena *arena, struct str *out,
 
     if (characters(password) < PASSWORD_CHARACTERS_MIN || password.n > PASSWORD_BYTES_MAX ||
         !utf8_valid(password))
-        return err_set_field(err, ERR_BAD_FIELD, "password", "A password has at least %d characters and at most %d bytes.",
+        return err_set_field(err, ERR_BAD_FIELD, "password",
+                             "A password has at least %d characters and at most %d bytes.",
                              PASSWORD_CHARACTERS_MIN, PASSWORD_BYTES_MAX);
     rand_secret(salt, sizeof salt);
-    int code = argon2id_hash_encoded(PASSES, MEMORY_KIB, LANES, password.p, password.n, salt, sizeof salt,
-                                     HASH_BYTES, encoded, sizeof encoded);
+    int code = argon2id_hash_encoded(PASSES, MEMORY_KIB, LANES, password.p, password.n, salt,
+                                     sizeof salt, HASH_BYTES, encoded, sizeof encoded);
     if (code != ARGON2_OK)
-        return err_set(err, ERR_OVERLOADED, "The password cannot be hashed: %s.", argon2_error_message(code));
+        return err_set(err, ERR_OVERLOADED, "The password cannot be hashed: %s.",
+                       argon2_error_message(code));
     *out = arena_copy(arena, str_from(encoded));
     return out->p ? RC_OK : err_set(err, ERR_TOO_LARGE, "The request is too large.");
 }

@@ -12,7 +12,8 @@
      BIT(KEY_WRITE) | BIT(JOB_WRITE))
 #define ADMIN_BITS                                                                                 \
     (EDITOR_BITS | BIT(CALL_DELETE) | BIT(LIMIT_WRITE) | BIT(MEMBER_READ) | BIT(MEMBER_WRITE) |    \
-     BIT(SETTING_WRITE) | BIT(AUDIT_READ) | BIT(SERVER_WRITE) | BIT(CONFIG_READ) | BIT(CONFIG_WRITE))
+     BIT(SETTING_WRITE) | BIT(AUDIT_READ) | BIT(SERVER_WRITE) | BIT(CONFIG_READ) |                 \
+     BIT(CONFIG_WRITE))
 
 uint64_t role_permissions(enum role role)
 {
@@ -57,13 +58,15 @@ const char *permission_name(enum permission permission)
     return names[permission];
 }
 
-enum rc principal_require(const struct principal *principal, enum permission permission, struct err *err)
+enum rc principal_require(const struct principal *principal, enum permission permission,
+                          struct err *err)
 {
     if (principal->permissions & (1ull << permission))
         return RC_OK;
-    return err_set(err, ERR_FORBIDDEN, "This needs the permission %s, which %s %.*s does not have: ask an admin.",
-                   permission_name(permission), id_is_zero(principal->key) ? "your role" : "the key",
-                   STR_ARG(principal->name));
+    return err_set(err, ERR_FORBIDDEN,
+                   "This needs the permission %s, which %s %.*s does not have: ask an admin.",
+                   permission_name(permission),
+                   id_is_zero(principal->key) ? "your role" : "the key", STR_ARG(principal->name));
 }
 
 struct actor principal_actor(const struct principal *principal, struct str client_ip)
@@ -71,8 +74,12 @@ struct actor principal_actor(const struct principal *principal, struct str clien
     bool by_user = !id_is_zero(principal->user), by_key = !id_is_zero(principal->key);
 
     return (struct actor){
-        .type = by_user ? "user" : by_key ? "key" : "session",
-        .id = by_user ? principal->user : by_key ? principal->key : principal->session,
+        .type = by_user  ? "user"
+                : by_key ? "key"
+                         : "session",
+        .id = by_user  ? principal->user
+              : by_key ? principal->key
+                       : principal->session,
         .name = principal->name,
         .client_ip = client_ip,
     };

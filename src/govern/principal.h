@@ -22,7 +22,7 @@ struct principal {
     struct id key;        /* zero: not by key */
     struct id user;       /* zero: not by a user's session */
     struct id session;
-    struct str name;      /* for the audit log: user's e-mail or key's name */
+    struct str name;         /* for the audit log: user's e-mail or key's name */
     int64_t expires_wall_ns; /* of the session; 0: does not */
 };
 

@@ -1,15 +1,15 @@
-/* Two small tables by hash. Entries are replaced by newcomers of the same slot: a table of this size forgets
- * somebody only under a flood, which the addresses' own table slows down. */
+/* Two small tables by hash. Entries are replaced by newcomers of the same slot: a table of this
+ * size forgets somebody only under a flood, which the addresses' own table slows down. */
 #include "govern/throttle.h"
 #include "base/clock.h"
 #include <pthread.h>
 
-#define SLOTS 4096 /* a power of two */
-#define FAILURES_FREE 5
+#define SLOTS                 4096 /* a power of two */
+#define FAILURES_FREE         5
 #define ADDRESS_FAILURES_FREE 30 /* several people share one */
-#define WAIT_NS (2 * NS_PER_S)
-#define WAIT_NS_MAX (15 * 60 * NS_PER_S)
-#define FORGET_NS (3600 * NS_PER_S)
+#define WAIT_NS               (2 * NS_PER_S)
+#define WAIT_NS_MAX           (15 * 60 * NS_PER_S)
+#define FORGET_NS             (3600 * NS_PER_S)
 
 struct slot {
     uint64_t hash;
@@ -20,7 +20,8 @@ struct slot {
 static struct slot emails[SLOTS], addresses[SLOTS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static int64_t wait_ns(const struct slot *table, struct str who, unsigned free_failures, int64_t now_ns)
+static int64_t wait_ns(const struct slot *table, struct str who, unsigned free_failures,
+                       int64_t now_ns)
 {
     uint64_t hash = str_hash(who);
     const struct slot *slot = &table[hash & (SLOTS - 1)];

@@ -1,5 +1,5 @@
-/* Slows down guessing of passwords: after FAILURES_FREE failures in a row, an e-mail or an address must wait,
- * twice as long each time. In memory, bounded, any thread. */
+/* Slows down guessing of passwords: after FAILURES_FREE failures in a row, an e-mail or an address
+ * must wait, twice as long each time. In memory, bounded, any thread. */
 #pragma once
 #include "base/err.h"
 

@@ -143,7 +143,8 @@ static bool resolver_open(struct resolver *resolver)
         .sock_state_cb_data = resolver,
     };
     int mask = ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB;
-#ifdef ARES_OPT_QUERY_CACHE /* newer versions keep answers by themselves, which would hide changes from ours */
+#ifdef ARES_OPT_QUERY_CACHE /* newer versions keep answers by themselves, which would hide changes \
+                               from ours */
     options.qcache_max_ttl = 0;
     mask |= ARES_OPT_QUERY_CACHE;
 #endif

@@ -1,12 +1,12 @@
-/* See event.h. One ring of bytes under one mutex holds the window; readers keep only the number of the
- * next event they want. The lock is taken once an event, and only when somebody watches. */
+/* See event.h. One ring of bytes under one mutex holds the window; readers keep only the number of
+ * the next event they want. The lock is taken once an event, and only when somebody watches. */
 #include "job/event.h"
 #include "base/clock.h"
 #include <pthread.h>
 #include <stdlib.h>
 
-#define EVENTS_MAX   4096 /* in the window, whatever their size */
-#define LINGER_NS    (60 * NS_PER_S)
+#define EVENTS_MAX 4096 /* in the window, whatever their size */
+#define LINGER_NS  (60 * NS_PER_S)
 
 struct event_slot {
     uint64_t seq; /* 0: empty */
@@ -21,7 +21,7 @@ struct event_bus {
     uint64_t seq_first, seq_next;        /* of the window: [first, next) */
     size_t bytes, bytes_max;
     struct list readers;
-    unsigned watched[EVENT_TYPE_COUNT];        /* readers of the type; atomic */
+    unsigned watched[EVENT_TYPE_COUNT];         /* readers of the type; atomic */
     int64_t watched_until_ns[EVENT_TYPE_COUNT]; /* monotonic; atomic */
 };
 
@@ -59,7 +59,8 @@ struct event_bus *event_bus_new(size_t window_bytes_max)
     struct event_bus *bus = xcalloc(1, sizeof(*bus));
     pthread_mutex_init(&bus->lock, NULL);
     bus->bytes_max = window_bytes_max;
-    /* Numbers go on after a restart, so that an old Last-Event-ID is never mistaken for a new event. */
+    /* Numbers go on after a restart, so that an old Last-Event-ID is never mistaken for a new
+     * event. */
     bus->seq_first = bus->seq_next = (uint64_t)(clock_wall_ns() / NS_PER_US);
     list_init(&bus->readers);
     return bus;
@@ -91,7 +92,8 @@ bool event_wanted(struct event_bus *bus, enum event_type type)
 
 static bool reader_wants(const struct event_reader *reader, struct id project, enum event_type type)
 {
-    return (reader->types & (1u << type)) && (id_is_zero(project) || id_eq(project, reader->project));
+    return (reader->types & (1u << type)) &&
+           (id_is_zero(project) || id_eq(project, reader->project));
 }
 
 /* With the lock held. */
@@ -116,7 +118,7 @@ void event_publish(struct event_bus *bus, struct id project, enum event_type typ
     uint64_t seq = bus->seq_next++;
     bus->slots[seq % EVENTS_MAX] = (struct event_slot){seq, project, type, str_make(copy, data.n)};
     bus->bytes += data.n;
-    LIST_FOR_EACH(reader, &bus->readers, struct event_reader, node)
+    LIST_FOR_EACH (reader, &bus->readers, struct event_reader, node)
         if (reader_wants(reader, project, type))
             wake_reader(reader);
     pthread_mutex_unlock(&bus->lock);
@@ -130,7 +132,8 @@ static void count_watched(struct event_bus *bus, unsigned types, int by)
         if (!(types & (1u << type)))
             continue;
         __atomic_add_fetch(&bus->watched[type], by, __ATOMIC_RELAXED);
-        __atomic_store_n(&bus->watched_until_ns[type], clock_monotonic_ns() + LINGER_NS, __ATOMIC_RELAXED);
+        __atomic_store_n(&bus->watched_until_ns[type], clock_monotonic_ns() + LINGER_NS,
+                         __ATOMIC_RELAXED);
     }
 }
 
@@ -168,7 +171,8 @@ void event_unsubscribe(struct event_reader *reader, void (*closed)(struct event_
     pthread_mutex_unlock(&bus->lock);
 }
 
-enum rc event_read(struct event_reader *reader, struct arena *arena, struct event *out, uint64_t *missed)
+enum rc event_read(struct event_reader *reader, struct arena *arena, struct event *out,
+                   uint64_t *missed)
 {
     struct event_bus *bus = reader->bus;
     enum rc rc = RC_AGAIN;

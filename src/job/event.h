@@ -1,6 +1,6 @@
 /* Events: one type for everything that is watched live (calls, jobs, models, configuration), with a
- * sequence number and a bounded window from which a reader that lost its connection replays. Published
- * by any thread; read by subscribers on loops. */
+ * sequence number and a bounded window from which a reader that lost its connection replays.
+ * Published by any thread; read by subscribers on loops. */
 #pragma once
 #include "base/arena.h"
 #include "base/id.h"
@@ -25,8 +25,8 @@ void event_bus_free(struct event_bus *bus);
 /* Does anybody watch events of this type, or did within the last minute? Cheap, for hot paths: what
  * nobody watches need not be encoded. */
 bool event_wanted(struct event_bus *bus, enum event_type type);
-/* `data` (JSON) is copied. A zero project reaches every project's readers. An event that is larger than the
- * window is dropped. */
+/* `data` (JSON) is copied. A zero project reaches every project's readers. An event that is larger
+ * than the window is dropped. */
 void event_publish(struct event_bus *bus, struct id project, enum event_type type, struct str data);
 
 struct event {
@@ -51,11 +51,12 @@ struct event_reader {
     bool posted;
 };
 
-/* From the newest event on, or, with `after` > 0, from the one after it as far as the window reaches. */
+/* From the newest event on, or, with `after` > 0, from the one after it as far as the window
+ * reaches. */
 void event_subscribe(struct event_bus *bus, struct event_reader *reader, uint64_t after);
 /* The owner must live until `closed` is told: a wake-up may be under way. Called on the loop. */
 void event_unsubscribe(struct event_reader *reader, void (*closed)(struct event_reader *reader));
-/* The next event, its data copied into the arena. RC_AGAIN: none now. RC_LIMIT: the arena is full. *missed
- * counts events that the window has lost since the last read. */
+/* The next event, its data copied into the arena. RC_AGAIN: none now. RC_LIMIT: the arena is full.
+ * *missed counts events that the window has lost since the last read. */
 enum rc event_read(struct event_reader *reader, struct arena *arena, struct event *out,
                    uint64_t *missed) MUST_CHECK;

@@ -1,7 +1,7 @@
-/* See job.h. The runner learns of new and cancelled jobs by a scan of the open rows, which goes through the
- * control writer's queue: behind the transaction that made the job, so that the scan sees it if and only
- * if it was committed. A scan is asked for by a posted task, never by polling; a timer wakes up for
- * attempts that wait for their backoff. */
+/* See job.h. The runner learns of new and cancelled jobs by a scan of the open rows, which goes
+ * through the control writer's queue: behind the transaction that made the job, so that the scan
+ * sees it if and only if it was committed. A scan is asked for by a posted task, never by polling;
+ * a timer wakes up for attempts that wait for their backoff. */
 #include "job/job.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -148,7 +148,7 @@ static void store_row(struct jobs *jobs, const struct job_row *row, bool rescan)
 
 static struct job_run *find_run(struct jobs *jobs, struct id id)
 {
-    LIST_FOR_EACH(run, &jobs->runs, struct job_run, node)
+    LIST_FOR_EACH (run, &jobs->runs, struct job_run, node)
         if (id_eq(run->row.id, id))
             return run;
     return NULL;
@@ -157,7 +157,7 @@ static struct job_run *find_run(struct jobs *jobs, struct id id)
 static size_t count_runs(struct jobs *jobs, const struct job_kind *kind)
 {
     size_t count = 0;
-    LIST_FOR_EACH(run, &jobs->runs, struct job_run, node)
+    LIST_FOR_EACH (run, &jobs->runs, struct job_run, node)
         count += run->kind == kind;
     return count;
 }
@@ -178,7 +178,8 @@ static int64_t backoff_ns(int64_t attempt)
 }
 
 /* The row's state after an attempt: ended, or queued for another one. */
-static void set_outcome(struct job_row *row, struct str result, const struct err *err, int64_t now_ns)
+static void set_outcome(struct job_row *row, struct str result, const struct err *err,
+                        int64_t now_ns)
 {
     row->finished_ns = now_ns;
     if (!err) {
@@ -192,7 +193,8 @@ static void set_outcome(struct job_row *row, struct str result, const struct err
         row->state = STR("cancelled");
         return;
     }
-    bool retry = row->attempt < row->attempts_max && err->rc != RC_INVALID && err->rc != RC_NOT_FOUND;
+    bool retry =
+        row->attempt < row->attempts_max && err->rc != RC_INVALID && err->rc != RC_NOT_FOUND;
     row->state = retry ? STR("queued") : STR("failed");
     if (retry) {
         row->finished_ns = 0;
@@ -211,12 +213,10 @@ void job_finish(struct job_run *run, struct str result, const struct err *err)
     remove_run(run);
 }
 
-struct id job_run_project(const struct job_run *run)
-{
-    return run->row.project;
-}
+struct id job_run_project(const struct job_run *run) { return run->row.project; }
 
-void job_progress(struct job_run *run, int64_t done, int64_t total, const char *unit, struct str message)
+void job_progress(struct job_run *run, int64_t done, int64_t total, const char *unit,
+                  struct str message)
 {
     struct jobs *jobs = run->jobs;
     int64_t now = loop_now_ns(jobs->loop);
@@ -288,7 +288,8 @@ static enum rc scan_rows(struct db_work *work, struct db_txn *txn, struct err *e
 {
     struct jobs *jobs = CONTAINER_OF(work, struct jobs, scan);
     arena_reset(&jobs->scan_arena);
-    return job_table_open(txn, JOBS_OPEN_MAX, &jobs->scan_arena, &jobs->scan_rows, &jobs->scan_count, err);
+    return job_table_open(txn, JOBS_OPEN_MAX, &jobs->scan_arena, &jobs->scan_rows,
+                          &jobs->scan_count, err);
 }
 
 /* One open row: start it, cancel it, or let it wait. */
@@ -389,10 +390,7 @@ struct jobs *jobs_new(struct loop *loop, struct db *db, struct event_bus *events
     return jobs;
 }
 
-void jobs_begin(struct jobs *jobs)
-{
-    wake_runner(jobs);
-}
+void jobs_begin(struct jobs *jobs) { wake_runner(jobs); }
 
 void jobs_stop(struct jobs *jobs)
 {
@@ -402,7 +400,7 @@ void jobs_stop(struct jobs *jobs)
 
 void jobs_free(struct jobs *jobs)
 {
-    LIST_FOR_EACH_SAFE(run, &jobs->runs, struct job_run, node)
+    LIST_FOR_EACH_SAFE (run, &jobs->runs, struct job_run, node)
         remove_run(run);
     arena_fini(&jobs->scan_arena);
     pthread_mutex_destroy(&jobs->lock);
@@ -417,7 +415,8 @@ static enum rc count_open(struct db_txn *txn, struct arena *arena, struct err *e
     size_t count;
     enum rc rc = job_table_open(txn, JOBS_OPEN_MAX, arena, &rows, &count, err);
     if (rc == RC_OK && count >= JOBS_OPEN_MAX)
-        rc = err_set(err, ERR_OVERLOADED, "%d jobs are queued or running; wait for some to end", JOBS_OPEN_MAX);
+        rc = err_set(err, ERR_OVERLOADED, "%d jobs are queued or running; wait for some to end",
+                     JOBS_OPEN_MAX);
     return rc;
 }
 
@@ -472,7 +471,7 @@ enum rc job_cancel(struct jobs *jobs, struct db_txn *txn, struct id project, str
 void job_refresh(struct jobs *jobs, struct job_row *row, struct arena *arena)
 {
     pthread_mutex_lock(&jobs->lock);
-    LIST_FOR_EACH(run, &jobs->runs, struct job_run, node) {
+    LIST_FOR_EACH (run, &jobs->runs, struct job_run, node) {
         if (!id_eq(run->row.id, row->id))
             continue;
         row->done = run->row.done;
@@ -513,7 +512,8 @@ yyjson_mut_val *job_encode(const struct job_row *row, yyjson_mut_doc *doc)
     put_text(doc, progress, "message", row->message);
     yyjson_doc *params = row->params.n ? yyjson_read(row->params.p, row->params.n, 0) : NULL;
     if (params)
-        yyjson_mut_obj_add_val(doc, o, "params", yyjson_val_mut_copy(doc, yyjson_doc_get_root(params)));
+        yyjson_mut_obj_add_val(doc, o, "params",
+                               yyjson_val_mut_copy(doc, yyjson_doc_get_root(params)));
     yyjson_doc_free(params);
     put_text(doc, o, "error", row->error);
     yyjson_mut_obj_add_sint(doc, o, "attempt", row->attempt);

@@ -1,9 +1,10 @@
-/* Durable jobs: long work that was promised. A job is a row, so it survives a restart: what ran then is
- * started again (its kind goes on where it can, or fails with the reason). Jobs run as state machines on
- * one loop, the runner's; a kind that blocks uses the worker pool. Progress and state go out as events.
+/* Durable jobs: long work that was promised. A job is a row, so it survives a restart: what ran
+ * then is started again (its kind goes on where it can, or fails with the reason). Jobs run as
+ * state machines on one loop, the runner's; a kind that blocks uses the worker pool. Progress and
+ * state go out as events.
  *
- * States: queued → running → done | failed | cancelled; running → queued when an attempt failed and more are
- * left (exponential backoff). */
+ * States: queued → running → done | failed | cancelled; running → queued when an attempt failed and
+ * more are left (exponential backoff). */
 #pragma once
 #include "io/worker.h"
 #include "job/event.h"
@@ -30,7 +31,7 @@ struct job_kind {
 #define JOBS_OPEN_MAX 1000 /* queued and running */
 
 struct jobs *jobs_new(struct loop *loop, struct db *db, struct event_bus *events);
-void jobs_free(struct jobs *jobs); /* nothing may run any more */
+void jobs_free(struct jobs *jobs);                                  /* nothing may run any more */
 void jobs_register(struct jobs *jobs, const struct job_kind *kind); /* before jobs_begin */
 /* Takes up what an earlier process left. The runner's thread, before the loop runs or on it. */
 void jobs_begin(struct jobs *jobs);
@@ -39,8 +40,8 @@ void jobs_stop(struct jobs *jobs);
 
 /* ---- asking: write and read transactions of any thread ---- */
 
-/* The row is durable when the transaction is; the runner starts it then. `params`: JSON object. *out (texts
- * in the arena) is the job as the API shows it. RC_LIMIT: too many are open. */
+/* The row is durable when the transaction is; the runner starts it then. `params`: JSON object.
+ * *out (texts in the arena) is the job as the API shows it. RC_LIMIT: too many are open. */
 enum rc job_submit(struct jobs *jobs, struct db_txn *txn, struct id project, const char *kind,
                    struct str params, struct str author, struct arena *arena, struct job_row *out,
                    struct err *err) MUST_CHECK;
@@ -53,7 +54,8 @@ void job_refresh(struct jobs *jobs, struct job_row *row, struct arena *arena);
 /* ---- for kinds: the runner's loop ---- */
 
 /* Total 0: not known. Told to watchers a few times a second, to the disk now and then. */
-void job_progress(struct job_run *run, int64_t done, int64_t total, const char *unit, struct str message);
+void job_progress(struct job_run *run, int64_t done, int64_t total, const char *unit,
+                  struct str message);
 /* err NULL: done, with `result` (JSON or empty). The run is freed. May be called from
  * within `start`. */
 void job_finish(struct job_run *run, struct str result, const struct err *err);

@@ -6,8 +6,8 @@
 #define ROWS_MAX 10000 /* of one answer */
 
 /* A growing list of rows in an arena: doubled by copying. */
-static void *list_grow(struct arena *arena, void *items, size_t count, size_t *capacity, size_t item_bytes,
-                       struct err *err)
+static void *list_grow(struct arena *arena, void *items, size_t count, size_t *capacity,
+                       size_t item_bytes, struct err *err)
 {
     if (count < *capacity)
         return items;
@@ -24,10 +24,7 @@ static void *list_grow(struct arena *arena, void *items, size_t count, size_t *c
     return grown;
 }
 
-static struct sql_value opt_i64(int64_t value)
-{
-    return value ? sql_i64(value) : sql_null();
-}
+static struct sql_value opt_i64(int64_t value) { return value ? sql_i64(value) : sql_null(); }
 
 /* ---- projects ---- */
 
@@ -40,7 +37,8 @@ enum rc project_insert(struct db_txn *txn, struct id id, struct str name, struct
 enum rc project_find(struct db_txn *txn, struct str name, struct id *out, struct err *err)
 {
     struct sql_rows rows;
-    enum rc rc = sql_first(&rows, txn, "SELECT id FROM projects WHERE name = ?1", SQL_BIND(sql_text(name)), err);
+    enum rc rc = sql_first(&rows, txn, "SELECT id FROM projects WHERE name = ?1",
+                           SQL_BIND(sql_text(name)), err);
 
     if (rc == RC_OK)
         *out = sql_column_id(&rows, 0);
@@ -48,13 +46,14 @@ enum rc project_find(struct db_txn *txn, struct str name, struct id *out, struct
     return rc == RC_END ? RC_NOT_FOUND : rc;
 }
 
-enum rc project_rows(struct db_txn *txn, struct arena *arena, struct project_row **out, size_t *count,
-                     struct err *err)
+enum rc project_rows(struct db_txn *txn, struct arena *arena, struct project_row **out,
+                     size_t *count, struct err *err)
 {
     struct project_row *list = NULL;
     struct sql_rows rows;
     size_t capacity = 0;
-    enum rc rc = sql_query(txn, "SELECT id, name, created_ns FROM projects ORDER BY name", SQL_NO_BINDS, &rows, err);
+    enum rc rc = sql_query(txn, "SELECT id, name, created_ns FROM projects ORDER BY name",
+                           SQL_NO_BINDS, &rows, err);
 
     *count = 0;
     while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK) {
@@ -103,7 +102,8 @@ enum rc user_insert(struct db_txn *txn, const struct user_row *user, struct err 
 
 enum rc user_set_password(struct db_txn *txn, struct id user, struct str hash, struct err *err)
 {
-    return sql_exec(txn, "UPDATE users SET password = ?2 WHERE id = ?1", SQL_BIND(sql_id(&user), sql_text(hash)), err);
+    return sql_exec(txn, "UPDATE users SET password = ?2 WHERE id = ?1",
+                    SQL_BIND(sql_id(&user), sql_text(hash)), err);
 }
 
 enum rc user_set_seen(struct db_txn *txn, struct id user, struct err *err)
@@ -112,8 +112,8 @@ enum rc user_set_seen(struct db_txn *txn, struct id user, struct err *err)
                     SQL_BIND(sql_id(&user), sql_i64(db_txn_now_ns(txn))), err);
 }
 
-static enum rc user_one(struct db_txn *txn, const char *text, struct sql_binds binds, struct arena *arena,
-                        struct user_row *out, struct err *err)
+static enum rc user_one(struct db_txn *txn, const char *text, struct sql_binds binds,
+                        struct arena *arena, struct user_row *out, struct err *err)
 {
     struct sql_rows rows;
     enum rc rc = sql_first(&rows, txn, text, binds, err);
@@ -127,23 +127,27 @@ static enum rc user_one(struct db_txn *txn, const char *text, struct sql_binds b
 enum rc user_find(struct db_txn *txn, struct str email, struct arena *arena, struct user_row *out,
                   struct err *err)
 {
-    return user_one(txn, "SELECT " USER_COLUMNS " FROM users u WHERE u.email = lower(?1)", SQL_BIND(sql_text(email)),
-                    arena, out, err);
+    return user_one(txn, "SELECT " USER_COLUMNS " FROM users u WHERE u.email = lower(?1)",
+                    SQL_BIND(sql_text(email)), arena, out, err);
 }
 
-enum rc user_get(struct db_txn *txn, struct id user, struct arena *arena, struct user_row *out, struct err *err)
+enum rc user_get(struct db_txn *txn, struct id user, struct arena *arena, struct user_row *out,
+                 struct err *err)
 {
-    return user_one(txn, "SELECT " USER_COLUMNS " FROM users u WHERE u.id = ?1", SQL_BIND(sql_id(&user)), arena, out, err);
+    return user_one(txn, "SELECT " USER_COLUMNS " FROM users u WHERE u.id = ?1",
+                    SQL_BIND(sql_id(&user)), arena, out, err);
 }
 
 /* ---- members ---- */
 
-enum rc member_upsert(struct db_txn *txn, struct id project, struct id user, const char *role, struct err *err)
+enum rc member_upsert(struct db_txn *txn, struct id project, struct id user, const char *role,
+                      struct err *err)
 {
-    return sql_exec(txn,
-                    "INSERT INTO members(project, user_id, role, created_ns) VALUES (?1, ?2, ?3, ?4)"
-                    " ON CONFLICT(project, user_id) DO UPDATE SET role = excluded.role",
-                    SQL_BIND(sql_id(&project), sql_id(&user), sql_z(role), sql_i64(db_txn_now_ns(txn))), err);
+    return sql_exec(
+        txn,
+        "INSERT INTO members(project, user_id, role, created_ns) VALUES (?1, ?2, ?3, ?4)"
+        " ON CONFLICT(project, user_id) DO UPDATE SET role = excluded.role",
+        SQL_BIND(sql_id(&project), sql_id(&user), sql_z(role), sql_i64(db_txn_now_ns(txn))), err);
 }
 
 enum rc member_delete(struct db_txn *txn, struct id project, struct id user, struct err *err)
@@ -158,12 +162,13 @@ enum rc member_rows(struct db_txn *txn, struct id project, struct id user, struc
     struct member_row *list = NULL;
     struct sql_rows rows;
     size_t capacity = 0;
-    enum rc rc = sql_query(txn,
-                           "SELECT " USER_COLUMNS ", m.project, p.name, m.role, m.created_ns FROM members m"
-                           " JOIN users u ON u.id = m.user_id JOIN projects p ON p.id = m.project"
-                           " WHERE (?1 IS NULL OR m.project = ?1) AND (?2 IS NULL OR m.user_id = ?2)"
-                           " ORDER BY p.name, u.email",
-                           SQL_BIND(sql_id(&project), sql_id(&user)), &rows, err);
+    enum rc rc =
+        sql_query(txn,
+                  "SELECT " USER_COLUMNS ", m.project, p.name, m.role, m.created_ns FROM members m"
+                  " JOIN users u ON u.id = m.user_id JOIN projects p ON p.id = m.project"
+                  " WHERE (?1 IS NULL OR m.project = ?1) AND (?2 IS NULL OR m.user_id = ?2)"
+                  " ORDER BY p.name, u.email",
+                  SQL_BIND(sql_id(&project), sql_id(&user)), &rows, err);
 
     *count = 0;
     while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK) {
@@ -190,15 +195,17 @@ enum rc member_rows(struct db_txn *txn, struct id project, struct id user, struc
 
 enum rc session_insert(struct db_txn *txn, const struct session_row *session, struct err *err)
 {
-    return sql_exec(txn,
-                    "INSERT INTO sessions(digest, id, project, user_id, key_id, role, name, client_ip, client_agent,"
-                    " created_ns, expires_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-                    SQL_BIND(sql_blob(session->digest, sizeof session->digest), sql_id(&session->id),
-                             sql_id(&session->project), sql_id(&session->user), sql_id(&session->key),
-                             sql_text(session->role), sql_text(session->name), sql_text(session->client_ip),
-                             sql_text(session->client_agent), sql_i64(db_txn_now_ns(txn)),
-                             sql_i64(session->expires_ns)),
-                    err);
+    return sql_exec(
+        txn,
+        "INSERT INTO sessions(digest, id, project, user_id, key_id, role, name, client_ip, "
+        "client_agent,"
+        " created_ns, expires_ns) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        SQL_BIND(sql_blob(session->digest, sizeof session->digest), sql_id(&session->id),
+                 sql_id(&session->project), sql_id(&session->user), sql_id(&session->key),
+                 sql_text(session->role), sql_text(session->name), sql_text(session->client_ip),
+                 sql_text(session->client_agent), sql_i64(db_txn_now_ns(txn)),
+                 sql_i64(session->expires_ns)),
+        err);
 }
 
 enum rc session_delete(struct db_txn *txn, struct id session, struct err *err)
@@ -206,7 +213,8 @@ enum rc session_delete(struct db_txn *txn, struct id session, struct err *err)
     return sql_exec(txn, "DELETE FROM sessions WHERE id = ?1", SQL_BIND(sql_id(&session)), err);
 }
 
-enum rc session_delete_of_user(struct db_txn *txn, struct id project, struct id user, struct err *err)
+enum rc session_delete_of_user(struct db_txn *txn, struct id project, struct id user,
+                               struct err *err)
 {
     return sql_exec(txn, "DELETE FROM sessions WHERE project = ?1 AND user_id = ?2",
                     SQL_BIND(sql_id(&project), sql_id(&user)), err);
@@ -214,27 +222,30 @@ enum rc session_delete_of_user(struct db_txn *txn, struct id project, struct id 
 
 enum rc session_delete_expired(struct db_txn *txn, struct err *err)
 {
-    return sql_exec(txn, "DELETE FROM sessions WHERE expires_ns <= ?1", SQL_BIND(sql_i64(db_txn_now_ns(txn))), err);
+    return sql_exec(txn, "DELETE FROM sessions WHERE expires_ns <= ?1",
+                    SQL_BIND(sql_i64(db_txn_now_ns(txn))), err);
 }
 
-enum rc session_set_project(struct db_txn *txn, struct id session, struct id project, struct err *err)
+enum rc session_set_project(struct db_txn *txn, struct id session, struct id project,
+                            struct err *err)
 {
     return sql_exec(txn, "UPDATE sessions SET project = ?2 WHERE id = ?1",
                     SQL_BIND(sql_id(&session), sql_id(&project)), err);
 }
 
 enum rc session_each(struct db_txn *txn,
-                     enum rc (*each)(void *arg, const struct session_row *session, struct err *err), void *arg,
-                     struct err *err)
+                     enum rc (*each)(void *arg, const struct session_row *session, struct err *err),
+                     void *arg, struct err *err)
 {
     struct sql_rows rows;
-    enum rc rc = sql_query(txn,
-                           "SELECT s.digest, s.id, s.project, s.user_id, s.key_id,"
-                           " CASE WHEN s.user_id IS NULL THEN s.role ELSE COALESCE(m.role, '') END,"
-                           " s.name, s.client_ip, s.client_agent, s.created_ns, s.expires_ns FROM sessions s"
-                           " LEFT JOIN members m ON m.project = s.project AND m.user_id = s.user_id"
-                           " WHERE s.expires_ns > ?1",
-                           SQL_BIND(sql_i64(db_txn_now_ns(txn))), &rows, err);
+    enum rc rc =
+        sql_query(txn,
+                  "SELECT s.digest, s.id, s.project, s.user_id, s.key_id,"
+                  " CASE WHEN s.user_id IS NULL THEN s.role ELSE COALESCE(m.role, '') END,"
+                  " s.name, s.client_ip, s.client_agent, s.created_ns, s.expires_ns FROM sessions s"
+                  " LEFT JOIN members m ON m.project = s.project AND m.user_id = s.user_id"
+                  " WHERE s.expires_ns > ?1",
+                  SQL_BIND(sql_i64(db_txn_now_ns(txn))), &rows, err);
 
     while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK) {
         struct session_row row = {
@@ -259,21 +270,24 @@ enum rc session_each(struct db_txn *txn,
 
 /* ---- invitations ---- */
 
-#define INVITE_COLUMNS "id, project, digest, first_run, email, role, author, created_ns, expires_ns, used_ns"
+#define INVITE_COLUMNS                                                                             \
+    "id, project, digest, first_run, email, role, author, created_ns, expires_ns, used_ns"
 
 enum rc invite_insert(struct db_txn *txn, const struct invite_row *invite, struct err *err)
 {
-    return sql_exec(txn,
-                    "INSERT INTO invites(" INVITE_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-                    SQL_BIND(sql_id(&invite->id), sql_id(&invite->project),
-                             sql_blob(invite->digest, sizeof invite->digest), sql_i64(invite->first_run),
-                             sql_text(invite->email), sql_text(invite->role), sql_text(invite->author),
-                             sql_i64(db_txn_now_ns(txn)), sql_i64(invite->expires_ns), opt_i64(invite->used_ns)),
-                    err);
+    return sql_exec(
+        txn,
+        "INSERT INTO invites(" INVITE_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        SQL_BIND(sql_id(&invite->id), sql_id(&invite->project),
+                 sql_blob(invite->digest, sizeof invite->digest), sql_i64(invite->first_run),
+                 sql_text(invite->email), sql_text(invite->role), sql_text(invite->author),
+                 sql_i64(db_txn_now_ns(txn)), sql_i64(invite->expires_ns),
+                 opt_i64(invite->used_ns)),
+        err);
 }
 
-static enum rc invite_from_row(const struct sql_rows *rows, struct arena *arena, struct invite_row *out,
-                               struct err *err)
+static enum rc invite_from_row(const struct sql_rows *rows, struct arena *arena,
+                               struct invite_row *out, struct err *err)
 {
     struct str digest = sql_column_str(rows, 2);
 
@@ -308,7 +322,8 @@ enum rc invite_find(struct db_txn *txn, const uint8_t digest[SHA256_BYTES], stru
 enum rc invite_first_run_exists(struct db_txn *txn, bool *out, struct err *err)
 {
     int64_t count;
-    enum rc rc = sql_get_i64(txn, "SELECT COUNT(*) FROM invites WHERE first_run = 1", SQL_NO_BINDS, 0, &count, err);
+    enum rc rc = sql_get_i64(txn, "SELECT COUNT(*) FROM invites WHERE first_run = 1", SQL_NO_BINDS,
+                             0, &count, err);
 
     *out = count > 0;
     return rc;
@@ -322,22 +337,25 @@ enum rc invite_use(struct db_txn *txn, struct id invite, struct err *err)
 
 enum rc invite_delete(struct db_txn *txn, struct id project, struct id invite, struct err *err)
 {
-    enum rc rc = sql_exec(txn, "DELETE FROM invites WHERE project = ?1 AND id = ?2 AND used_ns IS NULL AND first_run = 0",
-                          SQL_BIND(sql_id(&project), sql_id(&invite)), err);
+    enum rc rc = sql_exec(
+        txn,
+        "DELETE FROM invites WHERE project = ?1 AND id = ?2 AND used_ns IS NULL AND first_run = 0",
+        SQL_BIND(sql_id(&project), sql_id(&invite)), err);
 
     return rc == RC_OK && sql_changes(txn) == 0 ? RC_NOT_FOUND : rc;
 }
 
-enum rc invite_rows(struct db_txn *txn, struct id project, struct arena *arena, struct invite_row **out,
-                    size_t *count, struct err *err)
+enum rc invite_rows(struct db_txn *txn, struct id project, struct arena *arena,
+                    struct invite_row **out, size_t *count, struct err *err)
 {
     struct invite_row *list = NULL;
     struct sql_rows rows;
     size_t capacity = 0;
-    enum rc rc = sql_query(txn,
-                           "SELECT " INVITE_COLUMNS " FROM invites WHERE project = ?1 AND used_ns IS NULL"
-                           " AND expires_ns > ?2 AND first_run = 0 ORDER BY created_ns DESC",
-                           SQL_BIND(sql_id(&project), sql_i64(db_txn_now_ns(txn))), &rows, err);
+    enum rc rc =
+        sql_query(txn,
+                  "SELECT " INVITE_COLUMNS " FROM invites WHERE project = ?1 AND used_ns IS NULL"
+                  " AND expires_ns > ?2 AND first_run = 0 ORDER BY created_ns DESC",
+                  SQL_BIND(sql_id(&project), sql_i64(db_txn_now_ns(txn))), &rows, err);
 
     *count = 0;
     while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK) {

@@ -1,5 +1,6 @@
-/* Rows of projects, users, members, sessions and invitations. Only rows: rules, secrets and the audit log are
- * the business of src/govern, which is the only caller. Texts that are read live in the arena. */
+/* Rows of projects, users, members, sessions and invitations. Only rows: rules, secrets and the
+ * audit log are the business of src/govern, which is the only caller. Texts that are read live in
+ * the arena. */
 #pragma once
 #include "base/hash.h"
 #include "store/db.h"
@@ -10,12 +11,14 @@ struct project_row {
     int64_t created_ns;
 };
 
-enum rc project_insert(struct db_txn *txn, struct id id, struct str name, struct err *err) MUST_CHECK;
+enum rc project_insert(struct db_txn *txn, struct id id, struct str name,
+                       struct err *err) MUST_CHECK;
 /* RC_NOT_FOUND without an error's text. */
-enum rc project_find(struct db_txn *txn, struct str name, struct id *out, struct err *err) MUST_CHECK;
-/* All, by name. */
-enum rc project_rows(struct db_txn *txn, struct arena *arena, struct project_row **out, size_t *count,
+enum rc project_find(struct db_txn *txn, struct str name, struct id *out,
                      struct err *err) MUST_CHECK;
+/* All, by name. */
+enum rc project_rows(struct db_txn *txn, struct arena *arena, struct project_row **out,
+                     size_t *count, struct err *err) MUST_CHECK;
 
 struct user_row {
     struct id id;
@@ -24,7 +27,8 @@ struct user_row {
 };
 
 enum rc user_insert(struct db_txn *txn, const struct user_row *user, struct err *err) MUST_CHECK;
-enum rc user_set_password(struct db_txn *txn, struct id user, struct str hash, struct err *err) MUST_CHECK;
+enum rc user_set_password(struct db_txn *txn, struct id user, struct str hash,
+                          struct err *err) MUST_CHECK;
 enum rc user_set_seen(struct db_txn *txn, struct id user, struct err *err) MUST_CHECK;
 /* RC_NOT_FOUND without an error's text. E-mails are compared in lower case. */
 enum rc user_find(struct db_txn *txn, struct str email, struct arena *arena, struct user_row *out,
@@ -42,7 +46,8 @@ struct member_row {
 /* Makes or changes it. */
 enum rc member_upsert(struct db_txn *txn, struct id project, struct id user, const char *role,
                       struct err *err) MUST_CHECK;
-enum rc member_delete(struct db_txn *txn, struct id project, struct id user, struct err *err) MUST_CHECK;
+enum rc member_delete(struct db_txn *txn, struct id project, struct id user,
+                      struct err *err) MUST_CHECK;
 /* Members of a project (user zero), or projects of a user (project zero), or the one (both). */
 enum rc member_rows(struct db_txn *txn, struct id project, struct id user, struct arena *arena,
                     struct member_row **out, size_t *count, struct err *err) MUST_CHECK;
@@ -56,18 +61,19 @@ struct session_row {
     int64_t created_ns, expires_ns;
 };
 
-enum rc session_insert(struct db_txn *txn, const struct session_row *session, struct err *err) MUST_CHECK;
+enum rc session_insert(struct db_txn *txn, const struct session_row *session,
+                       struct err *err) MUST_CHECK;
 enum rc session_delete(struct db_txn *txn, struct id session, struct err *err) MUST_CHECK;
 enum rc session_delete_of_user(struct db_txn *txn, struct id project, struct id user,
                                struct err *err) MUST_CHECK;
 enum rc session_delete_expired(struct db_txn *txn, struct err *err) MUST_CHECK;
 enum rc session_set_project(struct db_txn *txn, struct id session, struct id project,
                             struct err *err) MUST_CHECK;
-/* Every session that has not expired, with its user's role in the session's project ("": no member any more).
- * Texts are valid during the call. */
+/* Every session that has not expired, with its user's role in the session's project ("": no member
+ * any more). Texts are valid during the call. */
 enum rc session_each(struct db_txn *txn,
-                     enum rc (*each)(void *arg, const struct session_row *session, struct err *err), void *arg,
-                     struct err *err) MUST_CHECK;
+                     enum rc (*each)(void *arg, const struct session_row *session, struct err *err),
+                     void *arg, struct err *err) MUST_CHECK;
 
 struct invite_row {
     struct id id, project;
@@ -77,7 +83,8 @@ struct invite_row {
     int64_t created_ns, expires_ns, used_ns; /* used_ns 0: open */
 };
 
-enum rc invite_insert(struct db_txn *txn, const struct invite_row *invite, struct err *err) MUST_CHECK;
+enum rc invite_insert(struct db_txn *txn, const struct invite_row *invite,
+                      struct err *err) MUST_CHECK;
 /* RC_NOT_FOUND without an error's text. */
 enum rc invite_find(struct db_txn *txn, const uint8_t digest[SHA256_BYTES], struct arena *arena,
                     struct invite_row *out, struct err *err) MUST_CHECK;
@@ -85,7 +92,8 @@ enum rc invite_find(struct db_txn *txn, const uint8_t digest[SHA256_BYTES], stru
 enum rc invite_first_run_exists(struct db_txn *txn, bool *out, struct err *err) MUST_CHECK;
 enum rc invite_use(struct db_txn *txn, struct id invite, struct err *err) MUST_CHECK;
 /* RC_NOT_FOUND when there is no open one of that id. */
-enum rc invite_delete(struct db_txn *txn, struct id project, struct id invite, struct err *err) MUST_CHECK;
+enum rc invite_delete(struct db_txn *txn, struct id project, struct id invite,
+                      struct err *err) MUST_CHECK;
 /* Open ones of the project, newest first; first-run links are not among them. */
-enum rc invite_rows(struct db_txn *txn, struct id project, struct arena *arena, struct invite_row **out,
-                    size_t *count, struct err *err) MUST_CHECK;
+enum rc invite_rows(struct db_txn *txn, struct id project, struct arena *arena,
+                    struct invite_row **out, size_t *count, struct err *err) MUST_CHECK;

@@ -1,5 +1,5 @@
-/* The chain: hash = SHA-256(previous hash, then every field with its length in front). A digest over the
- * fields, not over a rendering, so that no change of the rendering breaks old chains. */
+/* The chain: hash = SHA-256(previous hash, then every field with its length in front). A digest
+ * over the fields, not over a rendering, so that no change of the rendering breaks old chains. */
 #include "store/audit.h"
 #include "base/hash.h"
 #include "store/sql.h"
@@ -46,10 +46,12 @@ static void entry_digest(const struct audit_entry *entry, const uint8_t previous
     sha256_final(sha, out);
 }
 
-static enum rc chain_head(struct db_txn *txn, int64_t *seq, uint8_t hash[SHA256_BYTES], struct err *err)
+static enum rc chain_head(struct db_txn *txn, int64_t *seq, uint8_t hash[SHA256_BYTES],
+                          struct err *err)
 {
     struct sql_rows rows;
-    enum rc rc = sql_first(&rows, txn, "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1", SQL_NO_BINDS, err);
+    enum rc rc = sql_first(&rows, txn, "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1",
+                           SQL_NO_BINDS, err);
 
     *seq = 0;
     memset(hash, 0, SHA256_BYTES);
@@ -62,13 +64,11 @@ static enum rc chain_head(struct db_txn *txn, int64_t *seq, uint8_t hash[SHA256_
     return rc == RC_END ? RC_OK : rc;
 }
 
-static struct sql_value text_or_null(struct str s)
-{
-    return s.n ? sql_text(s) : sql_null();
-}
+static struct sql_value text_or_null(struct str s) { return s.n ? sql_text(s) : sql_null(); }
 
-enum rc audit_write(struct db_txn *txn, const struct actor *actor, struct id project, const char *action,
-                    struct str kind, struct str name, struct str before, struct str after, struct err *err)
+enum rc audit_write(struct db_txn *txn, const struct actor *actor, struct id project,
+                    const char *action, struct str kind, struct str name, struct str before,
+                    struct str after, struct err *err)
 {
     static const struct str cut = STR_INIT("\"(too large for the audit log)\"");
     uint8_t previous[SHA256_BYTES], hash[SHA256_BYTES];
@@ -94,15 +94,16 @@ enum rc audit_write(struct db_txn *txn, const struct actor *actor, struct id pro
     };
     entry_digest(&entry, previous, hash);
     return sql_exec(txn,
-                    "INSERT INTO audit(seq, project, at_ns, actor_type, actor_id, actor_name, client_ip, action,"
+                    "INSERT INTO audit(seq, project, at_ns, actor_type, actor_id, actor_name, "
+                    "client_ip, action,"
                     " kind, name, before_json, after_json, previous, hash)"
                     " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
                     SQL_BIND(sql_i64(entry.seq), sql_blob(project.bytes, sizeof project.bytes),
-                             sql_i64(entry.at_ns), sql_text(entry.actor_type), sql_id(&entry.actor_id),
-                             sql_text(entry.actor_name), sql_text(entry.client_ip), sql_text(entry.action),
-                             sql_text(kind), sql_text(name), text_or_null(entry.before),
-                             text_or_null(entry.after), sql_blob(previous, sizeof previous),
-                             sql_blob(hash, sizeof hash)),
+                             sql_i64(entry.at_ns), sql_text(entry.actor_type),
+                             sql_id(&entry.actor_id), sql_text(entry.actor_name),
+                             sql_text(entry.client_ip), sql_text(entry.action), sql_text(kind),
+                             sql_text(name), text_or_null(entry.before), text_or_null(entry.after),
+                             sql_blob(previous, sizeof previous), sql_blob(hash, sizeof hash)),
                     err);
 }
 
@@ -134,8 +135,9 @@ static void entry_from_row(const struct sql_rows *rows, struct audit_entry *out)
 
 static enum rc entry_keep(struct audit_entry *entry, struct arena *arena, struct err *err)
 {
-    struct str *texts[] = {&entry->actor_type, &entry->actor_name, &entry->client_ip, &entry->action,
-                           &entry->kind,       &entry->name,       &entry->before,    &entry->after};
+    struct str *texts[] = {&entry->actor_type, &entry->actor_name, &entry->client_ip,
+                           &entry->action,     &entry->kind,       &entry->name,
+                           &entry->before,     &entry->after};
 
     for (size_t i = 0; i < COUNT_OF(texts); i++) {
         *texts[i] = arena_copy(arena, texts[i]->n ? *texts[i] : STR(""));
@@ -146,8 +148,8 @@ static enum rc entry_keep(struct audit_entry *entry, struct arena *arena, struct
 }
 
 enum rc audit_list(struct db_txn *txn, struct id project, const struct audit_filter *filter,
-                   struct arena *arena, struct audit_entry **entries, size_t *count, int64_t *next_seq,
-                   struct err *err)
+                   struct arena *arena, struct audit_entry **entries, size_t *count,
+                   int64_t *next_seq, struct err *err)
 {
     struct sql_rows rows;
     size_t limit = filter->limit;
@@ -158,14 +160,15 @@ enum rc audit_list(struct db_txn *txn, struct id project, const struct audit_fil
     if (!list)
         return err_set(err, ERR_TOO_LARGE, "The answer is too large: ask for fewer entries.");
     *entries = list;
-    enum rc rc = sql_query(txn,
-                           "SELECT " AUDIT_COLUMNS " FROM audit WHERE project = ?1 AND (?2 = 0 OR seq < ?2)"
-                           " AND (?3 = '' OR kind = ?3) AND (?4 = '' OR name = ?4)"
-                           " AND (?5 = '' OR lower(actor_name) LIKE '%' || lower(?5) || '%')"
-                           " ORDER BY seq DESC LIMIT ?6",
-                           SQL_BIND(sql_id(&project), sql_i64(filter->before_seq), sql_text(filter->kind),
-                                    sql_text(filter->name), sql_text(filter->actor), sql_i64((int64_t)limit + 1)),
-                           &rows, err);
+    enum rc rc = sql_query(
+        txn,
+        "SELECT " AUDIT_COLUMNS " FROM audit WHERE project = ?1 AND (?2 = 0 OR seq < ?2)"
+        " AND (?3 = '' OR kind = ?3) AND (?4 = '' OR name = ?4)"
+        " AND (?5 = '' OR lower(actor_name) LIKE '%' || lower(?5) || '%')"
+        " ORDER BY seq DESC LIMIT ?6",
+        SQL_BIND(sql_id(&project), sql_i64(filter->before_seq), sql_text(filter->kind),
+                 sql_text(filter->name), sql_text(filter->actor), sql_i64((int64_t)limit + 1)),
+        &rows, err);
     while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK) {
         if (*count == limit) {
             *next_seq = limit ? list[limit - 1].seq : 0;
@@ -184,7 +187,8 @@ enum rc audit_verify(struct db_txn *txn, int64_t *seq, struct err *err)
     struct sql_rows rows;
     struct audit_entry entry;
     int64_t expected = 1;
-    enum rc rc = sql_query(txn, "SELECT " AUDIT_COLUMNS " FROM audit ORDER BY seq", SQL_NO_BINDS, &rows, err);
+    enum rc rc = sql_query(txn, "SELECT " AUDIT_COLUMNS " FROM audit ORDER BY seq", SQL_NO_BINDS,
+                           &rows, err);
 
     while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK) {
         struct str stored_previous = sql_column_str(&rows, 13);
@@ -194,7 +198,8 @@ enum rc audit_verify(struct db_txn *txn, int64_t *seq, struct err *err)
             !str_eq(stored_previous, str_make(previous, sizeof previous))) {
             *seq = expected;
             sql_end(&rows);
-            err_set(err, ERR_INTERNAL, "The audit log was changed at entry %lld.", (long long)expected);
+            err_set(err, ERR_INTERNAL, "The audit log was changed at entry %lld.",
+                    (long long)expected);
             return RC_CORRUPT;
         }
         memcpy(previous, hash, sizeof previous);

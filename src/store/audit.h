@@ -1,6 +1,7 @@
-/* The audit log: who changed what, from what, to what. Written in the change's own transaction; each entry
- * holds the digest of the one before it, so that none can be changed or taken out unseen. Entries of all
- * projects form one chain. Secrets never get here: callers pass masked definitions. */
+/* The audit log: who changed what, from what, to what. Written in the change's own transaction;
+ * each entry holds the digest of the one before it, so that none can be changed or taken out
+ * unseen. Entries of all projects form one chain. Secrets never get here: callers pass masked
+ * definitions. */
 #pragma once
 #include "store/db.h"
 
@@ -27,11 +28,11 @@ struct audit_entry {
     uint8_t hash[32];
 };
 
-/* What every management change calls, directly or through object_put and its kin. `before` and `after` are
- * JSON or empty. */
-enum rc audit_write(struct db_txn *txn, const struct actor *actor, struct id project, const char *action,
-                    struct str kind, struct str name, struct str before, struct str after,
-                    struct err *err) MUST_CHECK;
+/* What every management change calls, directly or through object_put and its kin. `before` and
+ * `after` are JSON or empty. */
+enum rc audit_write(struct db_txn *txn, const struct actor *actor, struct id project,
+                    const char *action, struct str kind, struct str name, struct str before,
+                    struct str after, struct err *err) MUST_CHECK;
 
 struct audit_filter {
     struct str kind, name, actor; /* empty: any; actor: part of the actor's name */
@@ -41,7 +42,7 @@ struct audit_filter {
 
 /* Newest first. *next_seq: cursor of the next page, 0: no more. */
 enum rc audit_list(struct db_txn *txn, struct id project, const struct audit_filter *filter,
-                   struct arena *arena, struct audit_entry **entries, size_t *count, int64_t *next_seq,
-                   struct err *err) MUST_CHECK;
+                   struct arena *arena, struct audit_entry **entries, size_t *count,
+                   int64_t *next_seq, struct err *err) MUST_CHECK;
 /* Recomputes the chain from its start. RC_CORRUPT: *seq is the first entry that does not fit. */
 enum rc audit_verify(struct db_txn *txn, int64_t *seq, struct err *err) MUST_CHECK;

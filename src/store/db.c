@@ -1,8 +1,9 @@
-/* The control database's threads: one writer that batches, readers' connections that workers borrow.
+/* The control database's threads: one writer that batches, readers' connections that workers
+ * borrow.
  *
  * The writer takes everything that waits (up to BATCH_MAX), gives each piece a savepoint in one
- * transaction, commits, lets the snapshot be rebuilt if anything marked a change, and replies. A piece
- * that fails is undone alone; a commit that fails fails all. */
+ * transaction, commits, lets the snapshot be rebuilt if anything marked a change, and replies. A
+ * piece that fails is undone alone; a commit that fails fails all. */
 #include "store/db.h"
 #include "base/clock.h"
 #include "store/migrations.h"
@@ -15,8 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BATCH_MAX 256
-#define QUEUE_MAX 4096
+#define BATCH_MAX       256
+#define QUEUE_MAX       4096
 #define READERS_DEFAULT 4
 
 struct db {
@@ -53,7 +54,8 @@ static enum rc lock_take(struct db *db, struct err *err)
         return RC_IO;
     }
     if (flock(db->lock_fd, LOCK_EX | LOCK_NB) != 0)
-        return err_set(err, ERR_CONFLICT, "Another process uses %s: stop it, or choose another data folder.",
+        return err_set(err, ERR_CONFLICT,
+                       "Another process uses %s: stop it, or choose another data folder.",
                        db->path);
     return RC_OK;
 }
@@ -353,10 +355,12 @@ static void waited_done(struct db_work *work)
     pthread_mutex_unlock(&waited->lock);
 }
 
-enum rc db_write_wait(struct db *db, enum rc (*write)(void *arg, struct db_txn *txn, struct err *err),
-                      void *arg, struct err *err)
+enum rc db_write_wait(struct db *db,
+                      enum rc (*write)(void *arg, struct db_txn *txn, struct err *err), void *arg,
+                      struct err *err)
 {
-    struct waited_write waited = {.work = {.write = waited_run, .done = waited_done}, .write = write, .arg = arg};
+    struct waited_write waited = {
+        .work = {.write = waited_run, .done = waited_done}, .write = write, .arg = arg};
 
     ASSERT(!pthread_equal(pthread_self(), db->thread));
     pthread_mutex_init(&waited.lock, NULL);
@@ -394,20 +398,11 @@ void db_on_change(struct db *db, void (*changed)(void *arg, struct db_txn *txn),
     pthread_mutex_unlock(&db->lock);
 }
 
-int64_t db_txn_now_ns(const struct db_txn *txn)
-{
-    return txn->now_ns;
-}
+int64_t db_txn_now_ns(const struct db_txn *txn) { return txn->now_ns; }
 
-bool db_txn_writes(const struct db_txn *txn)
-{
-    return txn->writes;
-}
+bool db_txn_writes(const struct db_txn *txn) { return txn->writes; }
 
-const struct secret_box *db_txn_secrets(const struct db_txn *txn)
-{
-    return txn->db->secrets;
-}
+const struct secret_box *db_txn_secrets(const struct db_txn *txn) { return txn->db->secrets; }
 
 enum rc db_backup(struct db *db, const char *path, struct err *err)
 {

@@ -1,9 +1,10 @@
 /* The control database: keys, providers, routes, users, jobs, audit. One file, one writer.
  *
  * All writes run on the control writer's thread, which puts what waits into one transaction with a
- * savepoint a piece, commits once (synchronous=FULL: committed means it survives power loss) and only
- * then replies. Reads run on workers, each over a consistent view. Nothing here may be called on a loop
- * but db_write. The database behind it (SQLite; later PostgreSQL) is known to src/store only; so is SQL. */
+ * savepoint a piece, commits once (synchronous=FULL: committed means it survives power loss) and
+ * only then replies. Reads run on workers, each over a consistent view. Nothing here may be called
+ * on a loop but db_write. The database behind it (SQLite; later PostgreSQL) is known to src/store
+ * only; so is SQL. */
 #pragma once
 #include "base/arena.h"
 #include "base/err.h"
@@ -15,9 +16,11 @@ struct db_txn;
 struct secret_box;
 
 struct db_options {
-    const char *path; /* of the file; its folder exists. Made when missing, readable by its owner only */
-    int readers;      /* connections for reading; 0: 4 */
-    const struct secret_box *secrets; /* seals what is secret; outlives the database; NULL: none is stored */
+    const char
+        *path;   /* of the file; its folder exists. Made when missing, readable by its owner only */
+    int readers; /* connections for reading; 0: 4 */
+    const struct secret_box
+        *secrets; /* seals what is secret; outlives the database; NULL: none is stored */
 };
 
 /* Locks the file against other processes and brings its schema up to date; a backup
@@ -36,10 +39,10 @@ void db_read_end(struct db_txn *txn);
 /* ---- writing ---- */
 
 /* A piece of writing, embedded in its owner. `write` runs on the writer's thread; unless it returns
- * RC_OK, what it wrote is undone. `done` runs on `home` (NULL: on the writer's thread) after the commit,
- * with the result in `rc` and `err`; `rc` is RC_OK only if everything is on the disk. */
+ * RC_OK, what it wrote is undone. `done` runs on `home` (NULL: on the writer's thread) after the
+ * commit, with the result in `rc` and `err`; `rc` is RC_OK only if everything is on the disk. */
 struct db_work {
-    struct task task; /* private */
+    struct task task;     /* private */
     struct db_work *next; /* private */
     struct loop *home;
     enum rc (*write)(struct db_work *work, struct db_txn *txn, struct err *err);
@@ -51,13 +54,14 @@ struct db_work {
 /* Any thread. RC_LIMIT when too much waits: answer 503. */
 enum rc db_write(struct db *db, struct db_work *work) MUST_CHECK;
 /* The same, waiting for the result; not on a loop, nor on the writer's thread. */
-enum rc db_write_wait(struct db *db, enum rc (*write)(void *arg, struct db_txn *txn, struct err *err),
-                      void *arg, struct err *err) MUST_CHECK;
+enum rc db_write_wait(struct db *db,
+                      enum rc (*write)(void *arg, struct db_txn *txn, struct err *err), void *arg,
+                      struct err *err) MUST_CHECK;
 
-/* `write` functions say that the configuration which the hot path sees has changed (object_put and its
- * kin say so themselves). Once a batch, after its commit and before its replies, `changed` is called on
- * the writer's thread with a view of the new state: there the snapshot is rebuilt and published. So
- * whoever got his answer finds the change in effect. */
+/* `write` functions say that the configuration which the hot path sees has changed (object_put and
+ * its kin say so themselves). Once a batch, after its commit and before its replies, `changed` is
+ * called on the writer's thread with a view of the new state: there the snapshot is rebuilt and
+ * published. So whoever got his answer finds the change in effect. */
 void db_txn_mark_changed(struct db_txn *txn);
 void db_on_change(struct db *db, void (*changed)(void *arg, struct db_txn *txn), void *arg);
 

@@ -28,4 +28,5 @@ enum rc job_table_list(struct db_txn *txn, struct id project, struct str state, 
 enum rc job_table_open(struct db_txn *txn, size_t limit, struct arena *arena, struct job_row **rows,
                        size_t *count, struct err *err) MUST_CHECK;
 /* Ended jobs older than `before_ns` are deleted; *count tells how many. */
-enum rc job_table_prune(struct db_txn *txn, int64_t before_ns, int64_t *count, struct err *err) MUST_CHECK;
+enum rc job_table_prune(struct db_txn *txn, int64_t before_ns, int64_t *count,
+                        struct err *err) MUST_CHECK;

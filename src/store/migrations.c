@@ -1,6 +1,6 @@
-/* The steps of the schema. Types are those of SQLite's STRICT tables that PostgreSQL has too (BLOB as
- * BYTEA, INTEGER as BIGINT); times are nanoseconds, ids 16 bytes. Every table names its project, but
- * for `meta`, and for `users`, who are members of projects. */
+/* The steps of the schema. Types are those of SQLite's STRICT tables that PostgreSQL has too (BLOB
+ * as BYTEA, INTEGER as BIGINT); times are nanoseconds, ids 16 bytes. Every table names its project,
+ * but for `meta`, and for `users`, who are members of projects. */
 #include "store/migrations.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -14,7 +14,8 @@ struct migration {
 
 static const struct migration MIGRATIONS[] = {
     {1,
-     "CREATE TABLE projects(id BLOB PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_ns INTEGER NOT NULL) STRICT;"
+     "CREATE TABLE projects(id BLOB PRIMARY KEY, name TEXT NOT NULL UNIQUE, created_ns INTEGER NOT "
+     "NULL) STRICT;"
 
      /* Configuration objects: the current state of each. `version` counts its changes. */
      "CREATE TABLE objects(project BLOB NOT NULL REFERENCES projects(id), kind TEXT NOT NULL,"
@@ -23,7 +24,8 @@ static const struct migration MIGRATIONS[] = {
      " created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL, PRIMARY KEY(project, kind, name))"
      " STRICT, WITHOUT ROWID;" /* in the order in which the snapshot reads it */
      /* Immutable; kept when the object is deleted. */
-     "CREATE TABLE object_versions(project BLOB NOT NULL REFERENCES projects(id), kind TEXT NOT NULL,"
+     "CREATE TABLE object_versions(project BLOB NOT NULL REFERENCES projects(id), kind TEXT NOT "
+     "NULL,"
      " name TEXT NOT NULL, version INTEGER NOT NULL, hash BLOB NOT NULL, spec TEXT NOT NULL,"
      " author TEXT NOT NULL, message TEXT NOT NULL, created_ns INTEGER NOT NULL,"
      " PRIMARY KEY(project, kind, name, version)) STRICT;"
@@ -32,13 +34,15 @@ static const struct migration MIGRATIONS[] = {
      " name TEXT NOT NULL, label TEXT NOT NULL, version INTEGER NOT NULL, weight INTEGER NOT NULL,"
      " PRIMARY KEY(project, kind, name, label, version)) STRICT;"
      /* Labels of a kind that only principals with more rights may move. */
-     "CREATE TABLE protected_labels(project BLOB NOT NULL REFERENCES projects(id), kind TEXT NOT NULL,"
+     "CREATE TABLE protected_labels(project BLOB NOT NULL REFERENCES projects(id), kind TEXT NOT "
+     "NULL,"
      " label TEXT NOT NULL, PRIMARY KEY(project, kind, label)) STRICT;"
 
      /* Who changed what: a chain, each entry holding the digest of the one before. */
      "CREATE TABLE audit(seq INTEGER PRIMARY KEY, project BLOB NOT NULL, at_ns INTEGER NOT NULL,"
      " actor_type TEXT NOT NULL, actor_id BLOB, actor_name TEXT NOT NULL, client_ip TEXT NOT NULL,"
-     " action TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, before_json TEXT, after_json TEXT,"
+     " action TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, before_json TEXT, after_json "
+     "TEXT,"
      " previous BLOB NOT NULL, hash BLOB NOT NULL) STRICT;"
      "CREATE INDEX audit_project ON audit(project, seq);"
 
@@ -48,14 +52,17 @@ static const struct migration MIGRATIONS[] = {
      " user_id BLOB NOT NULL REFERENCES users(id), role TEXT NOT NULL, created_ns INTEGER NOT NULL,"
      " PRIMARY KEY(project, user_id)) STRICT;"
      "CREATE INDEX members_user ON members(user_id);"
-     /* `digest` is SHA-256 of the cookie. Without a user: made by the first-run link or by a key. */
+     /* `digest` is SHA-256 of the cookie. Without a user: made by the first-run link or by a key.
+      */
      "CREATE TABLE sessions(digest BLOB PRIMARY KEY, id BLOB NOT NULL UNIQUE,"
-     " project BLOB NOT NULL REFERENCES projects(id), user_id BLOB REFERENCES users(id), key_id BLOB,"
+     " project BLOB NOT NULL REFERENCES projects(id), user_id BLOB REFERENCES users(id), key_id "
+     "BLOB,"
      " role TEXT NOT NULL, name TEXT NOT NULL, client_ip TEXT NOT NULL, client_agent TEXT NOT NULL,"
      " created_ns INTEGER NOT NULL, expires_ns INTEGER NOT NULL) STRICT;"
      "CREATE INDEX sessions_user ON sessions(user_id);"
      "CREATE TABLE invites(id BLOB PRIMARY KEY, project BLOB NOT NULL REFERENCES projects(id),"
-     " digest BLOB NOT NULL UNIQUE, first_run INTEGER NOT NULL, email TEXT NOT NULL, role TEXT NOT NULL,"
+     " digest BLOB NOT NULL UNIQUE, first_run INTEGER NOT NULL, email TEXT NOT NULL, role TEXT NOT "
+     "NULL,"
      " author TEXT NOT NULL, created_ns INTEGER NOT NULL, expires_ns INTEGER NOT NULL,"
      " used_ns INTEGER) STRICT;"
 
@@ -63,30 +70,32 @@ static const struct migration MIGRATIONS[] = {
      " kind TEXT NOT NULL, state TEXT NOT NULL, params TEXT NOT NULL, done INTEGER NOT NULL,"
      " total INTEGER NOT NULL, unit TEXT NOT NULL, message TEXT NOT NULL, result TEXT, error TEXT,"
      " attempt INTEGER NOT NULL, attempts_max INTEGER NOT NULL, run_after_ns INTEGER NOT NULL,"
-     " lease_epoch INTEGER NOT NULL, lease_until_ns INTEGER NOT NULL, cancel_asked INTEGER NOT NULL,"
-     " author TEXT NOT NULL, created_ns INTEGER NOT NULL, started_ns INTEGER, finished_ns INTEGER) STRICT;"
+     " lease_epoch INTEGER NOT NULL, lease_until_ns INTEGER NOT NULL, cancel_asked INTEGER NOT "
+     "NULL,"
+     " author TEXT NOT NULL, created_ns INTEGER NOT NULL, started_ns INTEGER, finished_ns INTEGER) "
+     "STRICT;"
      "CREATE INDEX jobs_due ON jobs(state, run_after_ns);"
      "CREATE INDEX jobs_project ON jobs(project, created_ns);"
      /* A job of `kind` is made each `every_ns`; a background duty is one, too. */
      "CREATE TABLE schedules(project BLOB NOT NULL REFERENCES projects(id), name TEXT NOT NULL,"
-     " kind TEXT NOT NULL, params TEXT NOT NULL, every_ns INTEGER NOT NULL, next_ns INTEGER NOT NULL,"
+     " kind TEXT NOT NULL, params TEXT NOT NULL, every_ns INTEGER NOT NULL, next_ns INTEGER NOT "
+     "NULL,"
      " PRIMARY KEY(project, name)) STRICT;"},
 };
 
-int64_t migrations_version(void)
-{
-    return MIGRATIONS[COUNT_OF(MIGRATIONS) - 1].version;
-}
+int64_t migrations_version(void) { return MIGRATIONS[COUNT_OF(MIGRATIONS) - 1].version; }
 
 static enum rc version_read(struct db_txn *txn, int64_t *version, struct err *err)
 {
-    enum rc rc = sqlite_run(txn, "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;", err);
+    enum rc rc = sqlite_run(
+        txn, "CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
+        err);
 
     *version = 0;
     if (rc != RC_OK)
         return rc;
-    return sql_get_i64(txn, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'schema'", SQL_NO_BINDS, 0,
-                       version, err);
+    return sql_get_i64(txn, "SELECT CAST(value AS INTEGER) FROM meta WHERE name = 'schema'",
+                       SQL_NO_BINDS, 0, version, err);
 }
 
 static enum rc version_write(struct db_txn *txn, int64_t version, struct err *err)
@@ -94,8 +103,9 @@ static enum rc version_write(struct db_txn *txn, int64_t version, struct err *er
     char text[24];
 
     snprintf(text, sizeof text, "%" PRId64, version);
-    return sql_exec(txn, "INSERT INTO meta(name, value) VALUES ('schema', ?1)"
-                         " ON CONFLICT(name) DO UPDATE SET value = excluded.value",
+    return sql_exec(txn,
+                    "INSERT INTO meta(name, value) VALUES ('schema', ?1)"
+                    " ON CONFLICT(name) DO UPDATE SET value = excluded.value",
                     SQL_BIND(sql_z(text)), err);
 }
 

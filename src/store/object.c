@@ -4,7 +4,8 @@
 #include <stdio.h>
 
 static const struct object_kind_row KINDS[] = {
-#define OBJECT_KIND(name, text, versions, secrets, hidden) [OBJECT_##name] = {text, versions, secrets, hidden},
+#define OBJECT_KIND(name, text, versions, secrets, hidden)                                         \
+    [OBJECT_##name] = {text, versions, secrets, hidden},
 #include "store/object_kinds.h"
 #undef OBJECT_KIND
 };
@@ -15,10 +16,7 @@ const struct object_kind_row *object_kind_row(enum object_kind kind)
     return &KINDS[kind];
 }
 
-const char *object_kind_name(enum object_kind kind)
-{
-    return object_kind_row(kind)->name;
-}
+const char *object_kind_name(enum object_kind kind) { return object_kind_row(kind)->name; }
 
 enum rc object_kind_parse(struct str s, enum object_kind *out)
 {
@@ -34,7 +32,8 @@ enum rc object_kind_parse(struct str s, enum object_kind *out)
 /* ---- rows ---- */
 
 #define OBJECT_COLUMNS                                                                             \
-    "project, id, name, origin, version, hash, spec, author, message, created_ns, updated_ns, kind"
+    "project, id, name, origin, version, hash, spec, author, message, created_ns, updated_ns, "    \
+    "kind"
 
 /* Texts are those of the row. */
 static void object_from_row(const struct sql_rows *rows, enum object_kind kind, struct object *out)
@@ -72,13 +71,15 @@ static enum rc object_keep(struct object *object, struct arena *arena, struct er
 /* ---- reading ---- */
 
 /* RC_END when there is none. */
-static enum rc object_find(struct db_txn *txn, struct id project, enum object_kind kind, struct str name,
-                           struct arena *arena, struct object *out, struct err *err)
+static enum rc object_find(struct db_txn *txn, struct id project, enum object_kind kind,
+                           struct str name, struct arena *arena, struct object *out,
+                           struct err *err)
 {
     struct sql_rows rows;
-    enum rc rc = sql_first(&rows, txn,
-                           "SELECT " OBJECT_COLUMNS " FROM objects WHERE project = ?1 AND kind = ?2 AND name = ?3",
-                           SQL_BIND(sql_id(&project), sql_z(object_kind_name(kind)), sql_text(name)), err);
+    enum rc rc = sql_first(
+        &rows, txn,
+        "SELECT " OBJECT_COLUMNS " FROM objects WHERE project = ?1 AND kind = ?2 AND name = ?3",
+        SQL_BIND(sql_id(&project), sql_z(object_kind_name(kind)), sql_text(name)), err);
 
     if (rc == RC_OK) {
         object_from_row(&rows, kind, out);
@@ -94,7 +95,8 @@ enum rc object_get(struct db_txn *txn, struct id project, enum object_kind kind,
     enum rc rc = object_find(txn, project, kind, name, arena, out, err);
 
     if (rc == RC_END)
-        return err_set(err, ERR_NOT_FOUND, "There is no %s '%.*s'.", object_kind_name(kind), STR_ARG(name));
+        return err_set(err, ERR_NOT_FOUND, "There is no %s '%.*s'.", object_kind_name(kind),
+                       STR_ARG(name));
     return rc;
 }
 
@@ -107,12 +109,13 @@ enum rc object_list(struct db_txn *txn, struct id project, enum object_kind kind
     *page = (struct object_page){.items = ARENA_NEW_ARRAY(arena, struct object, limit + 1)};
     if (!page->items)
         return err_set(err, ERR_TOO_LARGE, "The answer is too large: ask for fewer items.");
-    enum rc rc = sql_query(txn,
-                           "SELECT " OBJECT_COLUMNS " FROM objects WHERE project = ?1 AND kind = ?2 AND name > ?3"
-                           " AND (?4 = '' OR lower(name) LIKE '%' || lower(?4) || '%') ORDER BY name LIMIT ?5",
-                           SQL_BIND(sql_id(&project), sql_z(object_kind_name(kind)), sql_text(after),
-                                    sql_text(search), sql_i64((int64_t)limit + 1)),
-                           &rows, err);
+    enum rc rc = sql_query(
+        txn,
+        "SELECT " OBJECT_COLUMNS " FROM objects WHERE project = ?1 AND kind = ?2 AND name > ?3"
+        " AND (?4 = '' OR lower(name) LIKE '%' || lower(?4) || '%') ORDER BY name LIMIT ?5",
+        SQL_BIND(sql_id(&project), sql_z(object_kind_name(kind)), sql_text(after), sql_text(search),
+                 sql_i64((int64_t)limit + 1)),
+        &rows, err);
     while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK) {
         if (page->count == limit) {
             page->next = limit ? page->items[limit - 1].name : STR_EMPTY;
@@ -126,14 +129,15 @@ enum rc object_list(struct db_txn *txn, struct id project, enum object_kind kind
 }
 
 enum rc object_each(struct db_txn *txn, struct id project, enum object_kind kind,
-                    enum rc (*each)(void *arg, const struct object *object, struct err *err), void *arg,
-                    struct err *err)
+                    enum rc (*each)(void *arg, const struct object *object, struct err *err),
+                    void *arg, struct err *err)
 {
     struct sql_rows rows;
-    enum rc rc = sql_query(txn,
-                           "SELECT name, origin, version, spec FROM objects WHERE project = ?1 AND kind = ?2"
-                           " ORDER BY name",
-                           SQL_BIND(sql_id(&project), sql_z(object_kind_name(kind))), &rows, err);
+    enum rc rc =
+        sql_query(txn,
+                  "SELECT name, origin, version, spec FROM objects WHERE project = ?1 AND kind = ?2"
+                  " ORDER BY name",
+                  SQL_BIND(sql_id(&project), sql_z(object_kind_name(kind))), &rows, err);
 
     while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK) {
         struct object object = {
@@ -152,36 +156,41 @@ enum rc object_each(struct db_txn *txn, struct id project, enum object_kind kind
 
 /* ---- changing ---- */
 
-static enum rc check_allowed(const struct object_change *change, const struct object *old, struct err *err)
+static enum rc check_allowed(const struct object_change *change, const struct object *old,
+                             struct err *err)
 {
     const char *kind = object_kind_name(change->kind);
 
     if (old && change->create_only)
-        return err_set_field(err, ERR_CONFLICT, "name", "There is already a %s '%.*s'.", kind, STR_ARG(change->name));
+        return err_set_field(err, ERR_CONFLICT, "name", "There is already a %s '%.*s'.", kind,
+                             STR_ARG(change->name));
     if (old && old->from_file && !change->from_file)
         return err_set(err, ERR_FILE_OWNED,
-                       "The %s '%.*s' belongs to the configuration file: change it there, or take it out there first.",
+                       "The %s '%.*s' belongs to the configuration file: change it there, or take "
+                       "it out there first.",
                        kind, STR_ARG(change->name));
     if (old && !old->from_file && change->from_file)
         return err_set(err, ERR_CONFLICT,
-                       "The %s '%.*s' is in the configuration file and in the database: rename or delete one of them.",
+                       "The %s '%.*s' is in the configuration file and in the database: rename or "
+                       "delete one of them.",
                        kind, STR_ARG(change->name));
     if (change->version_expected && (!old || old->version != change->version_expected))
         return err_set(err, ERR_CONFLICT,
-                       "The %s '%.*s' was changed meanwhile: load it again and repeat your change.", kind,
-                       STR_ARG(change->name));
+                       "The %s '%.*s' was changed meanwhile: load it again and repeat your change.",
+                       kind, STR_ARG(change->name));
     return RC_OK;
 }
 
 /* One above the highest there ever was, so that versions of a deleted namesake stay apart. */
-static enum rc next_version(struct db_txn *txn, const struct object_change *change, const struct object *old,
-                            int64_t *version, struct err *err)
+static enum rc next_version(struct db_txn *txn, const struct object_change *change,
+                            const struct object *old, int64_t *version, struct err *err)
 {
-    enum rc rc = sql_get_i64(txn,
-                             "SELECT MAX(version) FROM object_versions WHERE project = ?1 AND kind = ?2 AND name = ?3",
-                             SQL_BIND(sql_id(&change->project), sql_z(object_kind_name(change->kind)),
-                                      sql_text(change->name)),
-                             0, version, err);
+    enum rc rc = sql_get_i64(
+        txn,
+        "SELECT MAX(version) FROM object_versions WHERE project = ?1 AND kind = ?2 AND name = ?3",
+        SQL_BIND(sql_id(&change->project), sql_z(object_kind_name(change->kind)),
+                 sql_text(change->name)),
+        0, version, err);
 
     *version = MAX(*version, old ? old->version : 0) + 1;
     return rc;
@@ -189,24 +198,25 @@ static enum rc next_version(struct db_txn *txn, const struct object_change *chan
 
 static enum rc object_write(struct db_txn *txn, const struct object *object, struct err *err)
 {
-    return sql_exec(txn,
-                    "INSERT INTO objects(" OBJECT_COLUMNS ")"
-                    " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
-                    " ON CONFLICT(project, kind, name) DO UPDATE SET origin = excluded.origin,"
-                    " version = excluded.version, hash = excluded.hash, spec = excluded.spec,"
-                    " author = excluded.author, message = excluded.message, updated_ns = excluded.updated_ns",
-                    SQL_BIND(sql_id(&object->project), sql_id(&object->id), sql_text(object->name),
-                             sql_z(object->from_file ? "file" : "database"), sql_i64(object->version),
-                             sql_blob(object->hash, sizeof object->hash), sql_text(object->spec),
-                             sql_text(object->author), sql_text(object->message),
-                             sql_i64(object->created_ns), sql_i64(object->updated_ns),
-                             sql_z(object_kind_name(object->kind))),
-                    err);
+    return sql_exec(
+        txn,
+        "INSERT INTO objects(" OBJECT_COLUMNS ")"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)"
+        " ON CONFLICT(project, kind, name) DO UPDATE SET origin = excluded.origin,"
+        " version = excluded.version, hash = excluded.hash, spec = excluded.spec,"
+        " author = excluded.author, message = excluded.message, updated_ns = excluded.updated_ns",
+        SQL_BIND(sql_id(&object->project), sql_id(&object->id), sql_text(object->name),
+                 sql_z(object->from_file ? "file" : "database"), sql_i64(object->version),
+                 sql_blob(object->hash, sizeof object->hash), sql_text(object->spec),
+                 sql_text(object->author), sql_text(object->message), sql_i64(object->created_ns),
+                 sql_i64(object->updated_ns), sql_z(object_kind_name(object->kind))),
+        err);
 }
 
 /* The entry in the audit log; `before` or `after` may be NULL. */
-static enum rc object_record(struct db_txn *txn, const struct actor *actor, const struct object *before,
-                             const struct object *after, struct arena *arena, struct err *err)
+static enum rc object_record(struct db_txn *txn, const struct actor *actor,
+                             const struct object *before, const struct object *after,
+                             struct arena *arena, struct err *err)
 {
     const struct object *object = after ? after : before;
     struct str texts[2] = {STR_EMPTY, STR_EMPTY};
@@ -218,12 +228,17 @@ static enum rc object_record(struct db_txn *txn, const struct actor *actor, cons
         rc = object_show_text(after, arena, &texts[1], err);
     if (rc != RC_OK)
         return rc;
-    return audit_write(txn, actor, object->project, !before ? "create" : after ? "update" : "delete",
-                       str_from(object_kind_name(object->kind)), object->name, texts[0], texts[1], err);
+    return audit_write(txn, actor, object->project,
+                       !before ? "create"
+                       : after ? "update"
+                               : "delete",
+                       str_from(object_kind_name(object->kind)), object->name, texts[0], texts[1],
+                       err);
 }
 
-enum rc object_put(struct db_txn *txn, const struct actor *actor, const struct object_change *change,
-                   struct arena *arena, struct object *out, struct err *err)
+enum rc object_put(struct db_txn *txn, const struct actor *actor,
+                   const struct object_change *change, struct arena *arena, struct object *out,
+                   struct err *err)
 {
     struct object old, new;
     struct str spec;
@@ -271,10 +286,12 @@ enum rc object_put(struct db_txn *txn, const struct actor *actor, const struct o
     return RC_OK;
 }
 
-enum rc object_delete(struct db_txn *txn, const struct actor *actor, struct id project, enum object_kind kind,
-                      struct str name, bool by_file, struct arena *arena, struct err *err)
+enum rc object_delete(struct db_txn *txn, const struct actor *actor, struct id project,
+                      enum object_kind kind, struct str name, bool by_file, struct arena *arena,
+                      struct err *err)
 {
-    struct object_change change = {.project = project, .kind = kind, .name = name, .from_file = by_file};
+    struct object_change change = {
+        .project = project, .kind = kind, .name = name, .from_file = by_file};
     struct object old;
     enum rc rc = object_get(txn, project, kind, name, arena, &old, err);
 
@@ -282,7 +299,8 @@ enum rc object_delete(struct db_txn *txn, const struct actor *actor, struct id p
         rc = check_allowed(&change, &old, err);
     if (rc == RC_OK)
         rc = sql_exec(txn, "DELETE FROM objects WHERE project = ?1 AND kind = ?2 AND name = ?3",
-                      SQL_BIND(sql_id(&project), sql_z(object_kind_name(kind)), sql_text(name)), err);
+                      SQL_BIND(sql_id(&project), sql_z(object_kind_name(kind)), sql_text(name)),
+                      err);
     if (rc == RC_OK)
         rc = object_labels_delete(txn, &old, err);
     if (rc == RC_OK)
@@ -292,9 +310,9 @@ enum rc object_delete(struct db_txn *txn, const struct actor *actor, struct id p
     return rc;
 }
 
-enum rc object_restore(struct db_txn *txn, const struct actor *actor, struct id project, enum object_kind kind,
-                       struct str name, int64_t version, struct str message, struct arena *arena,
-                       struct object *out, struct err *err)
+enum rc object_restore(struct db_txn *txn, const struct actor *actor, struct id project,
+                       enum object_kind kind, struct str name, int64_t version, struct str message,
+                       struct arena *arena, struct object *out, struct err *err)
 {
     struct object old;
     yyjson_doc *doc;

@@ -1,6 +1,6 @@
-/* OBJECT_KIND(name, text, versions kept, members that hold secrets, members never shown): the kinds of
- * configuration objects. A secret member is a text, a list of texts, or an object of which those count
- * whose name says so (authorization, …key, …token, …secret, cookie). */
+/* OBJECT_KIND(name, text, versions kept, members that hold secrets, members never shown): the kinds
+ * of configuration objects. A secret member is a text, a list of texts, or an object of which those
+ * count whose name says so (authorization, …key, …token, …secret, cookie). */
 OBJECT_KIND(PROVIDER, "provider", true, "api_key api_keys headers", "")
 OBJECT_KIND(ROUTE, "route", true, "", "")
 OBJECT_KIND(KEY, "key", false, "", "secret_sha256")

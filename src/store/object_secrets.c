@@ -1,5 +1,5 @@
-/* The secrets inside definitions: sealed when stored, masked when shown, opened for the snapshot. Which
- * members hold secrets stands in object_kinds.h. */
+/* The secrets inside definitions: sealed when stored, masked when shown, opened for the snapshot.
+ * Which members hold secrets stands in object_kinds.h. */
 #include "store/object_private.h"
 #include <stdio.h>
 
@@ -28,8 +28,9 @@ static struct str text_of(yyjson_mut_val *value)
 
 static bool name_tells_secret(struct str name)
 {
-    static const struct str words[] = {STR_INIT("authorization"), STR_INIT("key"), STR_INIT("token"),
-                                       STR_INIT("secret"), STR_INIT("cookie"), STR_INIT("password")};
+    static const struct str words[] = {STR_INIT("authorization"), STR_INIT("key"),
+                                       STR_INIT("token"),         STR_INIT("secret"),
+                                       STR_INIT("cookie"),        STR_INIT("password")};
 
     for (size_t i = 0; i < COUNT_OF(words); i++)
         if (name.n >= words[i].n &&
@@ -72,8 +73,8 @@ static enum rc find_in_member(yyjson_mut_val *value, struct str member, struct f
     return rc;
 }
 
-static enum rc find_secrets(enum object_kind kind, yyjson_mut_val *root, struct found_secrets *found,
-                            struct err *err)
+static enum rc find_secrets(enum object_kind kind, yyjson_mut_val *root,
+                            struct found_secrets *found, struct err *err)
 {
     struct str members = str_from(object_kind_row(kind)->secrets), member;
     enum rc rc = RC_OK;
@@ -85,17 +86,18 @@ static enum rc find_secrets(enum object_kind kind, yyjson_mut_val *root, struct 
 }
 
 /* What a sealed text is bound to. */
-static struct str context_of(struct id project, enum object_kind kind, struct str name, struct str member,
-                             struct arena *arena)
+static struct str context_of(struct id project, enum object_kind kind, struct str name,
+                             struct str member, struct arena *arena)
 {
     char hex[2 * sizeof project.bytes + 1];
 
     hex_encode(project.bytes, sizeof project.bytes, hex);
-    return arena_printf(arena, "%s/%s/%.*s/%.*s", hex, object_kind_name(kind), STR_ARG(name), STR_ARG(member));
+    return arena_printf(arena, "%s/%s/%.*s/%.*s", hex, object_kind_name(kind), STR_ARG(name),
+                        STR_ARG(member));
 }
 
-static enum rc parse_sorted(struct str spec, struct arena *arena, yyjson_mut_doc **doc, yyjson_mut_val **root,
-                            struct err *err)
+static enum rc parse_sorted(struct str spec, struct arena *arena, yyjson_mut_doc **doc,
+                            yyjson_mut_val **root, struct err *err)
 {
     yyjson_doc *parsed;
     enum rc rc = json_read(spec, arena, &parsed, err);
@@ -117,8 +119,8 @@ struct sealing {
 };
 
 /* The stored form that stands for the same secret in the old definition, or an empty text. */
-static enum rc find_old(struct sealing *sealing, const struct found_secret *secret, struct str context,
-                        struct str *out, struct err *err)
+static enum rc find_old(struct sealing *sealing, const struct found_secret *secret,
+                        struct str context, struct str *out, struct err *err)
 {
     struct str text = text_of(secret->value), mask, plain;
 
@@ -132,10 +134,11 @@ static enum rc find_old(struct sealing *sealing, const struct found_secret *secr
         if (rc != RC_OK)
             return rc;
         /* A secret that cannot be opened any more is simply replaced. */
-        bool same = str_eq(stored, text) || str_eq(mask, text) ||
-                    (secret_is_sealed(stored) &&
-                     secret_resolve(sealing->box, context, stored, sealing->arena, &plain, NULL) == RC_OK &&
-                     str_eq(plain, text));
+        bool same =
+            str_eq(stored, text) || str_eq(mask, text) ||
+            (secret_is_sealed(stored) &&
+             secret_resolve(sealing->box, context, stored, sealing->arena, &plain, NULL) == RC_OK &&
+             str_eq(plain, text));
         if (same) {
             *out = stored;
             return RC_OK;
@@ -145,8 +148,8 @@ static enum rc find_old(struct sealing *sealing, const struct found_secret *secr
 }
 
 /* Sealed already, in an older version: must be ours and of this object. */
-static enum rc check_sealed(struct sealing *sealing, struct str context, struct str text, struct str *sealed,
-                            struct err *err)
+static enum rc check_sealed(struct sealing *sealing, struct str context, struct str text,
+                            struct str *sealed, struct err *err)
 {
     struct str plain;
 
@@ -158,7 +161,8 @@ static enum rc seal_one(struct sealing *sealing, const struct found_secret *secr
 {
     const struct object_change *change = sealing->change;
     struct str text = text_of(secret->value), sealed;
-    struct str context = context_of(change->project, change->kind, change->name, secret->member, sealing->arena);
+    struct str context =
+        context_of(change->project, change->kind, change->name, secret->member, sealing->arena);
 
     if (secret_is_reference(text))
         return RC_OK;
@@ -167,20 +171,23 @@ static enum rc seal_one(struct sealing *sealing, const struct found_secret *secr
     enum rc rc = find_old(sealing, secret, context, &sealed, err);
     if (rc == RC_OK && !sealed.n) {
         if (str_starts(text, STR("\u2026")))
-            return err_set(err, ERR_BAD_FIELD, "'%.*s' is a secret shortened for display: send the whole one.",
+            return err_set(err, ERR_BAD_FIELD,
+                           "'%.*s' is a secret shortened for display: send the whole one.",
                            STR_ARG(text));
         if (!sealing->box)
             return err_set(err, ERR_INTERNAL, "There is no key to seal secrets with.");
-        rc = secret_is_sealed(text) ? check_sealed(sealing, context, text, &sealed, err)
-                                    : secret_seal(sealing->box, context, text, sealing->arena, &sealed, err);
+        rc = secret_is_sealed(text)
+                 ? check_sealed(sealing, context, text, &sealed, err)
+                 : secret_seal(sealing->box, context, text, sealing->arena, &sealed, err);
     }
     if (rc == RC_OK)
         yyjson_mut_set_strn(secret->value, sealed.p, sealed.n);
     return rc;
 }
 
-enum rc object_seal(const struct secret_box *box, const struct object_change *change, const struct object *old,
-                    struct arena *arena, struct str *spec, struct err *err)
+enum rc object_seal(const struct secret_box *box, const struct object_change *change,
+                    const struct object *old, struct arena *arena, struct str *spec,
+                    struct err *err)
 {
     struct sealing *sealing = ARENA_NEW(arena, struct sealing);
     struct found_secrets *found = ARENA_NEW(arena, struct found_secrets);
@@ -229,7 +236,8 @@ static enum rc show_tree(const struct object *object, struct arena *arena, yyjso
     return rc;
 }
 
-enum rc object_show(const struct object *object, struct arena *arena, yyjson_val **out, struct err *err)
+enum rc object_show(const struct object *object, struct arena *arena, yyjson_val **out,
+                    struct err *err)
 {
     yyjson_mut_val *root;
     enum rc rc = show_tree(object, arena, &root, err);
@@ -241,7 +249,8 @@ enum rc object_show(const struct object *object, struct arena *arena, yyjson_val
     return doc ? RC_OK : full(err);
 }
 
-enum rc object_show_text(const struct object *object, struct arena *arena, struct str *out, struct err *err)
+enum rc object_show_text(const struct object *object, struct arena *arena, struct str *out,
+                         struct err *err)
 {
     yyjson_mut_val *root;
     enum rc rc = show_tree(object, arena, &root, err);
@@ -249,8 +258,8 @@ enum rc object_show_text(const struct object *object, struct arena *arena, struc
     return rc == RC_OK ? json_write_tree(root, arena, out, err) : rc;
 }
 
-enum rc object_reveal(const struct secret_box *box, const struct object *object, struct arena *arena,
-                      yyjson_val **out, struct err *err)
+enum rc object_reveal(const struct secret_box *box, const struct object *object,
+                      struct arena *arena, yyjson_val **out, struct err *err)
 {
     yyjson_mut_doc *doc;
     yyjson_mut_val *root;
@@ -271,7 +280,8 @@ enum rc object_reveal(const struct secret_box *box, const struct object *object,
         rc = find_secrets(object->kind, root, found, err);
     for (size_t i = 0; rc == RC_OK && i < found->count; i++) {
         struct found_secret *secret = &found->items[i];
-        struct str context = context_of(object->project, object->kind, object->name, secret->member, arena);
+        struct str context =
+            context_of(object->project, object->kind, object->name, secret->member, arena);
         if (!context.p)
             return full(err);
         rc = secret_resolve(box, context, text_of(secret->value), arena, &plain, err);

@@ -1,5 +1,5 @@
-/* Sealing: 12 random bytes of nonce, the ciphertext, 16 bytes of tag, in base 64. The hint, up to four
- * last characters of a long secret, stands outside, so that showing a list needs no key. */
+/* Sealing: 12 random bytes of nonce, the ciphertext, 16 bytes of tag, in base 64. The hint, up to
+ * four last characters of a long secret, stands outside, so that showing a list needs no key. */
 #include "store/secret.h"
 #include "base/hash.h"
 #include "base/rand.h"
@@ -12,11 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define KEY_BYTES 32
-#define NONCE_BYTES 12
-#define TAG_BYTES 16
-#define SECRET_BYTES_MAX (16 * 1024)
-#define HINT_CHARACTERS 4
+#define KEY_BYTES             32
+#define NONCE_BYTES           12
+#define TAG_BYTES             16
+#define SECRET_BYTES_MAX      (16 * 1024)
+#define HINT_CHARACTERS       4
 #define HINT_SECRET_BYTES_MIN 16 /* shorter secrets show nothing of themselves */
 
 struct secret_box {
@@ -31,8 +31,9 @@ static enum rc key_read(int fd, const char *path, struct secret_box *box, struct
 
     if (fstat(fd, &st) != 0 || st.st_size != KEY_BYTES ||
         read(fd, box->key, KEY_BYTES) != KEY_BYTES) {
-        err_set(err, ERR_INTERNAL, "%s: not a key of %d bytes. Restore it: without it stored secrets are lost.",
-                path, KEY_BYTES);
+        err_set(err, ERR_INTERNAL,
+                "%s: not a key of %d bytes. Restore it: without it stored secrets are lost.", path,
+                KEY_BYTES);
         return RC_CORRUPT;
     }
     if (st.st_mode & 0077) {
@@ -53,7 +54,8 @@ static enum rc sync_folder(const char *directory)
 }
 
 /* Made under another name and linked into place, so that no start ever sees half a key. */
-static enum rc key_make(const char *directory, const char *path, struct secret_box *box, struct err *err)
+static enum rc key_make(const char *directory, const char *path, struct secret_box *box,
+                        struct err *err)
 {
     char temporary[1100];
     enum rc rc = RC_OK;
@@ -110,7 +112,8 @@ void secret_box_free(struct secret_box *box)
     free(box);
 }
 
-void secret_derive(const struct secret_box *box, struct str purpose, struct str input, uint8_t out[32])
+void secret_derive(const struct secret_box *box, struct str purpose, struct str input,
+                   uint8_t out[32])
 {
     uint8_t purpose_key[SHA256_BYTES];
 
@@ -131,10 +134,7 @@ bool secret_is_reference(struct str text)
     return enclosed(text, STR("${env:")) || enclosed(text, STR("${file:"));
 }
 
-bool secret_is_sealed(struct str text)
-{
-    return enclosed(text, STR("${sealed:"));
-}
+bool secret_is_sealed(struct str text) { return enclosed(text, STR("${sealed:")); }
 
 /* Splits ${sealed:HINT:DATA}. */
 static void sealed_split(struct str text, struct str *hint, struct str *data)
@@ -175,7 +175,8 @@ enum rc secret_mask(struct str text, struct arena *arena, struct str *out, struc
 
 /* ---- sealing ---- */
 
-static bool gcm_seal(const struct secret_box *box, struct str context, struct str plain, uint8_t *out)
+static bool gcm_seal(const struct secret_box *box, struct str context, struct str plain,
+                     uint8_t *out)
 {
     EVP_CIPHER_CTX *gcm = EVP_CIPHER_CTX_new();
     uint8_t *body = out + NONCE_BYTES;
@@ -191,7 +192,8 @@ static bool gcm_seal(const struct secret_box *box, struct str context, struct st
     return ok;
 }
 
-static bool gcm_open(const struct secret_box *box, struct str context, const uint8_t *in, size_t n, uint8_t *out)
+static bool gcm_open(const struct secret_box *box, struct str context, const uint8_t *in, size_t n,
+                     uint8_t *out)
 {
     EVP_CIPHER_CTX *gcm = EVP_CIPHER_CTX_new();
     size_t plain_bytes = n - NONCE_BYTES - TAG_BYTES;
@@ -201,14 +203,15 @@ static bool gcm_open(const struct secret_box *box, struct str context, const uin
     bool ok = gcm && EVP_DecryptInit_ex(gcm, EVP_aes_256_gcm(), NULL, box->key, in) == 1 &&
               EVP_DecryptUpdate(gcm, NULL, &got, (const uint8_t *)context.p, (int)context.n) == 1 &&
               EVP_DecryptUpdate(gcm, out, &got, body, (int)plain_bytes) == 1 &&
-              EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, (void *)(body + plain_bytes)) == 1 &&
+              EVP_CIPHER_CTX_ctrl(gcm, EVP_CTRL_GCM_SET_TAG, TAG_BYTES,
+                                  (void *)(body + plain_bytes)) == 1 &&
               EVP_DecryptFinal_ex(gcm, out + got, &got) == 1;
     EVP_CIPHER_CTX_free(gcm);
     return ok;
 }
 
-enum rc secret_seal(const struct secret_box *box, struct str context, struct str plain, struct arena *arena,
-                    struct str *out, struct err *err)
+enum rc secret_seal(const struct secret_box *box, struct str context, struct str plain,
+                    struct arena *arena, struct str *out, struct err *err)
 {
     size_t n = NONCE_BYTES + plain.n + TAG_BYTES;
 
@@ -225,8 +228,8 @@ enum rc secret_seal(const struct secret_box *box, struct str context, struct str
     return out->p ? RC_OK : err_set(err, ERR_TOO_LARGE, "The definition is too large.");
 }
 
-static enum rc unseal(const struct secret_box *box, struct str context, struct str text, struct arena *arena,
-                      struct str *out, struct err *err)
+static enum rc unseal(const struct secret_box *box, struct str context, struct str text,
+                      struct arena *arena, struct str *out, struct err *err)
 {
     struct str hint, data;
 
@@ -236,7 +239,9 @@ static enum rc unseal(const struct secret_box *box, struct str context, struct s
         return err_set(err, ERR_TOO_LARGE, "The configuration is too large.");
     ssize_t n = base64_decode(data, raw, data.n + 1);
     if (n < NONCE_BYTES + TAG_BYTES || !gcm_open(box, context, raw, (size_t)n, plain)) {
-        err_set(err, ERR_INTERNAL, "A stored secret cannot be decrypted: was secret/control.key replaced? Set it anew.");
+        err_set(
+            err, ERR_INTERNAL,
+            "A stored secret cannot be decrypted: was secret/control.key replaced? Set it anew.");
         return RC_CORRUPT;
     }
     *out = str_make(plain, (size_t)n - NONCE_BYTES - TAG_BYTES);
@@ -251,7 +256,8 @@ static enum rc read_env(struct str name, struct arena *arena, struct str *out, s
     const char *value = z.p ? getenv(z.p) : NULL;
 
     if (!value)
-        return err_set(err, ERR_BAD_FIELD, "The environment variable %.*s is not set.", STR_ARG(name));
+        return err_set(err, ERR_BAD_FIELD, "The environment variable %.*s is not set.",
+                       STR_ARG(name));
     *out = arena_copy(arena, str_from(value));
     return out->p ? RC_OK : err_set(err, ERR_TOO_LARGE, "The configuration is too large.");
 }
@@ -284,15 +290,16 @@ static enum rc read_file(struct str path, struct arena *arena, struct str *out, 
     return RC_OK;
 }
 
-static enum rc read_reference(struct str text, struct arena *arena, struct str *out, struct err *err)
+static enum rc read_reference(struct str text, struct arena *arena, struct str *out,
+                              struct err *err)
 {
     if (str_starts(text, STR("${env:")))
         return read_env(str_slice(text, STR("${env:").n, text.n - 1), arena, out, err);
     return read_file(str_slice(text, STR("${file:").n, text.n - 1), arena, out, err);
 }
 
-enum rc secret_resolve(const struct secret_box *box, struct str context, struct str text, struct arena *arena,
-                       struct str *out, struct err *err)
+enum rc secret_resolve(const struct secret_box *box, struct str context, struct str text,
+                       struct arena *arena, struct str *out, struct err *err)
 {
     if (secret_is_sealed(text))
         return unseal(box, context, text, arena, out, err);
@@ -311,7 +318,8 @@ enum rc secret_expand(struct str text, struct arena *arena, struct str *out, str
             break;
         struct str reference = str_slice(tail, 0, (size_t)(end + 1));
         if (end < 0 || !secret_is_reference(reference))
-            return err_set(err, ERR_BAD_FIELD, "'${' begins neither ${env:NAME} nor ${file:/path}.");
+            return err_set(err, ERR_BAD_FIELD,
+                           "'${' begins neither ${env:NAME} nor ${file:/path}.");
         enum rc rc = read_reference(reference, arena, &value, err);
         if (rc != RC_OK)
             return rc;
@@ -322,5 +330,6 @@ enum rc secret_expand(struct str text, struct arena *arena, struct str *out, str
         rest = str_slice(tail, reference.n, tail.n);
     }
     *out = done.n ? arena_concat(arena, done, rest) : rest;
-    return out->p || !out->n ? RC_OK : err_set(err, ERR_TOO_LARGE, "The configuration is too large.");
+    return out->p || !out->n ? RC_OK
+                             : err_set(err, ERR_TOO_LARGE, "The configuration is too large.");
 }

@@ -1,6 +1,6 @@
 /* SQL inside src/store: statements with typed values, over whatever database stands behind db.h.
- * Statements keep to what SQLite and PostgreSQL share; their texts are literals, because the cache of
- * prepared statements knows them by address. */
+ * Statements keep to what SQLite and PostgreSQL share; their texts are literals, because the cache
+ * of prepared statements knows them by address. */
 #pragma once
 #include "store/db.h"
 
@@ -10,9 +10,18 @@ struct sql_value {
     int64_t i;
 };
 
-static inline struct sql_value sql_null(void) { return (struct sql_value){SQL_VALUE_NULL, STR_EMPTY, 0}; }
-static inline struct sql_value sql_i64(int64_t i) { return (struct sql_value){SQL_VALUE_I64, STR_EMPTY, i}; }
-static inline struct sql_value sql_text(struct str s) { return (struct sql_value){SQL_VALUE_TEXT, s, 0}; }
+static inline struct sql_value sql_null(void)
+{
+    return (struct sql_value){SQL_VALUE_NULL, STR_EMPTY, 0};
+}
+static inline struct sql_value sql_i64(int64_t i)
+{
+    return (struct sql_value){SQL_VALUE_I64, STR_EMPTY, i};
+}
+static inline struct sql_value sql_text(struct str s)
+{
+    return (struct sql_value){SQL_VALUE_TEXT, s, 0};
+}
 static inline struct sql_value sql_z(const char *z) { return sql_text(str_from(z)); }
 static inline struct sql_value sql_blob(const void *p, size_t n)
 {
@@ -41,17 +50,18 @@ struct sql_rows {
 };
 
 /* A statement without rows. RC_CONFLICT: a UNIQUE or foreign key constraint; RC_FULL; RC_IO. */
-enum rc sql_exec(struct db_txn *txn, const char *text, struct sql_binds binds, struct err *err) MUST_CHECK;
+enum rc sql_exec(struct db_txn *txn, const char *text, struct sql_binds binds,
+                 struct err *err) MUST_CHECK;
 int64_t sql_changes(struct db_txn *txn); /* rows touched by the last sql_exec */
 
-enum rc sql_query(struct db_txn *txn, const char *text, struct sql_binds binds, struct sql_rows *rows,
-                  struct err *err) MUST_CHECK;
+enum rc sql_query(struct db_txn *txn, const char *text, struct sql_binds binds,
+                  struct sql_rows *rows, struct err *err) MUST_CHECK;
 /* RC_OK: a row is there; RC_END: no more. Anything but RC_OK has ended the query. */
 enum rc sql_next(struct sql_rows *rows, struct err *err) MUST_CHECK;
 void sql_end(struct sql_rows *rows);
 /* The first row only; RC_END when there is none. On RC_OK the caller ends `rows`. */
-enum rc sql_first(struct sql_rows *rows, struct db_txn *txn, const char *text, struct sql_binds binds,
-                  struct err *err) MUST_CHECK;
+enum rc sql_first(struct sql_rows *rows, struct db_txn *txn, const char *text,
+                  struct sql_binds binds, struct err *err) MUST_CHECK;
 /* One integer from the first row; `absent` when there is none or it is NULL. */
 enum rc sql_get_i64(struct db_txn *txn, const char *text, struct sql_binds binds, int64_t absent,
                     int64_t *out, struct err *err) MUST_CHECK;
@@ -62,5 +72,5 @@ int64_t sql_column_i64(const struct sql_rows *rows, int column);
 struct str sql_column_str(const struct sql_rows *rows, int column); /* text or blob */
 struct id sql_column_id(const struct sql_rows *rows, int column);   /* zero for NULL */
 /* Copied into the arena, ended by a NUL; NULL columns give an empty text. */
-enum rc sql_column_copy(const struct sql_rows *rows, int column, struct arena *arena, struct str *out,
-                        struct err *err) MUST_CHECK;
+enum rc sql_column_copy(const struct sql_rows *rows, int column, struct arena *arena,
+                        struct str *out, struct err *err) MUST_CHECK;

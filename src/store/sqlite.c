@@ -1,5 +1,5 @@
-/* SQLite behind sql.h. A connection belongs to one thread at a time (NOMUTEX); prepared statements are
- * kept by the address of their text, since all texts are literals. */
+/* SQLite behind sql.h. A connection belongs to one thread at a time (NOMUTEX); prepared statements
+ * are kept by the address of their text, since all texts are literals. */
 #include "store/sqlite.h"
 #include "base/clock.h"
 #include <sqlite3.h>
@@ -11,9 +11,12 @@ static enum rc fail(struct db_txn *txn, int code, struct err *err)
     const char *text = txn->handle ? sqlite3_errmsg(txn->handle) : sqlite3_errstr(code);
 
     switch (code & 0xff) {
-    case SQLITE_CONSTRAINT: return err_set(err, ERR_CONFLICT, "The object exists already or is in use (%s).", text);
-    case SQLITE_FULL: return err_set(err, ERR_DISK_FULL, "The disk of the control database is full.");
-    case SQLITE_NOMEM: return err_set(err, ERR_OVERLOADED, "Out of memory in the control database.");
+    case SQLITE_CONSTRAINT:
+        return err_set(err, ERR_CONFLICT, "The object exists already or is in use (%s).", text);
+    case SQLITE_FULL:
+        return err_set(err, ERR_DISK_FULL, "The disk of the control database is full.");
+    case SQLITE_NOMEM:
+        return err_set(err, ERR_OVERLOADED, "Out of memory in the control database.");
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
         err_set(err, ERR_INTERNAL, "The control database is damaged: %s. Restore a backup.", text);
@@ -22,9 +25,7 @@ static enum rc fail(struct db_txn *txn, int code, struct err *err)
     case SQLITE_LOCKED:
         err_set(err, ERR_OVERLOADED, "The control database is locked by another process.");
         return RC_CONFLICT;
-    default:
-        err_set(err, ERR_INTERNAL, "Control database: %s.", text);
-        return RC_IO;
+    default: err_set(err, ERR_INTERNAL, "Control database: %s.", text); return RC_IO;
     }
 }
 
@@ -51,10 +52,11 @@ enum rc sqlite_open(const char *path, bool writes, struct db_txn **out, struct e
     }
     sqlite3_extended_result_codes(txn->handle, 1);
     sqlite3_busy_timeout(txn->handle, 5000);
-    rc = sqlite_run(txn,
-                    "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
-                    "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-1024; PRAGMA journal_size_limit=16777216;",
-                    err);
+    rc = sqlite_run(
+        txn,
+        "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON;"
+        "PRAGMA temp_store=MEMORY; PRAGMA cache_size=-1024; PRAGMA journal_size_limit=16777216;",
+        err);
     if (rc == RC_OK && !writes)
         rc = sqlite_run(txn, "PRAGMA query_only=ON;", err);
     if (rc != RC_OK) {
@@ -78,12 +80,14 @@ void sqlite_close(struct db_txn *connection)
 enum rc sqlite_copy_to(struct db_txn *connection, const char *path, struct err *err)
 {
     struct db_txn target = {0};
-    int code = sqlite3_open_v2(path, &target.handle,
-                               SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
+    int code =
+        sqlite3_open_v2(path, &target.handle,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
     enum rc rc = RC_OK;
 
     if (code == SQLITE_OK) {
-        sqlite3_backup *backup = sqlite3_backup_init(target.handle, "main", connection->handle, "main");
+        sqlite3_backup *backup =
+            sqlite3_backup_init(target.handle, "main", connection->handle, "main");
         if (backup)
             sqlite3_backup_step(backup, -1);
         code = backup ? sqlite3_backup_finish(backup) : sqlite3_errcode(target.handle);
@@ -101,7 +105,8 @@ enum rc sqlite_copy_to(struct db_txn *connection, const char *path, struct err *
 
 /* ---- statements ---- */
 
-static enum rc statement_take(struct db_txn *txn, const char *text, struct sql_rows *rows, struct err *err)
+static enum rc statement_take(struct db_txn *txn, const char *text, struct sql_rows *rows,
+                              struct err *err)
 {
     size_t at = ((uintptr_t)text >> 3) * 0x9e3779b97f4a7c15ull >> 56;
     struct sqlite_cached *cached = NULL;
@@ -119,7 +124,8 @@ static enum rc statement_take(struct db_txn *txn, const char *text, struct sql_r
         rows->cached = cached;
         return RC_OK;
     }
-    int code = sqlite3_prepare_v3(txn->handle, text, -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL);
+    int code =
+        sqlite3_prepare_v3(txn->handle, text, -1, SQLITE_PREPARE_PERSISTENT, &statement, NULL);
     if (code != SQLITE_OK)
         return fail(txn, code, err);
     rows->statement = statement;
@@ -136,15 +142,17 @@ static int bind_one(sqlite3_stmt *statement, int at, const struct sql_value *val
     case SQL_VALUE_NULL: return sqlite3_bind_null(statement, at);
     case SQL_VALUE_I64: return sqlite3_bind_int64(statement, at, value->i);
     case SQL_VALUE_TEXT:
-        return sqlite3_bind_text(statement, at, value->s.n ? value->s.p : "", (int)value->s.n, SQLITE_STATIC);
+        return sqlite3_bind_text(statement, at, value->s.n ? value->s.p : "", (int)value->s.n,
+                                 SQLITE_STATIC);
     case SQL_VALUE_BLOB:
-        return sqlite3_bind_blob(statement, at, value->s.n ? value->s.p : "", (int)value->s.n, SQLITE_STATIC);
+        return sqlite3_bind_blob(statement, at, value->s.n ? value->s.p : "", (int)value->s.n,
+                                 SQLITE_STATIC);
     }
     UNREACHABLE();
 }
 
-enum rc sql_query(struct db_txn *txn, const char *text, struct sql_binds binds, struct sql_rows *rows,
-                  struct err *err)
+enum rc sql_query(struct db_txn *txn, const char *text, struct sql_binds binds,
+                  struct sql_rows *rows, struct err *err)
 {
     enum rc rc = statement_take(txn, text, rows, err);
 
@@ -189,8 +197,8 @@ void sql_end(struct sql_rows *rows)
     rows->statement = rows->cached = NULL;
 }
 
-enum rc sql_first(struct sql_rows *rows, struct db_txn *txn, const char *text, struct sql_binds binds,
-                  struct err *err)
+enum rc sql_first(struct sql_rows *rows, struct db_txn *txn, const char *text,
+                  struct sql_binds binds, struct err *err)
 {
     enum rc rc = sql_query(txn, text, binds, rows, err);
 
@@ -219,10 +227,7 @@ enum rc sql_get_i64(struct db_txn *txn, const char *text, struct sql_binds binds
     return rc == RC_END ? RC_OK : rc;
 }
 
-int64_t sql_changes(struct db_txn *txn)
-{
-    return sqlite3_changes64(txn->handle);
-}
+int64_t sql_changes(struct db_txn *txn) { return sqlite3_changes64(txn->handle); }
 
 bool sql_is_null(const struct sql_rows *rows, int column)
 {
@@ -251,8 +256,8 @@ struct id sql_column_id(const struct sql_rows *rows, int column)
     return id;
 }
 
-enum rc sql_column_copy(const struct sql_rows *rows, int column, struct arena *arena, struct str *out,
-                        struct err *err)
+enum rc sql_column_copy(const struct sql_rows *rows, int column, struct arena *arena,
+                        struct str *out, struct err *err)
 {
     struct str s = sql_column_str(rows, column);
 

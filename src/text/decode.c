@@ -27,18 +27,20 @@ static size_t path_format(const struct place *at, char out[ERR_FIELD_BYTES_MAX])
     if (at->parent && !at->name.n)
         more = snprintf(out + n, ERR_FIELD_BYTES_MAX - n, "[%zu]", at->index);
     else
-        more = snprintf(out + n, ERR_FIELD_BYTES_MAX - n, "%s%.*s", n ? "." : "", (int)MIN(at->name.n, 60), at->name.p);
+        more = snprintf(out + n, ERR_FIELD_BYTES_MAX - n, "%s%.*s", n ? "." : "",
+                        (int)MIN(at->name.n, 60), at->name.p);
     return MIN(n + (size_t)MAX(more, 0), ERR_FIELD_BYTES_MAX - 1);
 }
 
-enum rc decode_member(const struct place *object, const char *name, enum decode_need need, struct place *out,
-                      struct err *err)
+enum rc decode_member(const struct place *object, const char *name, enum decode_need need,
+                      struct place *out, struct err *err)
 {
     struct str key = str_from(name);
     yyjson_val *value = object->value ? yyjson_obj_getn(object->value, key.p, key.n) : NULL;
     char path[ERR_FIELD_BYTES_MAX];
 
-    *out = (struct place){.value = yyjson_is_null(value) ? NULL : value, .parent = object, .name = key};
+    *out = (struct place){
+        .value = yyjson_is_null(value) ? NULL : value, .parent = object, .name = key};
     if (out->value || need == DECODE_OPTIONAL)
         return RC_OK;
     path_format(out, path);
@@ -59,12 +61,14 @@ enum rc decode_refuse(const struct place *at, struct err *err, const char *fmt, 
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
     path_format(at, path);
-    return err_set_field(err, ERR_BAD_FIELD, path, "'%s' %s", path[0] ? path : "The document", text);
+    return err_set_field(err, ERR_BAD_FIELD, path, "'%s' %s", path[0] ? path : "The document",
+                         text);
 }
 
 enum rc decode_expect_object(const struct place *at, struct err *err)
 {
-    return !at->value || yyjson_is_obj(at->value) ? RC_OK : decode_refuse(at, err, "must be an object.");
+    return !at->value || yyjson_is_obj(at->value) ? RC_OK
+                                                  : decode_refuse(at, err, "must be an object.");
 }
 
 enum rc decode_expect_list(const struct place *at, size_t count_max, struct err *err)
@@ -79,7 +83,8 @@ enum rc decode_expect_list(const struct place *at, size_t count_max, struct err 
 static bool listed(const char *const *names, struct str name)
 {
     for (; *names; names++)
-        if ((*names)[0] == (name.n ? name.p[0] : 0) && strncmp(*names, name.p, name.n) == 0 && !(*names)[name.n])
+        if ((*names)[0] == (name.n ? name.p[0] : 0) && strncmp(*names, name.p, name.n) == 0 &&
+            !(*names)[name.n])
             return true;
     return false;
 }
@@ -103,8 +108,8 @@ enum rc decode_only(const struct place *object, const char *const *names, struct
 
 /* ---- members by type ---- */
 
-enum rc decode_str(const struct place *object, const char *name, enum decode_need need, size_t bytes_max,
-                     struct str *out, struct err *err)
+enum rc decode_str(const struct place *object, const char *name, enum decode_need need,
+                   size_t bytes_max, struct str *out, struct err *err)
 {
     struct place at;
     enum rc rc = decode_member(object, name, need, &at, err);
@@ -137,8 +142,8 @@ enum rc decode_bool(const struct place *object, const char *name, bool *out, str
     return RC_OK;
 }
 
-enum rc decode_i64(const struct place *object, const char *name, int64_t min, int64_t max, int64_t *out,
-                     struct err *err)
+enum rc decode_i64(const struct place *object, const char *name, int64_t min, int64_t max,
+                   int64_t *out, struct err *err)
 {
     struct place at;
     enum rc rc = decode_member(object, name, DECODE_OPTIONAL, &at, err);
@@ -150,7 +155,7 @@ enum rc decode_i64(const struct place *object, const char *name, int64_t min, in
     int64_t value = fits ? yyjson_get_sint(at.value) : 0;
     if (!fits || value < min || value > max)
         return decode_refuse(&at, err, "must be a whole number from %lld to %lld.", (long long)min,
-                           (long long)max);
+                             (long long)max);
     *out = value;
     return RC_OK;
 }
@@ -167,13 +172,16 @@ static enum rc duration_from(const struct place *at, double unit_ns, int64_t *ns
         }
     } else if (yyjson_is_str(at->value) && unit_ns == (double)NS_PER_S) {
         int64_t value;
-        if (clock_parse_duration(json_text(at->value), &value) == RC_OK && value >= 0 && value <= longest_ns) {
+        if (clock_parse_duration(json_text(at->value), &value) == RC_OK && value >= 0 &&
+            value <= longest_ns) {
             *ns = value;
             return RC_OK;
         }
     }
-    return decode_refuse(at, err, unit_ns == (double)NS_PER_S ? "must be a duration such as 500ms, 20s or 5m."
-                                                            : "must be a number of milliseconds.");
+    return decode_refuse(at, err,
+                         unit_ns == (double)NS_PER_S
+                             ? "must be a duration such as 500ms, 20s or 5m."
+                             : "must be a number of milliseconds.");
 }
 
 enum rc decode_duration(const struct place *object, const char *name, int64_t *ns, struct err *err)
@@ -252,12 +260,14 @@ enum rc decode_dollars(const struct place *object, const char *name, int64_t *pi
     }
     rc = dollars_parse(text, pico);
     if (rc != RC_OK || *pico < 0)
-        return decode_refuse(&at, err, "must be an amount in dollars, not negative, with at most 12 decimals, up to 9,000,000.");
+        return decode_refuse(&at, err,
+                             "must be an amount in dollars, not negative, with at most 12 "
+                             "decimals, up to 9,000,000.");
     return RC_OK;
 }
 
-enum rc decode_word(const struct place *object, const char *name, const char *const *words, int *out,
-                      struct err *err)
+enum rc decode_word(const struct place *object, const char *name, const char *const *words,
+                    int *out, struct err *err)
 {
     struct place at;
     char known[256] = "";
@@ -277,8 +287,9 @@ enum rc decode_word(const struct place *object, const char *name, const char *co
     return decode_refuse(&at, err, "must be one of: %s.", known);
 }
 
-enum rc decode_texts(const struct place *object, const char *name, size_t count_max, size_t bytes_max,
-                       struct arena *arena, struct str **out, size_t *count, struct err *err)
+enum rc decode_texts(const struct place *object, const char *name, size_t count_max,
+                     size_t bytes_max, struct arena *arena, struct str **out, size_t *count,
+                     struct err *err)
 {
     struct place at, element;
     size_t i, n;

@@ -518,13 +518,13 @@ static struct expression *parse_unary(struct parser *p)
     enum node_kind kind = NODE_NOT;
     skip_space(p);
     bool not = take_word(p, "not");
-    if (!not &&peek(p) == '!' && !(p->at + 1 < p->text.n && p->text.p[p->at + 1] == '='))
+    if (!not&&peek(p) == '!' && !(p->at + 1 < p->text.n && p->text.p[p->at + 1] == '='))
         not = take(p, "!");
-    if (!not &&take(p, "-")) {
+    if (!not&&take(p, "-")) {
         kind = NODE_MINUS;
         not = true;
     }
-    if (!not )
+    if (!not)
         return parse_value(p);
     if (++p->depth > EXPRESSION_DEPTH_MAX)
         return fail(p, "nested too deeply");

@@ -546,7 +546,7 @@ static enum rc check_logic(struct walk *walk, yyjson_val *node, yyjson_val *valu
             return rc;
     }
     enum rc rc = check_choices(walk, node, value);
-    if (!rc && not ) {
+    if (!rc && not) {
         rc = check_quietly(walk, not, value);
         rc = rc == RC_INVALID ? RC_OK : rc == RC_OK ? broken(walk, "is what it must not be") : rc;
     }

@@ -61,11 +61,13 @@ yyjson_mut_val *json_sorted(yyjson_mut_doc *doc, yyjson_val *value)
     return array;
 }
 
-enum rc json_write_tree(const yyjson_mut_val *value, struct arena *arena, struct str *out, struct err *err)
+enum rc json_write_tree(const yyjson_mut_val *value, struct arena *arena, struct str *out,
+                        struct err *err)
 {
     yyjson_alc alc = json_arena_alc(arena);
 
-    out->p = value ? yyjson_mut_val_write_opts(value, YYJSON_WRITE_NOFLAG, &alc, &out->n, NULL) : NULL;
+    out->p =
+        value ? yyjson_mut_val_write_opts(value, YYJSON_WRITE_NOFLAG, &alc, &out->n, NULL) : NULL;
     return out->p ? RC_OK : err_set(err, ERR_TOO_LARGE, "The JSON document is too large.");
 }
 
@@ -84,19 +86,24 @@ struct diffing {
     struct arena *arena;
 };
 
-static void diff_add(struct diffing *diffing, struct str path, yyjson_val *before, yyjson_val *after)
+static void diff_add(struct diffing *diffing, struct str path, yyjson_val *before,
+                     yyjson_val *after)
 {
     yyjson_mut_doc *doc = diffing->doc;
     yyjson_mut_val *entry = yyjson_mut_arr_add_obj(doc, diffing->list);
 
     json_set_text(doc, entry, "path", path);
-    yyjson_mut_obj_add_val(doc, entry, "before", before ? yyjson_val_mut_copy(doc, before) : yyjson_mut_null(doc));
-    yyjson_mut_obj_add_val(doc, entry, "after", after ? yyjson_val_mut_copy(doc, after) : yyjson_mut_null(doc));
+    yyjson_mut_obj_add_val(doc, entry, "before",
+                           before ? yyjson_val_mut_copy(doc, before) : yyjson_mut_null(doc));
+    yyjson_mut_obj_add_val(doc, entry, "after",
+                           after ? yyjson_val_mut_copy(doc, after) : yyjson_mut_null(doc));
 }
 
-static void diff_walk(struct diffing *diffing, struct str path, yyjson_val *before, yyjson_val *after);
+static void diff_walk(struct diffing *diffing, struct str path, yyjson_val *before,
+                      yyjson_val *after);
 
-static void diff_objects(struct diffing *diffing, struct str path, yyjson_val *before, yyjson_val *after)
+static void diff_objects(struct diffing *diffing, struct str path, yyjson_val *before,
+                         yyjson_val *after)
 {
     size_t i, n;
     yyjson_val *key, *value;
@@ -104,7 +111,8 @@ static void diff_objects(struct diffing *diffing, struct str path, yyjson_val *b
     yyjson_obj_foreach(before, i, n, key, value)
     {
         struct str name = json_text(key);
-        struct str inner = arena_printf(diffing->arena, "%.*s%s%.*s", STR_ARG(path), path.n ? "." : "", STR_ARG(name));
+        struct str inner = arena_printf(diffing->arena, "%.*s%s%.*s", STR_ARG(path),
+                                        path.n ? "." : "", STR_ARG(name));
         diff_walk(diffing, inner, value, yyjson_obj_getn(after, name.p, name.n));
     }
     yyjson_obj_foreach(after, i, n, key, value)
@@ -112,21 +120,25 @@ static void diff_objects(struct diffing *diffing, struct str path, yyjson_val *b
         struct str name = json_text(key);
         if (yyjson_obj_getn(before, name.p, name.n))
             continue;
-        diff_add(diffing, arena_printf(diffing->arena, "%.*s%s%.*s", STR_ARG(path), path.n ? "." : "", STR_ARG(name)),
+        diff_add(diffing,
+                 arena_printf(diffing->arena, "%.*s%s%.*s", STR_ARG(path), path.n ? "." : "",
+                              STR_ARG(name)),
                  NULL, value);
     }
 }
 
-static void diff_lists(struct diffing *diffing, struct str path, yyjson_val *before, yyjson_val *after)
+static void diff_lists(struct diffing *diffing, struct str path, yyjson_val *before,
+                       yyjson_val *after)
 {
     size_t count = MAX(yyjson_arr_size(before), yyjson_arr_size(after));
 
     for (size_t i = 0; i < count; i++)
-        diff_walk(diffing, arena_printf(diffing->arena, "%.*s[%zu]", STR_ARG(path), i), yyjson_arr_get(before, i),
-                  yyjson_arr_get(after, i));
+        diff_walk(diffing, arena_printf(diffing->arena, "%.*s[%zu]", STR_ARG(path), i),
+                  yyjson_arr_get(before, i), yyjson_arr_get(after, i));
 }
 
-static void diff_walk(struct diffing *diffing, struct str path, yyjson_val *before, yyjson_val *after)
+static void diff_walk(struct diffing *diffing, struct str path, yyjson_val *before,
+                      yyjson_val *after)
 {
     if (yyjson_is_obj(before) && yyjson_is_obj(after))
         diff_objects(diffing, path, before, after);

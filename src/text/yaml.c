@@ -57,7 +57,8 @@ static yyjson_mut_val *plain_scalar(struct walk *walk, struct str s)
         return yyjson_mut_true(walk->doc);
     if (text_is_one_of(s, falses))
         return yyjson_mut_false(walk->doc);
-    bool numeric = (s.p[0] >= '0' && s.p[0] <= '9') || s.p[0] == '-' || s.p[0] == '+' || s.p[0] == '.';
+    bool numeric =
+        (s.p[0] >= '0' && s.p[0] <= '9') || s.p[0] == '-' || s.p[0] == '+' || s.p[0] == '.';
     if (numeric && str_to_i64(s, &integer) == RC_OK)
         return yyjson_mut_sint(walk->doc, integer);
     if (numeric && str_to_double(s, &number) == RC_OK)
@@ -65,13 +66,15 @@ static yyjson_mut_val *plain_scalar(struct walk *walk, struct str s)
     return yyjson_mut_strncpy(walk->doc, s.p, s.n);
 }
 
-static enum rc walk_node(struct walk *walk, int id, struct str path, int depth, yyjson_mut_val **out);
+static enum rc walk_node(struct walk *walk, int id, struct str path, int depth,
+                         yyjson_mut_val **out);
 
 static enum rc walk_sequence(struct walk *walk, const yaml_node_t *node, struct str path, int depth,
                              yyjson_mut_val *array)
 {
     size_t index = 0;
-    for (yaml_node_item_t *item = node->data.sequence.items.start; item < node->data.sequence.items.top; item++) {
+    for (yaml_node_item_t *item = node->data.sequence.items.start;
+         item < node->data.sequence.items.top; item++) {
         yyjson_mut_val *value;
         struct str inner = arena_printf(walk->arena, "%.*s[%zu]", STR_ARG(path), index++);
         enum rc rc = walk_node(walk, *item, inner, depth + 1, &value);
@@ -85,7 +88,8 @@ static enum rc walk_sequence(struct walk *walk, const yaml_node_t *node, struct 
 static enum rc walk_mapping(struct walk *walk, const yaml_node_t *node, struct str path, int depth,
                             yyjson_mut_val *object)
 {
-    for (yaml_node_pair_t *pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++) {
+    for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
+         pair < node->data.mapping.pairs.top; pair++) {
         const yaml_node_t *key = yaml_document_get_node(walk->document, pair->key);
         yyjson_mut_val *value;
         if (key->type != YAML_SCALAR_NODE)
@@ -96,7 +100,8 @@ static enum rc walk_mapping(struct walk *walk, const yaml_node_t *node, struct s
         if (yyjson_mut_obj_getn(object, name.p, name.n))
             return err_set(walk->err, ERR_INVALID, "line %zu: '%.*s' stands here twice",
                            key->start_mark.line + 1, STR_ARG(name));
-        struct str inner = arena_printf(walk->arena, "%.*s%s%.*s", STR_ARG(path), path.n ? "." : "", STR_ARG(name));
+        struct str inner = arena_printf(walk->arena, "%.*s%s%.*s", STR_ARG(path), path.n ? "." : "",
+                                        STR_ARG(name));
         enum rc rc = walk_node(walk, pair->value, inner, depth + 1, &value);
         if (rc != RC_OK)
             return rc;
@@ -106,7 +111,8 @@ static enum rc walk_mapping(struct walk *walk, const yaml_node_t *node, struct s
     return RC_OK;
 }
 
-static enum rc walk_node(struct walk *walk, int id, struct str path, int depth, yyjson_mut_val **out)
+static enum rc walk_node(struct walk *walk, int id, struct str path, int depth,
+                         yyjson_mut_val **out)
 {
     const yaml_node_t *node = yaml_document_get_node(walk->document, id);
     enum rc rc = RC_OK;
@@ -190,10 +196,7 @@ int yaml_line_of(const struct yaml_lines *lines, struct str path)
     }
 }
 
-void yaml_lines_fini(struct yaml_lines *lines)
-{
-    map_fini(&lines->by_path);
-}
+void yaml_lines_fini(struct yaml_lines *lines) { map_fini(&lines->by_path); }
 
 /* ---- writing ---- */
 
@@ -210,10 +213,11 @@ static bool emit(yaml_emitter_t *emitter, yaml_event_t *event, int made)
 static bool emit_scalar(yaml_emitter_t *emitter, struct str s, bool quoted)
 {
     yaml_event_t event;
-    yaml_scalar_style_t style = quoted ? YAML_DOUBLE_QUOTED_SCALAR_STYLE
+    yaml_scalar_style_t style = quoted                   ? YAML_DOUBLE_QUOTED_SCALAR_STYLE
                                 : memchr(s.p, '\n', s.n) ? YAML_LITERAL_SCALAR_STYLE
                                                          : YAML_ANY_SCALAR_STYLE;
-    int made = yaml_scalar_event_initialize(&event, NULL, NULL, (yaml_char_t *)s.p, (int)s.n, 1, 1, style);
+    int made =
+        yaml_scalar_event_initialize(&event, NULL, NULL, (yaml_char_t *)s.p, (int)s.n, 1, 1, style);
     return emit(emitter, &event, made);
 }
 
@@ -221,8 +225,9 @@ static bool emit_scalar(yaml_emitter_t *emitter, struct str s, bool quoted)
 static bool emit_text(yaml_emitter_t *emitter, yyjson_val *value)
 {
     struct str s = json_text(value);
-    static const char *const words[] = {"", "~", "null", "Null", "NULL", "true", "True", "TRUE", "false", "False",
-                                        "FALSE", "yes", "no", "on", "off", "y", "n", NULL};
+    static const char *const words[] = {"",     "~",    "null",  "Null",  "NULL",  "true",
+                                        "True", "TRUE", "false", "False", "FALSE", "yes",
+                                        "no",   "on",   "off",   "y",     "n",     NULL};
     bool number_like = s.n && strchr("0123456789+-.", s.p[0]);
     return emit_scalar(emitter, s.p ? s : STR(""), number_like || text_is_one_of(s, words));
 }
@@ -236,13 +241,18 @@ static bool emit_value(yaml_emitter_t *emitter, yyjson_val *value)
     if (yyjson_is_str(value))
         return emit_text(emitter, value);
     if (yyjson_is_arr(value)) {
-        ok = emit(emitter, &event, yaml_sequence_start_event_initialize(&event, NULL, NULL, 1, YAML_BLOCK_SEQUENCE_STYLE));
+        ok = emit(
+            emitter, &event,
+            yaml_sequence_start_event_initialize(&event, NULL, NULL, 1, YAML_BLOCK_SEQUENCE_STYLE));
         yyjson_arr_foreach(value, i, count, item) ok = ok && emit_value(emitter, item);
         return ok && emit(emitter, &event, yaml_sequence_end_event_initialize(&event));
     }
     if (yyjson_is_obj(value)) {
-        ok = emit(emitter, &event, yaml_mapping_start_event_initialize(&event, NULL, NULL, 1, YAML_BLOCK_MAPPING_STYLE));
-        yyjson_obj_foreach(value, i, count, key, item) ok = ok && emit_text(emitter, key) && emit_value(emitter, item);
+        ok = emit(
+            emitter, &event,
+            yaml_mapping_start_event_initialize(&event, NULL, NULL, 1, YAML_BLOCK_MAPPING_STYLE));
+        yyjson_obj_foreach(value, i, count, key, item) ok =
+            ok && emit_text(emitter, key) && emit_value(emitter, item);
         return ok && emit(emitter, &event, yaml_mapping_end_event_initialize(&event));
     }
     size_t n = 0;
@@ -261,11 +271,12 @@ enum rc yaml_write(yyjson_val *value, struct buf *out)
     yaml_emitter_set_output(&emitter, write_bytes, out);
     yaml_emitter_set_unicode(&emitter, 1);
     yaml_emitter_set_width(&emitter, 100);
-    bool ok = emit(&emitter, &event, yaml_stream_start_event_initialize(&event, YAML_UTF8_ENCODING)) &&
-              emit(&emitter, &event, yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1)) &&
-              emit_value(&emitter, value) &&
-              emit(&emitter, &event, yaml_document_end_event_initialize(&event, 1)) &&
-              emit(&emitter, &event, yaml_stream_end_event_initialize(&event));
+    bool ok =
+        emit(&emitter, &event, yaml_stream_start_event_initialize(&event, YAML_UTF8_ENCODING)) &&
+        emit(&emitter, &event, yaml_document_start_event_initialize(&event, NULL, NULL, NULL, 1)) &&
+        emit_value(&emitter, value) &&
+        emit(&emitter, &event, yaml_document_end_event_initialize(&event, 1)) &&
+        emit(&emitter, &event, yaml_stream_end_event_initialize(&event));
     yaml_emitter_delete(&emitter);
     return ok ? RC_OK : RC_LIMIT;
 }

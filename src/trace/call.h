@@ -1,5 +1,5 @@
-/* The record of a call: one request to a model, a span in OpenTelemetry's terms. The gateway fills this
- * struct while the call runs (texts live in the request's arena); trace_submit copies it. */
+/* The record of a call: one request to a model, a span in OpenTelemetry's terms. The gateway fills
+ * this struct while the call runs (texts live in the request's arena); trace_submit copies it. */
 #pragma once
 #include "base/err.h"
 #include "base/id.h"
@@ -27,14 +27,21 @@ enum call_operation {
     OPERATION_COUNT
 };
 
-enum call_door { DOOR_OPENAI_CHAT, DOOR_OPENAI_RESPONSES, DOOR_ANTHROPIC_MESSAGES, DOOR_OPENAI_OTHER, DOOR_INTERNAL, DOOR_COUNT };
+enum call_door {
+    DOOR_OPENAI_CHAT,
+    DOOR_OPENAI_RESPONSES,
+    DOOR_ANTHROPIC_MESSAGES,
+    DOOR_OPENAI_OTHER,
+    DOOR_INTERNAL,
+    DOOR_COUNT
+};
 enum call_cache { CALL_CACHE_OFF, CALL_CACHE_MISS, CALL_CACHE_HIT };
 enum capture { CAPTURE_INHERIT, CAPTURE_NONE, CAPTURE_METADATA, CAPTURE_FULL };
 
 /* One attempt at a target. */
 struct call_attempt {
     struct str provider, model;
-    int64_t started_ns;  /* since the call's start */
+    int64_t started_ns; /* since the call's start */
     int64_t duration_ns;
     int http_status;     /* 0: no answer */
     enum err_code error; /* ERR_NONE: this attempt answered */
@@ -67,8 +74,8 @@ struct call_record {
 
     struct id key; /* zero: a console session or internal call */
     struct str key_name;
-    struct id user_account;     /* console user, zero if none */
-    struct str user, session;   /* the caller's end user and conversation */
+    struct id user_account;   /* console user, zero if none */
+    struct str user, session; /* the caller's end user and conversation */
     const struct call_tag *tags;
     size_t tag_count;
 
@@ -78,12 +85,12 @@ struct call_record {
 
     int64_t queue_ns, connect_ns, first_token_ns, total_ns; /* durations; -1: did not happen */
     struct usage usage;
-    int64_t cost_pico; /* COST_UNKNOWN: no price */
+    int64_t cost_pico;                             /* COST_UNKNOWN: no price */
     int64_t bucket_price_pico[USAGE_BUCKET_COUNT]; /* per token; COST_UNKNOWN where none */
 
     const struct call_attempt *attempts;
     size_t attempt_count; /* at most CALL_ATTEMPTS_MAX */
-    struct str checks; /* JSON array of what checks found, or empty */
+    struct str checks;    /* JSON array of what checks found, or empty */
 
     struct str client_ip, client_agent;
     struct str request_headers; /* JSON object without credentials; capture full */

@@ -1,6 +1,6 @@
-/* The columns of call records. COLUMN_INT(name, expression over `call` (struct call_record) and `extra`)
- * and COLUMN_TEXT(name, expression giving a struct str). The order is on disk: append only. Included
- * several times, so it has no guard. */
+/* The columns of call records. COLUMN_INT(name, expression over `call` (struct call_record) and
+ * `extra`) and COLUMN_TEXT(name, expression giving a struct str). The order is on disk: append
+ * only. Included several times, so it has no guard. */
 COLUMN_INT(SEQ, (int64_t)extra->seq)
 COLUMN_INT(STARTED_NS, call->started_wall_ns)
 COLUMN_INT(DOOR, call->door)

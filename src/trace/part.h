@@ -28,8 +28,9 @@ struct part_built {
     int64_t bytes;
 };
 
-/* Writes the part `id` durably. With no row to keep nothing is written. Records that are damaged lose
- * their bodies; records that cannot be read now make it fail, unless it shall salvage what it can. */
+/* Writes the part `id` durably. With no row to keep nothing is written. Records that are damaged
+ * lose their bodies; records that cannot be read now make it fail, unless it shall salvage what it
+ * can. */
 enum rc part_build(struct file_system *fs, const char *directory, uint64_t id,
                    const struct part_input *inputs, size_t count, bool salvage,
                    struct part_built *built, struct err *err) MUST_CHECK;

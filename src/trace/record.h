@@ -20,9 +20,8 @@ enum record_type record_type_of(const struct call_record *record);
 size_t record_encode_bytes_max(const struct call_record *record);
 /* Returns the bytes written. Leaves out what record->capture does not allow. */
 size_t record_encode(const struct call_record *record, char *out);
-/* The texts point into `bytes`; record->tags points to `tags`, record->attempts to `attempts` (NULL: attempts
- * are skipped).
- * RC_CORRUPT: not a record; RC_INVALID: of a newer version. */
+/* The texts point into `bytes`; record->tags points to `tags`, record->attempts to `attempts`
+ * (NULL: attempts are skipped). RC_CORRUPT: not a record; RC_INVALID: of a newer version. */
 enum rc record_decode(struct str bytes, struct call_record *record,
                       struct call_tag tags[LIMIT_TAGS], struct call_attempt *attempts) MUST_CHECK;
 

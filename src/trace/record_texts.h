@@ -1,5 +1,5 @@
-/* RECORD_TEXT(field number, member of struct call_record, most bytes kept, bit of RECORD_WHEN_…): texts of
- * a call record as they lie in the log. Numbers are on disk: append only, never reused. */
+/* RECORD_TEXT(field number, member of struct call_record, most bytes kept, bit of RECORD_WHEN_…):
+ * texts of a call record as they lie in the log. Numbers are on disk: append only, never reused. */
 RECORD_TEXT(1, error_message, 4096, METADATA)
 RECORD_TEXT(2, model_requested, 512, ALWAYS)
 RECORD_TEXT(3, route, 512, METADATA)

@@ -294,7 +294,7 @@ SCAN_CLONES void scan_bucket_index(uint32_t *restrict out, const uint16_t *restr
                                    uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
-        out[i] = bin[i] * HISTOGRAM_BUCKETS + (bucket[i] & (uint16_t) - (uint16_t)mask[i]);
+        out[i] = bin[i] * HISTOGRAM_BUCKETS + (bucket[i] & (uint16_t)-(uint16_t)mask[i]);
 }
 
 /* The middle of a bucket, in µs. */

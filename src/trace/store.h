@@ -107,7 +107,7 @@ struct trace_store {
     struct retention *retentions; /* under mutex */
     size_t retention_count;
     unsigned seal_failures_row; /* since the last success */
-    int64_t retained_at_ns; /* monotonic, of the last look */
+    int64_t retained_at_ns;     /* monotonic, of the last look */
 
     void (*forward)(void *arg, struct str bytes);
     void *forward_arg;

@@ -1,9 +1,10 @@
-/* Kill -9 of a process that writes the control database. The child writes numbered objects and says each number
- * only when its write was acknowledged; it is killed at a random moment, and the database is opened again:
- * everything acknowledged is there, nothing is half there, and the audit log's chain is whole.
+/* Kill -9 of a process that writes the control database. The child writes numbered objects and says
+ * each number only when its write was acknowledged; it is killed at a random moment, and the
+ * database is opened again: everything acknowledged is there, nothing is half there, and the audit
+ * log's chain is whole.
  *
- * (Power loss is SQLite's own matter with synchronous=FULL; kill -9 shows that our batching acknowledges
- * nothing before its commit.) */
+ * (Power loss is SQLite's own matter with synchronous=FULL; kill -9 shows that our batching
+ * acknowledges nothing before its commit.) */
 #include "base/clock.h"
 #include "base/rand.h"
 #include "store/account.h"
@@ -17,7 +18,7 @@
 #include <unistd.h>
 
 #define ROUNDS_DEFAULT 20
-#define WRITERS 3 /* threads of the child, so that batches hold several writes */
+#define WRITERS        3 /* threads of the child, so that batches hold several writes */
 
 static char folder[] = "/tmp/capstan-crash-XXXXXX", path[64], secrets[64];
 static struct id project = {{7}};
@@ -114,13 +115,15 @@ static void child_main(int out, const unsigned next[WRITERS])
 
 /* ---- the parent ---- */
 
-static bool there(struct db_txn *txn, unsigned writer, unsigned number, int half, struct arena *arena)
+static bool there(struct db_txn *txn, unsigned writer, unsigned number, int half,
+                  struct arena *arena)
 {
     char name[64];
     struct object object;
     int n = snprintf(name, sizeof name, "w%u-%u-%d", writer, number, half);
 
-    return object_get(txn, project, OBJECT_PROVIDER, str_make(name, (size_t)n), arena, &object, NULL) == RC_OK;
+    return object_get(txn, project, OBJECT_PROVIDER, str_make(name, (size_t)n), arena, &object,
+                      NULL) == RC_OK;
 }
 
 /* Checks what the killed child left; sets next[] to the first number that is not there. */

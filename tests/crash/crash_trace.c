@@ -1,10 +1,10 @@
 /* kill -9 on the store of call records, as often as CRASH_ROUNDS says (default 20).
  *
- * A child opens the store on a real disk and submits records as fast as it can, telling through a pipe
- * which ones it was told are durable; it is killed at a random moment, often while it seals or merges.
- * Then the store is opened here: what was durable is there, nothing is there twice or torn, and spend is
- * the records' sum. kill -9 leaves the page cache alone, so this proves less than tests/sim/sim_store.c,
- * but of the real thing: threads, files, locks. */
+ * A child opens the store on a real disk and submits records as fast as it can, telling through a
+ * pipe which ones it was told are durable; it is killed at a random moment, often while it seals or
+ * merges. Then the store is opened here: what was durable is there, nothing is there twice or torn,
+ * and spend is the records' sum. kill -9 leaves the page cache alone, so this proves less than
+ * tests/sim/sim_store.c, but of the real thing: threads, files, locks. */
 #include "../unit/trace/make_record.h"
 #include "base/log.h"
 #include "trace/store.h"
@@ -34,7 +34,8 @@ static struct trace_store *open_store(const char *directory, uint32_t tail_rows)
 static void told(struct task *task)
 {
     struct acknowledged *a = CONTAINER_OF(task, struct acknowledged, waiter.task);
-    if (a->waiter.result == RC_OK && write(a->fd, &a->number, sizeof(a->number)) != sizeof(a->number))
+    if (a->waiter.result == RC_OK &&
+        write(a->fd, &a->number, sizeof(a->number)) != sizeof(a->number))
         _exit(1);
     free(a);
 }
@@ -51,7 +52,8 @@ static void child(const char *directory, int fd, uint64_t from)
         a->number = number;
         a->fd = fd;
         trace_submit(store, &m.call, &a->waiter);
-        while (number % 64 == 0 && (trace_counters(store, &counters), counters.queue_bytes > 300000))
+        while (number % 64 == 0 &&
+               (trace_counters(store, &counters), counters.queue_bytes > 300000))
             usleep(200);
     }
 }
@@ -83,8 +85,8 @@ static void fail(const char *what, uint64_t number)
     exit(1);
 }
 
-/* Checks the records from the newest down to `from` (older ones were checked before); returns one past the
- * newest number. */
+/* Checks the records from the newest down to `from` (older ones were checked before); returns one
+ * past the newest number. */
 static uint64_t check(struct trace_store *store, uint64_t from, uint64_t durable)
 {
     uint64_t newest = from, rows = 0;
@@ -95,7 +97,8 @@ static uint64_t check(struct trace_store *store, uint64_t from, uint64_t durable
         make_record(number, &m);
         arena_init(&arena, 1 << 20);
         enum rc rc = trace_get(store, m.call.project, m.call.id, &arena, got, NULL);
-        if (rc == RC_OK && (!str_eq(got->request_body, m.call.request_body) || got->cost_pico != m.call.cost_pico))
+        if (rc == RC_OK &&
+            (!str_eq(got->request_body, m.call.request_body) || got->cost_pico != m.call.cost_pico))
             fail("not whole", number);
         arena_fini(&arena);
         if (rc != RC_OK)
@@ -126,7 +129,8 @@ static void check_spend(struct trace_store *store, uint64_t count)
     }
     for (int project = 0; project < 2; project++) {
         struct spend_sum sum;
-        enum rc rc = trace_spend_sum(store, make_project((uint64_t)project), SPEND_BY_PROJECT, STR_EMPTY, 0, INT32_MAX, &sum);
+        enum rc rc = trace_spend_sum(store, make_project((uint64_t)project), SPEND_BY_PROJECT,
+                                     STR_EMPTY, 0, INT32_MAX, &sum);
         if (rc != RC_OK || sum.cost_pico != cost[project] || sum.calls != calls[project])
             fail("spend is not the records' sum, calls", sum.calls);
     }
@@ -150,7 +154,8 @@ int main(void)
         check_spend(store, count);
         trace_close(store);
     }
-    printf("%llu kills, %llu records, none lost\n", (unsigned long long)rounds, (unsigned long long)count);
+    printf("%llu kills, %llu records, none lost\n", (unsigned long long)rounds,
+           (unsigned long long)count);
     snprintf(command, sizeof(command), "rm -rf %s", root);
     return system(command) != 0;
 }

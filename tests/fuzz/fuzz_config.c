@@ -1,5 +1,5 @@
-/* Configuration: any bytes as YAML, then every definition that comes out of it through its decoder, and the
- * document through writing and reading again. */
+/* Configuration: any bytes as YAML, then every definition that comes out of it through its decoder,
+ * and the document through writing and reading again. */
 #include "gateway/config.h"
 #include "govern/key.h"
 #include "govern/manifest.h"
@@ -16,7 +16,8 @@ static void round_trip(yyjson_val *root, struct arena *arena)
     yyjson_doc *again;
 
     buf_init(&out, 8 * 1024 * 1024);
-    if (yaml_write(root, &out) == RC_OK && yaml_read(buf_str(&out), arena, NULL, &again, &err) == RC_OK)
+    if (yaml_write(root, &out) == RC_OK &&
+        yaml_read(buf_str(&out), arena, NULL, &again, &err) == RC_OK)
         ASSERT(yyjson_equals(yyjson_doc_get_root(again), root));
     buf_fini(&out);
 }
@@ -51,7 +52,8 @@ static void decode_all(yyjson_val *root, struct arena *arena)
     {
         if (key_decode(&object, value, arena, &key, &err) == RC_OK)
             (void)key_allows_model(&key, STR("gpt-5"));
-        (void)!limits_decode(yyjson_obj_get(value, "limits"), yyjson_obj_get(value, "budget"), &limits, &err);
+        (void)!limits_decode(yyjson_obj_get(value, "limits"), yyjson_obj_get(value, "budget"),
+                             &limits, &err);
     }
     map_fini(&providers);
 }

@@ -1,4 +1,5 @@
-/* JSON trees: any two documents are sorted, merged and compared; a difference is empty for equals only. */
+/* JSON trees: any two documents are sorted, merged and compared; a difference is empty for equals
+ * only. */
 #include "text/json_tree.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
@@ -15,13 +16,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct str second = zero < 0 ? text : str_slice(text, (size_t)zero + 1, n);
     first = str_slice(text, 0, zero < 0 ? n : (size_t)zero);
     arena_init(&arena, 64 * 1024 * 1024);
-    if (json_read(first, &arena, &a, &err) == RC_OK && json_read(second, &arena, &b, &err) == RC_OK) {
+    if (json_read(first, &arena, &a, &err) == RC_OK &&
+        json_read(second, &arena, &b, &err) == RC_OK) {
         yyjson_mut_doc *doc = json_tree_new(&arena);
         yyjson_val *x = yyjson_doc_get_root(a), *y = yyjson_doc_get_root(b);
         yyjson_doc *sorted = json_freeze(json_sorted(doc, x), &arena);
         struct str once, twice;
         if (sorted && json_write_tree(json_sorted(doc, x), &arena, &once, &err) == RC_OK &&
-            json_write_tree(json_sorted(doc, yyjson_doc_get_root(sorted)), &arena, &twice, &err) == RC_OK)
+            json_write_tree(json_sorted(doc, yyjson_doc_get_root(sorted)), &arena, &twice, &err) ==
+                RC_OK)
             ASSERT(str_eq(once, twice));
         yyjson_doc *other = json_freeze(json_sorted(doc, y), &arena);
         struct str out;

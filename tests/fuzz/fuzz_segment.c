@@ -1,5 +1,5 @@
-/* The reader of segments and parts over arbitrary bytes. Checksums would stop nearly every input at the
- * door, so they are made right first: what is tested is that nothing behind them is trusted. */
+/* The reader of segments and parts over arbitrary bytes. Checksums would stop nearly every input at
+ * the door, so they are made right first: what is tested is that nothing behind them is trusted. */
 #include "base/hash.h"
 #include "store/segment.h"
 #include "trace/filter.h"
@@ -7,8 +7,8 @@
 #include "trace/part_format.h"
 #include <stdlib.h>
 
-#define HEADER_BYTES 64
-#define FOOTER_BYTES 32
+#define HEADER_BYTES  64
+#define FOOTER_BYTES  32
 #define SECTION_BYTES 32
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);

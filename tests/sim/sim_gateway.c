@@ -1,5 +1,5 @@
-/* Calls through the gateway on a bad network: clients that come in crowds and leave, upstreams that answer, stall,
- * break off, refuse and talk nonsense, targets that fall back. Whatever happens:
+/* Calls through the gateway on a bad network: clients that come in crowds and leave, upstreams that
+ * answer, stall, break off, refuse and talk nonsense, targets that fall back. Whatever happens:
  *   every call ends, once, with one record, and leaves nothing open;
  *   what a client gets is the answer of one target, or a beginning of it, never a mixture;
  *   limits hold nothing afterwards, and a budget has counted exactly what the records cost;
@@ -17,8 +17,8 @@
 #include <stdlib.h>
 
 #define CALLS_MAX 12
-#define TARGETS 3
-#define SECRET "cap_simulated"
+#define TARGETS   3
+#define SECRET    "cap_simulated"
 
 struct visitor {
     struct test *test;
@@ -83,7 +83,8 @@ static void reply_whole(struct reply *reply)
 {
     struct str body = arena_printf(
         reply->request->arena,
-        "{\"id\":\"c\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,\"message\":"
+        "{\"id\":\"c\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"m\",\"choices\":[{"
+        "\"index\":0,\"message\":"
         "{\"role\":\"assistant\",\"content\":\"%s%s%s%s%s%s\"},\"finish_reason\":\"stop\"}],"
         "\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":6,\"total_tokens\":16}}",
         words[reply->target], words[reply->target], words[reply->target], words[reply->target],
@@ -96,17 +97,24 @@ static void reply_piece(struct reply *reply)
 {
     char text[512];
     int n = snprintf(text, sizeof(text),
-                     "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,"
-                     "\"delta\":{\"content\":\"%s\"},\"finish_reason\":null}]}\n\n", words[reply->target]);
+                     "data: "
+                     "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":"
+                     "\"m\",\"choices\":[{\"index\":0,"
+                     "\"delta\":{\"content\":\"%s\"},\"finish_reason\":null}]}\n\n",
+                     words[reply->target]);
     http_respond_write(reply->request, str_make(text, (size_t)n));
 }
 
 static void reply_end(struct reply *reply)
 {
     http_respond_write(reply->request,
-                       STR("data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,"
-                           "\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,"
-                           "\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_tokens\":10,\"completion_tokens\":6,\"total_tokens\":16}}\n\n"
+                       STR("data: "
+                           "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,"
+                           "\"model\":\"m\",\"choices\":[{\"index\":0,"
+                           "\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: "
+                           "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,"
+                           "\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_tokens\":10,"
+                           "\"completion_tokens\":6,\"total_tokens\":16}}\n\n"
                            "data: [DONE]\n\n"));
     reply->over = true;
     http_respond_end(reply->request);
@@ -123,7 +131,8 @@ static void reply_error(struct reply *reply, int status)
 
 static void reply_again(struct reply *reply)
 {
-    timer_start(reply->test->loop, &reply->timer, (int64_t)loop_sim_below(reply->test->loop, 300) * NS_PER_MS);
+    timer_start(reply->test->loop, &reply->timer,
+                (int64_t)loop_sim_below(reply->test->loop, 300) * NS_PER_MS);
 }
 
 static void reply_stream(struct reply *reply)
@@ -178,7 +187,8 @@ static void upstream_handle(void *arg, struct http_request *request)
         if (str_find(request->body, str_from(words[i])) >= 0)
             reply->target = i;
     bool behaves = test->friendly || loop_sim_below(test->loop, 2);
-    reply->behaviour = behaves ? ANSWERS : (enum behaviour)loop_sim_below(test->loop, BEHAVIOUR_COUNT);
+    reply->behaviour =
+        behaves ? ANSWERS : (enum behaviour)loop_sim_below(test->loop, BEHAVIOUR_COUNT);
     timer_init(&reply->timer, reply_fires);
     request->user = reply;
     request->gone = reply_gone;
@@ -212,7 +222,8 @@ static enum proceed visitor_data(void *owner, struct str data)
     return PROCEED;
 }
 
-static void visitor_done(void *owner, const struct err *err, const struct http_exchange_timing *timing)
+static void visitor_done(void *owner, const struct err *err,
+                         const struct http_exchange_timing *timing)
 {
     struct visitor *visitor = owner;
     visitor->failed = err != NULL;
@@ -231,29 +242,35 @@ static void visitor_begin(struct visitor *visitor)
 {
     static const struct http_exchange_owner calls = {visitor_head, visitor_data, visitor_done};
     static const struct http_header headers[] = {
-        {STR_INIT("authorization"), STR_INIT("Bearer " SECRET)}, {STR_INIT("content-type"), STR_INIT("application/json")}};
-    static const char whole[] = "{\"model\":\"smart\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
-    static const char stream[] =
-        "{\"model\":\"smart\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+        {STR_INIT("authorization"), STR_INIT("Bearer " SECRET)},
+        {STR_INIT("content-type"), STR_INIT("application/json")}};
+    static const char whole[] =
+        "{\"model\":\"smart\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    static const char stream[] = "{\"model\":\"smart\",\"stream\":true,\"messages\":[{\"role\":"
+                                 "\"user\",\"content\":\"hi\"}]}";
     struct test *test = visitor->test;
     struct err err;
     struct http_origin *origin = http_client_origin(
-        test->client, &(struct http_origin_options){.url = STR("http://10.0.0.2:80"), .proxy = STR("none")}, &err);
+        test->client,
+        &(struct http_origin_options){.url = STR("http://10.0.0.2:80"), .proxy = STR("none")},
+        &err);
     SIM_CHECK(origin);
     visitor->stream = loop_sim_below(test->loop, 2);
     timer_init(&visitor->leave, visitor_leaves);
-    visitor->exchange = http_exchange_start(origin,
-                                            &(struct http_exchange_request){
-                                                .method = STR("POST"),
-                                                .path = STR("/v1/chat/completions"),
-                                                .headers = headers,
-                                                .header_count = COUNT_OF(headers),
-                                                .body = {str_from(visitor->stream ? stream : whole)},
-                                                .body_parts = 1,
-                                            },
-                                            &calls, visitor);
+    visitor->exchange =
+        http_exchange_start(origin,
+                            &(struct http_exchange_request){
+                                .method = STR("POST"),
+                                .path = STR("/v1/chat/completions"),
+                                .headers = headers,
+                                .header_count = COUNT_OF(headers),
+                                .body = {str_from(visitor->stream ? stream : whole)},
+                                .body_parts = 1,
+                            },
+                            &calls, visitor);
     if (!test->friendly && loop_sim_below(test->loop, 4) == 0)
-        timer_start(test->loop, &visitor->leave, (int64_t)loop_sim_below(test->loop, 3000) * NS_PER_MS);
+        timer_start(test->loop, &visitor->leave,
+                    (int64_t)loop_sim_below(test->loop, 3000) * NS_PER_MS);
 }
 
 /* ---- set-up ---- */
@@ -274,12 +291,14 @@ static void call_ended(void *arg, const struct call_record *record)
 }
 
 static struct http_server *serve(struct test *test, const char *address_text,
-                                 void (*handle)(void *, struct http_request *), struct listener **listener)
+                                 void (*handle)(void *, struct http_request *),
+                                 struct listener **listener)
 {
     struct err err;
     struct address address;
-    struct http_server *server = http_server_new(test->loop, &(struct http_server_options){
-                                                                 .handle = handle, .arg = test, .connections_max = 200});
+    struct http_server *server = http_server_new(
+        test->loop,
+        &(struct http_server_options){.handle = handle, .arg = test, .connections_max = 200});
     SIM_CHECK(address_parse(str_from(address_text), 80, &address) == RC_OK);
     *listener = listener_new(test->loop, &address, NULL, http_server_accept, server, &err);
     SIM_CHECK(*listener);
@@ -289,31 +308,48 @@ static struct http_server *serve(struct test *test, const char *address_text,
 static void configure(struct test *test)
 {
     static const struct str any = STR_INIT("*");
-    static const struct str names[TARGETS] = {STR_INIT("openai"), STR_INIT("openai-b"), STR_INIT("openai-c")};
-    static const struct str models[TARGETS] = {STR_INIT("gpt-4o-alpha"), STR_INIT("gpt-4o-beta"), STR_INIT("gpt-4o-gamma")};
+    static const struct str names[TARGETS] = {STR_INIT("openai"), STR_INIT("openai-b"),
+                                              STR_INIT("openai-c")};
+    static const struct str models[TARGETS] = {STR_INIT("gpt-4o-alpha"), STR_INIT("gpt-4o-beta"),
+                                               STR_INIT("gpt-4o-gamma")};
     struct id id = {{1}};
     struct snapshot *snapshot = snapshot_new(1 << 20);
     struct project *project = snapshot_add_project(snapshot, id, STR("default"));
     for (int i = 0; i < TARGETS; i++) {
-        test->providers[i] = (struct provider){.name = names[i], .row = provider_row_find(STR("openai")),
-                                               .base_url = STR("http://10.0.0.1:80/v1"), .slot = 20 + (uint32_t)i,
+        test->providers[i] = (struct provider){.name = names[i],
+                                               .row = provider_row_find(STR("openai")),
+                                               .base_url = STR("http://10.0.0.1:80/v1"),
+                                               .slot = 20 + (uint32_t)i,
                                                .proxy = STR("none")};
-        test->targets[i] = (struct target){.provider = &test->providers[i], .model = models[i], .weight = 1,
+        test->targets[i] = (struct target){.provider = &test->providers[i],
+                                           .model = models[i],
+                                           .weight = 1,
                                            .slot = 10 + (uint32_t)i};
     }
     test->route = (struct route){
-        .name = STR("smart"), .targets = test->targets, .target_count = TARGETS,
-        .balance = (enum balance)loop_sim_below(test->loop, 4), .retry = (int)loop_sim_below(test->loop, 3),
-        .fallback = FALLBACK_ANY, .capture = CAPTURE_FULL, .first_token_ns = 5 * NS_PER_S,
-        .between_ns = 5 * NS_PER_S, .total_ns = 60 * NS_PER_S,
+        .name = STR("smart"),
+        .targets = test->targets,
+        .target_count = TARGETS,
+        .balance = (enum balance)loop_sim_below(test->loop, 4),
+        .retry = (int)loop_sim_below(test->loop, 3),
+        .fallback = FALLBACK_ANY,
+        .capture = CAPTURE_FULL,
+        .first_token_ns = 5 * NS_PER_S,
+        .between_ns = 5 * NS_PER_S,
+        .total_ns = 60 * NS_PER_S,
     };
     if (test->friendly) /* nothing may time out: a tiny window makes a transfer take long */
-        test->route.first_token_ns = test->route.between_ns = test->route.total_ns = 3600 * NS_PER_S;
+        test->route.first_token_ns = test->route.between_ns = test->route.total_ns =
+            3600 * NS_PER_S;
     map_put(&project->routes, test->route.name, &test->route);
     test->key = arena_calloc(&snapshot->arena, sizeof(*test->key));
-    *test->key = (struct key){.id = {{9}}, .name = STR("k"), .model_globs = (struct str *)&any, .model_glob_count = 1,
-                              .limits = {100000, 100000000, 1000, 1000 * PICO_PER_DOLLAR, COST_UNKNOWN},
-                              .principal = {.project = id, .permissions = PERMISSION_BIT(CALL_MAKE)}};
+    *test->key =
+        (struct key){.id = {{9}},
+                     .name = STR("k"),
+                     .model_globs = (struct str *)&any,
+                     .model_glob_count = 1,
+                     .limits = {100000, 100000000, 1000, 1000 * PICO_PER_DOLLAR, COST_UNKNOWN},
+                     .principal = {.project = id, .permissions = PERMISSION_BIT(CALL_MAKE)}};
     hash_sha256(SECRET, sizeof(SECRET) - 1, test->key->secret_sha256);
     map_put(&snapshot->keys, str_make(test->key->secret_sha256, SHA256_BYTES), test->key);
     snapshot_publish(snapshot);
@@ -362,7 +398,8 @@ static void run(uint64_t seed)
     loop_sim_set_faults(test.loop, &faults);
     test.friendly = loop_sim_below(test.loop, 3) == 0;
     breaker_reset_all();
-    SIM_CHECK(gateway_init(&(struct gateway_options){.ended = call_ended, .arg = &test}, &err) == RC_OK);
+    SIM_CHECK(gateway_init(&(struct gateway_options){.ended = call_ended, .arg = &test}, &err) ==
+              RC_OK);
     test.client = http_client_new(test.loop);
     test.gateway_client = http_client_new(test.loop);
     test.gateway = gateway_loop_new(test.loop, test.gateway_client);
@@ -377,10 +414,11 @@ static void run(uint64_t seed)
     SIM_CHECK(loop_sim_run(test.loop, all_over, &test, 4 * 3600 * NS_PER_S) == SIM_DONE);
     for (size_t i = 0; i < test.count; i++)
         check_visitor(&test.visitors[i], lossy);
-    SIM_CHECK(test.records <= test.count && (lossy || !test.friendly || test.records == test.count));
+    SIM_CHECK(test.records <= test.count &&
+              (lossy || !test.friendly || test.records == test.count));
     struct meter_reading reading;
-    limit_read((struct id){{1}}, LIMIT_KEY, str_make(test.key->id.bytes, 16), clock_monotonic_ns(), clock_wall_ns(),
-               &reading);
+    limit_read((struct id){{1}}, LIMIT_KEY, str_make(test.key->id.bytes, 16), clock_monotonic_ns(),
+               clock_wall_ns(), &reading);
     SIM_CHECK(reading.parallel == 0 && reading.day_pico == test.cost_pico);
     /* What nobody waits for any more was cancelled upstream, not left running. */
     SIM_CHECK(loop_sim_run(test.loop, upstream_quiet, &test, 60 * NS_PER_S) == SIM_DONE);

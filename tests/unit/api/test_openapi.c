@@ -1,4 +1,5 @@
-/* docs/openapi.yaml and src/api/routes.h tell the same: every route stands in both, with its permission. */
+/* docs/openapi.yaml and src/api/routes.h tell the same: every route stands in both, with its
+ * permission. */
 #include "api/handlers.h"
 #include "text/json.h"
 #include "text/yaml.h"
@@ -64,7 +65,8 @@ static const char *lower(const char *method, char out[16])
 static void test_every_route_is_described(void **state)
 {
     const struct listed_route routes[] = {
-#define API_ROUTE(method, pattern, permission, kind, handler) {#method, pattern, permission_##permission},
+#define API_ROUTE(method, pattern, permission, kind, handler)                                      \
+    {#method, pattern, permission_##permission},
 #include "api/routes.h"
 #undef API_ROUTE
     };
@@ -74,7 +76,8 @@ static void test_every_route_is_described(void **state)
 
     UNUSED(state);
     for (i = 0; i < COUNT_OF(routes); i++) {
-        yyjson_val *operation = yyjson_obj_get(yyjson_obj_get(paths, routes[i].pattern), lower(routes[i].method, method));
+        yyjson_val *operation = yyjson_obj_get(yyjson_obj_get(paths, routes[i].pattern),
+                                               lower(routes[i].method, method));
         if (!operation)
             fail_msg("%s %s is not in docs/openapi.yaml", routes[i].method, routes[i].pattern);
         struct str permission = json_get_text(operation, "x-permission");
@@ -86,7 +89,8 @@ static void test_every_route_is_described(void **state)
     }
     yyjson_obj_foreach(paths, i, n, key, value) described += yyjson_obj_size(value);
     if (described != COUNT_OF(routes))
-        fail_msg("docs/openapi.yaml describes %zu operations, there are %zu routes", described, COUNT_OF(routes));
+        fail_msg("docs/openapi.yaml describes %zu operations, there are %zu routes", described,
+                 COUNT_OF(routes));
 }
 
 /* Every $ref leads somewhere. */

@@ -4,13 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char chat_body[] = "{\"model\":\"smart\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+const char chat_body[] =
+    "{\"model\":\"smart\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
 const char chat_stream_body[] =
     "{\"model\":\"smart\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
-const char chat_answer[] =
-    "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1,\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,"
-    "\"message\":{\"role\":\"assistant\",\"content\":\"hello\"},\"finish_reason\":\"stop\"}],\"usage\":{"
-    "\"prompt_tokens\":10,\"completion_tokens\":2,\"total_tokens\":12}}";
+const char chat_answer[] = "{\"id\":\"chatcmpl-1\",\"object\":\"chat.completion\",\"created\":1,"
+                           "\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,"
+                           "\"message\":{\"role\":\"assistant\",\"content\":\"hello\"},\"finish_"
+                           "reason\":\"stop\"}],\"usage\":{"
+                           "\"prompt_tokens\":10,\"completion_tokens\":2,\"total_tokens\":12}}";
 
 static struct stand *current;
 
@@ -61,7 +63,8 @@ static void ended(void *arg, const struct call_record *record)
         memcpy(stand->attempts, record->attempts,
                record->attempt_count * sizeof(stand->attempts[0]));
     snprintf(stand->record_model, sizeof(stand->record_model), "%.*s", STR_ARG(record->model));
-    snprintf(stand->record_error, sizeof(stand->record_error), "%.*s", STR_ARG(record->error_message));
+    snprintf(stand->record_error, sizeof(stand->record_error), "%.*s",
+             STR_ARG(record->error_message));
     stand->records++;
 }
 
@@ -73,26 +76,39 @@ static void configure(struct stand *stand, size_t target_count)
     snprintf(url, 64, "http://127.0.0.1:%d/v1", listener_port(stand->upstream_listener));
     stand->snapshot = snapshot_new(1 << 20);
     stand->project = snapshot_add_project(stand->snapshot, project, STR("default"));
-    static const struct str names[] = {STR_INIT("openai"), STR_INIT("p1"), STR_INIT("p2"), STR_INIT("p3")};
-    static const struct str models[] = {STR_INIT("gpt-4o"), STR_INIT("m1"), STR_INIT("m2"), STR_INIT("m3")};
+    static const struct str names[] = {STR_INIT("openai"), STR_INIT("p1"), STR_INIT("p2"),
+                                       STR_INIT("p3")};
+    static const struct str models[] = {STR_INIT("gpt-4o"), STR_INIT("m1"), STR_INIT("m2"),
+                                        STR_INIT("m3")};
     for (size_t i = 0; i < target_count; i++) {
-        stand->providers[i] = (struct provider){.name = names[i], .row = provider_row_find(STR("openai")),
-                                                .base_url = str_from(url), .slot = (uint32_t)(100 + i),
+        stand->providers[i] = (struct provider){.name = names[i],
+                                                .row = provider_row_find(STR("openai")),
+                                                .base_url = str_from(url),
+                                                .slot = (uint32_t)(100 + i),
                                                 .proxy = STR("none")};
-        stand->targets[i] = (struct target){.provider = &stand->providers[i], .model = models[i],
-                                            .weight = 1, .slot = (uint32_t)(10 + i)};
+        stand->targets[i] = (struct target){.provider = &stand->providers[i],
+                                            .model = models[i],
+                                            .weight = 1,
+                                            .slot = (uint32_t)(10 + i)};
         map_put(&stand->project->providers, names[i], &stand->providers[i]);
     }
-    stand->route = (struct route){.name = STR("smart"), .targets = stand->targets, .target_count = target_count,
-                                  .balance = BALANCE_ORDERED, .fallback = FALLBACK_ANY,
+    stand->route = (struct route){.name = STR("smart"),
+                                  .targets = stand->targets,
+                                  .target_count = target_count,
+                                  .balance = BALANCE_ORDERED,
+                                  .fallback = FALLBACK_ANY,
                                   .capture = CAPTURE_FULL};
     map_put(&stand->project->routes, stand->route.name, &stand->route);
     struct key *key = arena_calloc(&stand->snapshot->arena, sizeof(*key));
     hash_sha256(STAND_SECRET, sizeof(STAND_SECRET) - 1, key->secret_sha256);
-    *key = (struct key){.id = {{9}}, .name = STR("k"), .model_globs = (struct str *)&any, .model_glob_count = 1,
+    *key = (struct key){.id = {{9}},
+                        .name = STR("k"),
+                        .model_globs = (struct str *)&any,
+                        .model_glob_count = 1,
                         .limits = {0, 0, 0, COST_UNKNOWN, COST_UNKNOWN}};
     hash_sha256(STAND_SECRET, sizeof(STAND_SECRET) - 1, key->secret_sha256);
-    key->principal = (struct principal){.project = project, .permissions = PERMISSION_BIT(CALL_MAKE), .key = key->id};
+    key->principal = (struct principal){
+        .project = project, .permissions = PERMISSION_BIT(CALL_MAKE), .key = key->id};
     map_put(&stand->snapshot->keys, str_make(key->secret_sha256, SHA256_BYTES), key);
     stand->key = key;
     snapshot_publish(stand->snapshot);
@@ -147,7 +163,8 @@ static void client_head(void *owner, int status, const struct http_headers *head
     struct stand *stand = owner;
     stand->status = status;
     for (size_t i = 0; i < headers->count; i++)
-        if (http_header_add(&stand->headers, &stand->arena, arena_copy(&stand->arena, headers->items[i].name),
+        if (http_header_add(&stand->headers, &stand->arena,
+                            arena_copy(&stand->arena, headers->items[i].name),
                             arena_copy(&stand->arena, headers->items[i].value)) != RC_OK)
             abort();
 }
@@ -164,7 +181,8 @@ static enum proceed client_data(void *owner, struct str data)
     return stand->stop_reading ? STOP : PROCEED;
 }
 
-static void client_done(void *owner, const struct err *err, const struct http_exchange_timing *timing)
+static void client_done(void *owner, const struct err *err,
+                        const struct http_exchange_timing *timing)
 {
     struct stand *stand = owner;
     stand->failed = err != NULL;
@@ -185,7 +203,8 @@ void stand_begin(struct stand *stand, const char *method, const char *path, cons
     struct err err;
     snprintf(url, sizeof(url), "http://127.0.0.1:%d", listener_port(stand->front_listener));
     struct http_origin *origin = http_client_origin(
-        stand->client, &(struct http_origin_options){.url = str_from(url), .proxy = STR("none")}, &err);
+        stand->client, &(struct http_origin_options){.url = str_from(url), .proxy = STR("none")},
+        &err);
     arena_reset(&stand->arena);
     stand->headers = (struct http_headers){0};
     stand->status = 0;

@@ -1,4 +1,5 @@
-/* A test stand for calls: on one real loop a scripted upstream, the doors, and a client that asks them. */
+/* A test stand for calls: on one real loop a scripted upstream, the doors, and a client that asks
+ * them. */
 #pragma once
 #include "api/door.h"
 #include "base/hash.h"
@@ -10,7 +11,7 @@
 #include "http/server.h"
 #include "io/loop.h"
 
-#define STAND_SECRET "cap_test_secret"
+#define STAND_SECRET      "cap_test_secret"
 #define STAND_TARGETS_MAX 4
 
 /* What the upstream does with a request: answers, some time. */
@@ -49,7 +50,8 @@ struct stand {
     char record_model[64], record_error[512];
 };
 
-/* Everything up, one route "smart" with `target_count` targets p0/m0, p1/m1 … at the scripted upstream. */
+/* Everything up, one route "smart" with `target_count` targets p0/m0, p1/m1 … at the scripted
+ * upstream. */
 struct stand *stand_new(stand_script *script, size_t target_count);
 void stand_free(struct stand *stand);
 /* POSTs and runs the loop until the answer is complete. */

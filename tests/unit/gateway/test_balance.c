@@ -18,7 +18,8 @@ static struct target targets[COUNT] = {
 
 static struct route route_of(enum balance balance)
 {
-    return (struct route){.name = STR("r"), .targets = targets, .target_count = COUNT, .balance = balance};
+    return (struct route){
+        .name = STR("r"), .targets = targets, .target_count = COUNT, .balance = balance};
 }
 
 static void test_weights_say_how_often_first(void **state)
@@ -52,7 +53,8 @@ static void test_sticky_moves_only_the_share_of_a_target_that_left(void **state)
     int moved = 0, last = 0, n = 5000;
     for (int i = 0; i < n; i++) {
         char text[16];
-        struct balance_options options = {.sticky_key = {text, (size_t)snprintf(text, sizeof(text), "s%d", i)}};
+        struct balance_options options = {
+            .sticky_key = {text, (size_t)snprintf(text, sizeof(text), "s%d", i)}};
         uint8_t before[BALANCE_TARGETS_MAX], again[BALANCE_TARGETS_MAX], after[BALANCE_TARGETS_MAX];
         balance_order(&all, &options, before);
         balance_order(&all, &options, again);
@@ -85,16 +87,21 @@ static void test_latency_prefers_the_fast_and_the_unknown(void **state)
         balance_order(&route, &(struct balance_options){0}, order);
         fast += order[0] == 1;
     }
-    assert_true(fast > 900 && fast < 1000); /* now and then another, or averages would never be renewed */
+    assert_true(fast > 900 &&
+                fast < 1000); /* now and then another, or averages would never be renewed */
 }
 
-static bool only_b(void *arg, const struct target *target) { return str_eq(target->model, STR("b")); }
+static bool only_b(void *arg, const struct target *target)
+{
+    return str_eq(target->model, STR("b"));
+}
 
 static void test_only_eligible_targets(void **state)
 {
     struct route route = route_of(BALANCE_WEIGHTED);
     uint8_t order[BALANCE_TARGETS_MAX];
-    assert_int_equal(balance_order(&route, &(struct balance_options){.eligible = only_b}, order), 1);
+    assert_int_equal(balance_order(&route, &(struct balance_options){.eligible = only_b}, order),
+                     1);
     assert_int_equal(order[0], 1);
 }
 

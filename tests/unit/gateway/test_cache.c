@@ -1,4 +1,5 @@
-/* The cache of answers: hits, expiry, its bound, and keys that cannot be shifted into one another. */
+/* The cache of answers: hits, expiry, its bound, and keys that cannot be shifted into one another.
+ */
 #include "gateway/cache.h"
 #include "base/clock.h"
 #include <pthread.h>

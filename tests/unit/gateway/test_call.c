@@ -15,7 +15,10 @@ static void respond_json(struct http_request *request, int status, const char *j
 
 /* ---- whole answers ---- */
 
-static void answers(struct http_request *request, int nth) { respond_json(request, 200, chat_answer); }
+static void answers(struct http_request *request, int nth)
+{
+    respond_json(request, 200, chat_answer);
+}
 
 static void test_whole_answer(void **state)
 {
@@ -41,14 +44,18 @@ static void test_whole_answer(void **state)
 static void test_provider_slash_model(void **state)
 {
     struct stand *stand = stand_new(answers, 1);
-    stand_post(stand, "/v1/chat/completions", "{\"model\":\"openai/gpt-4o-mini\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+    stand_post(
+        stand, "/v1/chat/completions",
+        "{\"model\":\"openai/gpt-4o-mini\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
     assert_int_equal(stand->status, 200);
     assert_true(contains(stand->upstream_body, "\"model\":\"gpt-4o-mini\""));
-    stand_post(stand, "/v1/chat/completions", "{\"model\":\"nobody/x\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+    stand_post(stand, "/v1/chat/completions",
+               "{\"model\":\"nobody/x\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
     assert_int_equal(stand->status, 404);
     assert_true(contains(stand->body, "model_not_found"));
     assert_int_equal(stand->record.status, CALL_REFUSED);
-    stand_post(stand, "/v1/chat/completions", "{\"model\":\"prompt/x\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+    stand_post(stand, "/v1/chat/completions",
+               "{\"model\":\"prompt/x\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
     assert_int_equal(stand->status, 501);
     stand_free(stand);
 }
@@ -104,8 +111,9 @@ static void test_falls_back_to_the_next(void **state)
 
 static void refuses(struct http_request *request, int nth)
 {
-    respond_json(request, 400, "{\"error\":{\"message\":\"bad temperature\",\"type\":\"invalid_request_error\","
-                               "\"param\":\"temperature\",\"code\":null}}");
+    respond_json(request, 400,
+                 "{\"error\":{\"message\":\"bad temperature\",\"type\":\"invalid_request_error\","
+                 "\"param\":\"temperature\",\"code\":null}}");
 }
 
 static void test_requests_own_fault_passes_unchanged(void **state)
@@ -124,7 +132,8 @@ static void rate_limits(struct http_request *request, int nth)
 {
     if (nth == 0) {
         http_respond_header(request, STR("retry-after"), STR("20"));
-        respond_json(request, 429, "{\"error\":{\"message\":\"slow down\",\"type\":\"rate_limit_error\"}}");
+        respond_json(request, 429,
+                     "{\"error\":{\"message\":\"slow down\",\"type\":\"rate_limit_error\"}}");
     } else {
         respond_json(request, 200, chat_answer);
     }
@@ -168,13 +177,21 @@ static void test_breaker_opens(void **state)
 /* ---- streams ---- */
 
 static const char *const frames[] = {
-    "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,"
+    "data: "
+    "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o\","
+    "\"choices\":[{\"index\":0,"
     "\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n",
-    "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,"
+    "data: "
+    "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o\","
+    "\"choices\":[{\"index\":0,"
     "\"delta\":{\"content\":\"hello\"},\"finish_reason\":null}]}\n\n",
-    "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o\",\"choices\":[{\"index\":0,"
+    "data: "
+    "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o\","
+    "\"choices\":[{\"index\":0,"
     "\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
-    "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o\",\"choices\":[],\"usage\":{"
+    "data: "
+    "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"gpt-4o\","
+    "\"choices\":[],\"usage\":{"
     "\"prompt_tokens\":10,\"completion_tokens\":2,\"total_tokens\":12}}\n\n",
     "data: [DONE]\n\n",
 };
@@ -211,7 +228,9 @@ static void opens_with_an_error(struct http_request *request, int nth)
         return;
     }
     http_respond_begin(request, 200, STR("text/event-stream"));
-    http_respond_write(request, STR("data: {\"error\":{\"message\":\"overloaded\",\"type\":\"overloaded_error\"}}\n\n"));
+    http_respond_write(
+        request,
+        STR("data: {\"error\":{\"message\":\"overloaded\",\"type\":\"overloaded_error\"}}\n\n"));
     http_respond_end(request);
 }
 
@@ -275,8 +294,8 @@ static void test_client_that_leaves_cancels_the_upstream(void **state)
     stand_free(stand);
 }
 
-/* A call that is cancelled before its first step leaves the list of the ready; the next one must not be posted
- * a second time. */
+/* A call that is cancelled before its first step leaves the list of the ready; the next one must
+ * not be posted a second time. */
 static void test_calls_cancelled_at_once(void **state)
 {
     struct stand *stand = stand_new(answers, 1);
@@ -284,7 +303,8 @@ static void test_calls_cancelled_at_once(void **state)
     struct principal principal = stand->key->principal;
     static const struct call_sink nobody;
     arena_init(&arena, 1 << 20);
-    struct scope scope = {.principal = &principal, .key = stand->key, .budget_pico = COST_UNKNOWN, .arena = &arena};
+    struct scope scope = {
+        .principal = &principal, .key = stand->key, .budget_pico = COST_UNKNOWN, .arena = &arena};
     struct call_request request = {.format = WIRE_OPENAI_CHAT, .body = str_from(chat_body)};
     for (int i = 0; i < 3; i++)
         gateway_call_cancel(gateway_call_start(stand->gateway, &scope, &request, &nobody, NULL));
@@ -350,7 +370,9 @@ static void test_limits_refuse_in_the_doors_format(void **state)
     assert_true(contains(stand->body, "rate_limit_exceeded"));
     assert_true(stand_header(stand, "retry-after").n > 0);
     assert_int_equal(stand->record.status, CALL_REFUSED);
-    stand_post(stand, "/v1/messages", "{\"model\":\"smart\",\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
+    stand_post(stand, "/v1/messages",
+               "{\"model\":\"smart\",\"max_tokens\":5,\"messages\":[{\"role\":\"user\",\"content\":"
+               "\"hi\"}]}");
     assert_int_equal(stand->status, 429);
     assert_true(contains(stand->body, "\"type\":\"error\""));
     stand_free(stand);
@@ -360,7 +382,8 @@ static void test_budget(void **state)
 {
     struct stand *stand = stand_new(answers, 1);
     stand->key->limits.budget_day_pico = 100000000;
-    const char *body = "{\"model\":\"smart\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}";
+    const char *body = "{\"model\":\"smart\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\","
+                       "\"content\":\"hi\"}]}";
     stand_post(stand, "/v1/chat/completions", body);
     assert_int_equal(stand->status, 200);
     stand_post(stand, "/v1/chat/completions", body);
@@ -400,7 +423,8 @@ static void speaks(struct http_request *request, int nth)
 static void test_other_endpoints_pass(void **state)
 {
     struct stand *stand = stand_new(speaks, 1);
-    stand_post(stand, "/v1/audio/speech", "{\"model\":\"smart\",\"input\":\"hi\",\"voice\":\"alloy\"}");
+    stand_post(stand, "/v1/audio/speech",
+               "{\"model\":\"smart\",\"input\":\"hi\",\"voice\":\"alloy\"}");
     assert_int_equal(stand->status, 200);
     assert_true(str_eq(stand_header(stand, "content-type"), STR("audio/mpeg")));
     assert_int_equal(stand->body_n, 4);
@@ -412,8 +436,11 @@ static void streams_much(struct http_request *request, int nth)
 {
     static char frame[20000];
     snprintf(frame, sizeof(frame),
-             "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\",\"choices\":[{\"index\":0,"
-             "\"delta\":{\"content\":\"%015000d\"},\"finish_reason\":null}]}\n\n", 7);
+             "data: "
+             "{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"m\","
+             "\"choices\":[{\"index\":0,"
+             "\"delta\":{\"content\":\"%015000d\"},\"finish_reason\":null}]}\n\n",
+             7);
     http_respond_begin(request, 200, STR("text/event-stream"));
     for (int i = 0; i < 40; i++)
         http_respond_write(request, str_from(frame));

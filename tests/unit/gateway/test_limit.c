@@ -6,7 +6,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-#define T0 (1000 * NS_PER_S)
+#define T0   (1000 * NS_PER_S)
 #define WALL (1795910400ll * NS_PER_S) /* midnight UTC, 2026-11-29 */
 
 static const struct id project = {{1}};
@@ -19,8 +19,8 @@ static int reset(void **state)
     return 0;
 }
 
-static enum rc hold(struct limit_holds *holds, const struct limits *limits, uint64_t tokens, int64_t cost,
-                    int64_t now_ns, struct err *err)
+static enum rc hold(struct limit_holds *holds, const struct limits *limits, uint64_t tokens,
+                    int64_t cost, int64_t now_ns, struct err *err)
 {
     *holds = (struct limit_holds){0};
     assert_int_equal(limit_add(holds, project, LIMIT_KEY, STR("k"), limits, WALL, err), RC_OK);
@@ -94,7 +94,8 @@ static void test_tokens_settle(void **state)
     assert_int_equal(now.tokens_left, 100);
     limit_settle(&holds, 100, 0, T0 + NS_PER_S);
     assert_int_equal(hold(&holds, &limits, 800, 0, T0 + NS_PER_S, &err), RC_OK);
-    limit_settle(&holds, 950, 0, T0 + 3 * NS_PER_S); /* more than was thought: holds back the next */
+    limit_settle(&holds, 950, 0,
+                 T0 + 3 * NS_PER_S); /* more than was thought: holds back the next */
     assert_int_equal(hold(&holds, &limits, 1, 0, T0 + 4 * NS_PER_S, &err), RC_LIMIT);
     assert_int_equal(hold(&holds, &limits, 5000, 0, T0 + 200 * NS_PER_S, &err), RC_OK); /* alone */
 }
@@ -113,7 +114,8 @@ static void test_budget_and_midnight(void **state)
     assert_int_equal(err.retry_after_ms, 86400 * 1000 + 1);
     assert_int_equal(hold(&holds, &limits, 0, 10, T0, &err), RC_OK);
     limit_settle(&holds, 0, 10, T0);
-    assert_int_equal(hold(&holds, &limits, 0, COST_UNKNOWN, T0, &err), RC_LIMIT); /* nothing is left */
+    assert_int_equal(hold(&holds, &limits, 0, COST_UNKNOWN, T0, &err),
+                     RC_LIMIT); /* nothing is left */
     limit_tick(WALL + NS_PER_DAY);
     assert_int_equal(hold(&holds, &limits, 0, 50, T0, &err), RC_OK);
     limit_settle(&holds, 0, 50, T0);
@@ -122,8 +124,8 @@ static void test_budget_and_midnight(void **state)
     assert_int_equal(hold(&holds, &limits, 0, 100, T0, &err), RC_OK);
 }
 
-static void restore(void *arg, struct id in, enum limit_kind kind, struct str value, int64_t *day_pico,
-                    int64_t *month_pico)
+static void restore(void *arg, struct id in, enum limit_kind kind, struct str value,
+                    int64_t *day_pico, int64_t *month_pico)
 {
     ++*(int *)arg;
     *day_pico = 40;
@@ -182,7 +184,8 @@ static void *hammer(void *arg)
             continue;
         let_through++;
         int now = ++running, seen = most;
-        while (now > seen && !__atomic_compare_exchange_n(&most, &seen, now, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        while (now > seen && !__atomic_compare_exchange_n(&most, &seen, now, false,
+                                                          __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
             ;
         running--;
         limit_settle(&holds, 0, 0, T0);

@@ -1,4 +1,5 @@
-/* Prices against figures that the package's own calculation gives (checked with genai-prices 0.2.3). */
+/* Prices against figures that the package's own calculation gives (checked with genai-prices
+ * 0.2.3). */
 #include "gateway/price.h"
 #include "base/clock.h"
 #include <setjmp.h>
@@ -12,7 +13,8 @@ static const struct price_model *find(const char *provider, const char *url, con
     return price_find(str_from(provider), str_from(url), str_from(model));
 }
 
-static int64_t price_of(const struct price_model *model, enum usage_bucket bucket, uint64_t input_total)
+static int64_t price_of(const struct price_model *model, enum usage_bucket bucket,
+                        uint64_t input_total)
 {
     int64_t prices[USAGE_BUCKET_COUNT];
     price_at(model, NOVEMBER_2026, NULL, input_total, prices);
@@ -44,7 +46,8 @@ static void test_buckets_are_exact(void **state)
     usage.tokens[USAGE_OUTPUT] = 7;
     int64_t prices[USAGE_BUCKET_COUNT];
     price_at(model, NOVEMBER_2026, NULL, 1024, prices);
-    assert_int_equal(price_cost(&usage, prices), 1000 * 2500000ll + 24 * 1250000ll + 7 * 10000000ll);
+    assert_int_equal(price_cost(&usage, prices),
+                     1000 * 2500000ll + 24 * 1250000ll + 7 * 10000000ll);
 }
 
 static void test_anthropic_cache_writes(void **state)
@@ -70,7 +73,8 @@ static void test_unknown_is_not_zero(void **state)
     int64_t prices[USAGE_BUCKET_COUNT];
     price_at(NULL, NOVEMBER_2026, NULL, 0, prices);
     struct usage usage = {.known = true};
-    assert_int_equal(price_cost(&usage, prices), 0); /* no tokens cost nothing, whatever the price */
+    assert_int_equal(price_cost(&usage, prices),
+                     0); /* no tokens cost nothing, whatever the price */
     usage.tokens[USAGE_OUTPUT] = 1;
     assert_true(price_cost(&usage, prices) == COST_UNKNOWN);
 }
@@ -94,8 +98,9 @@ static void test_overrides(void **state)
     const char *json = "{\"input_tokens\": \"0.000001\", \"output_tokens\": 2.5}";
     yyjson_doc *doc = yyjson_read(json, strlen(json), 0);
     struct err err = {0};
-    assert_int_equal(price_table_add(table, &arena, STR("lab"), STR("m"), yyjson_doc_get_root(doc), &err),
-                     RC_OK);
+    assert_int_equal(
+        price_table_add(table, &arena, STR("lab"), STR("m"), yyjson_doc_get_root(doc), &err),
+        RC_OK);
     yyjson_doc_free(doc);
     const struct price_model *model = price_table_find(table, STR("lab"), STR("m"));
     assert_non_null(model);
@@ -109,7 +114,8 @@ static void test_overrides(void **state)
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
         doc = yyjson_read(bad[i], strlen(bad[i]), 0);
         assert_int_not_equal(
-            price_table_add(table, &arena, STR("lab"), STR("x"), yyjson_doc_get_root(doc), &err), RC_OK);
+            price_table_add(table, &arena, STR("lab"), STR("x"), yyjson_doc_get_root(doc), &err),
+            RC_OK);
         yyjson_doc_free(doc);
     }
     price_table_fini(table);

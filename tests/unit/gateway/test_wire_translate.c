@@ -1,7 +1,7 @@
 /* Every door with every upstream: requests and answers, streamed and whole, against files in
- * tests/data/wire. The expected outputs were written by the code itself (CAPSTAN_GOLDEN=write in the
- * environment writes them anew): they hold a behaviour still, they do not prove it. What judges the
- * answers is tests/e2e/test_wire_formats.py, by OpenAI's description and the vendors' SDKs; the
+ * tests/data/wire. The expected outputs were written by the code itself (CAPSTAN_GOLDEN=write in
+ * the environment writes them anew): they hold a behaviour still, they do not prove it. What judges
+ * the answers is tests/e2e/test_wire_formats.py, by OpenAI's description and the vendors' SDKs; the
  * requests have no such judge yet. */
 #include "wire_helper.h"
 

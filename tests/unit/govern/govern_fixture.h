@@ -27,8 +27,8 @@ static inline enum rc write_step_run(void *arg, struct db_txn *txn, struct err *
 }
 
 /* Runs `run` on the control writer; *err may be NULL. */
-static inline enum rc govern_write(enum rc (*run)(struct db_txn *txn, void *arg, struct err *err), void *arg,
-                                   struct err *err)
+static inline enum rc govern_write(enum rc (*run)(struct db_txn *txn, void *arg, struct err *err),
+                                   void *arg, struct err *err)
 {
     struct write_step step = {run, arg};
 
@@ -93,18 +93,28 @@ static inline enum rc define_run(struct db_txn *txn, void *arg, struct err *err)
     struct arena *arena = &g.control.arena;
 
     switch (step->how) {
-    case DEFINE_CREATE: return definition_create(txn, step->principal, &actor, step->kind, name, json, arena, &step->out, err);
-    case DEFINE_PUT: return definition_put(txn, step->principal, &actor, step->kind, name, json, arena, &step->out, err);
-    case DEFINE_PATCH: return definition_patch(txn, step->principal, &actor, step->kind, name, json, arena, &step->out, err);
-    case DEFINE_DELETE: return definition_delete(txn, step->principal, &actor, step->kind, name, arena, err);
+    case DEFINE_CREATE:
+        return definition_create(txn, step->principal, &actor, step->kind, name, json, arena,
+                                 &step->out, err);
+    case DEFINE_PUT:
+        return definition_put(txn, step->principal, &actor, step->kind, name, json, arena,
+                              &step->out, err);
+    case DEFINE_PATCH:
+        return definition_patch(txn, step->principal, &actor, step->kind, name, json, arena,
+                                &step->out, err);
+    case DEFINE_DELETE:
+        return definition_delete(txn, step->principal, &actor, step->kind, name, arena, err);
     }
     return RC_BUG;
 }
 
 #define define(how_, kind_, name_, json_, err_)                                                    \
     govern_write(define_run,                                                                       \
-                 &(struct define_step){.principal = &g.owner, .kind = (kind_), .name = (name_),    \
-                                       .json = (json_), .how = (how_)},                            \
+                 &(struct define_step){.principal = &g.owner,                                      \
+                                       .kind = (kind_),                                            \
+                                       .name = (name_),                                            \
+                                       .json = (json_),                                            \
+                                       .how = (how_)},                                             \
                  (err_))
 
 struct key_step {

@@ -32,7 +32,8 @@ static enum rc use_link(struct db_txn *txn, void *arg, struct err *err)
 {
     struct link_step *step = arg;
 
-    return account_open_session_by_link(txn, step->token, &browser, &g.control.arena, &step->in, err);
+    return account_open_session_by_link(txn, step->token, &browser, &g.control.arena, &step->in,
+                                        err);
 }
 
 static enum rc sign_out(struct db_txn *txn, void *arg, struct err *err)
@@ -73,7 +74,8 @@ static void test_session_ends_with_its_key(void **state)
     UNUSED(state);
     expect_ok(govern_write(open_by_key, &in, &err), &err);
     assert_int_equal(session_of(in.cookie)->role, ROLE_OWNER);
-    assert_null(snapshot_find_session(snapshot_current(), str_from(in.cookie), in.expires_wall_ns + 1));
+    assert_null(
+        snapshot_find_session(snapshot_current(), str_from(in.cookie), in.expires_wall_ns + 1));
     expect_ok(govern_write(key_run, &revoke, &err), &err);
     assert_null(session_of(in.cookie));
 }
@@ -94,7 +96,8 @@ static enum rc invite(struct db_txn *txn, void *arg, struct err *err)
     const struct principal *by = step->by ? step->by : &g.owner;
     struct actor actor = principal_actor(by, STR("::1"));
 
-    return account_invite(txn, by, &actor, str_from(step->email), step->role, step->token, &step->row, err);
+    return account_invite(txn, by, &actor, str_from(step->email), step->role, step->token,
+                          &step->row, err);
 }
 
 struct accept_step {
@@ -108,10 +111,12 @@ static enum rc accept_invite(struct db_txn *txn, void *arg, struct err *err)
     struct accept_step *step = arg;
     struct str hash = STR_EMPTY;
 
-    if (!step->known && password_hash(str_from(step->password), &g.control.arena, &hash, err) != RC_OK)
+    if (!step->known &&
+        password_hash(str_from(step->password), &g.control.arena, &hash, err) != RC_OK)
         return RC_INVALID;
-    return account_accept_invite(txn, str_from(step->token), str_from(step->email), str_from(step->name), hash,
-                                 step->known, &browser, &g.control.arena, &step->in, err);
+    return account_accept_invite(txn, str_from(step->token), str_from(step->email),
+                                 str_from(step->name), hash, step->known, &browser,
+                                 &g.control.arena, &step->in, err);
 }
 
 static struct principal join(const char *email, enum role role)
@@ -119,7 +124,8 @@ static struct principal join(const char *email, enum role role)
     struct err err = {0};
     struct invite_step step = {.email = email, .role = role};
     expect_ok(govern_write(invite, &step, &err), &err);
-    struct accept_step accepted = {step.token, email, "Somebody", "correct horse battery", NULL, {{0}}};
+    struct accept_step accepted = {step.token, email, "Somebody", "correct horse battery",
+                                   NULL,       {{0}}};
     expect_ok(govern_write(accept_invite, &accepted, &err), &err);
     struct principal principal = *session_of(accepted.in.cookie);
     principal.name = str_from(email);
@@ -133,7 +139,8 @@ static void test_invitation(void **state)
 
     UNUSED(state);
     expect_ok(govern_write(invite, &step, &err), &err);
-    struct accept_step accepted = {step.token, "eve@example.org", "Eve", "correct horse battery", NULL, {{0}}};
+    struct accept_step accepted = {
+        step.token, "eve@example.org", "Eve", "correct horse battery", NULL, {{0}}};
     assert_int_equal(govern_write(accept_invite, &accepted, &err), RC_DENIED);
     accepted.email = "Ben@Example.org";
     accepted.password = "short";
@@ -159,18 +166,23 @@ static void test_passwords(void **state)
     UNUSED(state);
     join("ana@example.org", ROLE_VIEWER);
     assert_int_equal(db_read_begin(g.control.db, &txn, &err), RC_OK);
-    expect_ok(account_check_password(txn, STR("ANA@example.org"), STR("correct horse battery"), browser.ip,
-                                     &g.control.arena, &user, &err), &err);
+    expect_ok(account_check_password(txn, STR("ANA@example.org"), STR("correct horse battery"),
+                                     browser.ip, &g.control.arena, &user, &err),
+              &err);
     for (int i = 0; i < 5; i++) {
-        assert_int_equal(account_check_password(txn, STR("ana@example.org"), STR("wrong"), browser.ip, &g.control.arena,
-                                                &user, &err), RC_DENIED);
+        assert_int_equal(account_check_password(txn, STR("ana@example.org"), STR("wrong"),
+                                                browser.ip, &g.control.arena, &user, &err),
+                         RC_DENIED);
         assert_int_equal(err.code, ERR_UNAUTHENTICATED);
     }
-    assert_int_equal(account_check_password(txn, STR("Ana@example.org"), STR("correct horse battery"), browser.ip,
-                                            &g.control.arena, &user, &err), RC_LIMIT);
+    assert_int_equal(account_check_password(txn, STR("Ana@example.org"),
+                                            STR("correct horse battery"), browser.ip,
+                                            &g.control.arena, &user, &err),
+                     RC_LIMIT);
     assert_true(err.retry_after_ms > 0);
-    assert_int_equal(account_check_password(txn, STR("nobody@example.org"), STR("wrong"), browser.ip, &g.control.arena,
-                                            &user, &err), RC_DENIED);
+    assert_int_equal(account_check_password(txn, STR("nobody@example.org"), STR("wrong"),
+                                            browser.ip, &g.control.arena, &user, &err),
+                     RC_DENIED);
     db_read_end(txn);
 }
 
@@ -189,12 +201,14 @@ static enum rc set_role(struct db_txn *txn, void *arg, struct err *err)
 
     return step->role == ROLE_NONE
                ? account_remove_member(txn, step->by, &actor, step->user, &g.control.arena, err)
-               : account_set_role(txn, step->by, &actor, step->user, step->role, &g.control.arena, err);
+               : account_set_role(txn, step->by, &actor, step->user, step->role, &g.control.arena,
+                                  err);
 }
 
 static void test_roles(void **state)
 {
-    struct principal owner = join("own@example.org", ROLE_OWNER), admin = join("adm@example.org", ROLE_ADMIN);
+    struct principal owner = join("own@example.org", ROLE_OWNER),
+                     admin = join("adm@example.org", ROLE_ADMIN);
     struct err err = {0};
     struct role_step step = {&admin, owner.user, ROLE_VIEWER};
 
@@ -223,8 +237,8 @@ static enum rc create_project(struct db_txn *txn, void *arg, struct err *err)
     struct project_step *step = arg;
     struct actor actor = principal_actor(step->by, STR("::1"));
 
-    return account_create_project(txn, step->by, &actor, str_from(step->name), &g.control.arena, &step->id, &step->secret,
-                                  err);
+    return account_create_project(txn, step->by, &actor, str_from(step->name), &g.control.arena,
+                                  &step->id, &step->secret, err);
 }
 
 static enum rc switch_project(struct db_txn *txn, void *arg, struct err *err)
@@ -236,8 +250,10 @@ static enum rc switch_project(struct db_txn *txn, void *arg, struct err *err)
 
 static void test_projects(void **state)
 {
-    struct principal owner = join("own@example.org", ROLE_OWNER), viewer = join("vi@example.org", ROLE_VIEWER);
-    struct project_step step = {.by = &owner, .name = "second"}, stranger = {.by = &viewer, .name = "second"};
+    struct principal owner = join("own@example.org", ROLE_OWNER),
+                     viewer = join("vi@example.org", ROLE_VIEWER);
+    struct project_step step = {.by = &owner, .name = "second"},
+                        stranger = {.by = &viewer, .name = "second"};
     struct err err = {0};
 
     UNUSED(state);

@@ -1,4 +1,5 @@
-/* From definitions to the snapshot: keys, providers, routes, limits, prices, revocation, size and speed. */
+/* From definitions to the snapshot: keys, providers, routes, limits, prices, revocation, size and
+ * speed. */
 #include "govern_fixture.h"
 #include "base/clock.h"
 #include "gateway/price.h"
@@ -37,8 +38,11 @@ static void test_provider_and_route(void **state)
 
     UNUSED(state);
     expect_ok(define(DEFINE_CREATE, OBJECT_PROVIDER, "openai",
-                     "{\"format\":\"openai\",\"base_url\":\"https://api.openai.com/v1/\",\"api_key\":\"sk-0123456789abcdef\","
-                     "\"headers\":{\"x-team\":\"red\"},\"ca_file\":null}", &err), &err);
+                     "{\"format\":\"openai\",\"base_url\":\"https://api.openai.com/v1/"
+                     "\",\"api_key\":\"sk-0123456789abcdef\","
+                     "\"headers\":{\"x-team\":\"red\"},\"ca_file\":null}",
+                     &err),
+              &err);
     const struct provider *provider = map_get(&project()->providers, STR("openai"));
     assert_non_null(provider);
     assert_true(str_eq(provider->base_url, STR("https://api.openai.com/v1")));
@@ -47,12 +51,17 @@ static void test_provider_and_route(void **state)
     uint32_t slot = provider->keys[0].slot;
 
     expect_ok(define(DEFINE_CREATE, OBJECT_ROUTE, "team/smart",
-                     "{\"targets\":[{\"provider\":\"openai\",\"model\":\"gpt-5\",\"weight\":3,\"when\":\"header.x-tier == \\\"gold\\\"\"},"
-                     "{\"provider\":\"openai\",\"model\":\"gpt-5-mini\",\"params\":{\"temperature\":0}}],\"retry\":2,"
-                     "\"timeout\":{\"first_token\":\"20s\",\"total_ms\":300000},\"cache\":{\"ttl_s\":60},\"capture\":\"metadata\","
+                     "{\"targets\":[{\"provider\":\"openai\",\"model\":\"gpt-5\",\"weight\":3,"
+                     "\"when\":\"header.x-tier == \\\"gold\\\"\"},"
+                     "{\"provider\":\"openai\",\"model\":\"gpt-5-mini\",\"params\":{"
+                     "\"temperature\":0}}],\"retry\":2,"
+                     "\"timeout\":{\"first_token\":\"20s\",\"total_ms\":300000},\"cache\":{\"ttl_"
+                     "s\":60},\"capture\":\"metadata\","
                      "\"fallback\":{\"on\":[\"rate\",\"context\"]},\"balance\":\"ordered\","
-                     "\"checks\":[{\"name\":\"ids\",\"kind\":\"regex\",\"on\":\"input\",\"pattern\":\"[0-9]{9}\",\"action\":\"mask\"}]}",
-                     &err), &err);
+                     "\"checks\":[{\"name\":\"ids\",\"kind\":\"regex\",\"on\":\"input\","
+                     "\"pattern\":\"[0-9]{9}\",\"action\":\"mask\"}]}",
+                     &err),
+              &err);
     const struct route *route = map_get(&project()->routes, STR("team/smart"));
     assert_non_null(route);
     assert_int_equal(route->target_count, 2);
@@ -71,7 +80,9 @@ static void test_provider_and_route(void **state)
     provider = map_get(&project()->providers, STR("openai"));
     assert_int_equal(provider->keys[0].slot, slot); /* stable over rebuilds */
     uint64_t hash = route->hash;
-    expect_ok(define(DEFINE_PATCH, OBJECT_ROUTE, "team/smart", "{\"retry\":0,\"cache\":null}", &err), &err);
+    expect_ok(
+        define(DEFINE_PATCH, OBJECT_ROUTE, "team/smart", "{\"retry\":0,\"cache\":null}", &err),
+        &err);
     route = map_get(&project()->routes, STR("team/smart"));
     assert_int_equal(route->retry, 0);
     assert_int_equal(route->cache_ttl_ns, 0);
@@ -102,29 +113,48 @@ static void test_refusals(void **state)
     refuse(OBJECT_PROVIDER, "p", "{}", "format");
     refuse(OBJECT_PROVIDER, "p", "{\"format\":\"nothing\"}", "format");
     refuse(OBJECT_PROVIDER, "p", "{\"format\":\"openai\",\"base_url\":\"ftp://x\"}", "base_url");
-    refuse(OBJECT_PROVIDER, "p", "{\"format\":\"openai\",\"base_url\":\"https://user@x\"}", "base_url");
-    refuse(OBJECT_PROVIDER, "p", "{\"format\":\"openai\",\"base_url\":\"https://x\",\"api_key\":\"a\\nb\"}", "api_key");
-    refuse(OBJECT_PROVIDER, "p", "{\"format\":\"openai\",\"base_url\":\"https://x\",\"headers\":{\"a b\":\"c\"}}", "headers");
-    refuse(OBJECT_PROVIDER, "p", "{\"format\":\"openai\",\"base_url\":\"https://x\",\"api-key\":\"a\"}", "api-key");
+    refuse(OBJECT_PROVIDER, "p", "{\"format\":\"openai\",\"base_url\":\"https://user@x\"}",
+           "base_url");
+    refuse(OBJECT_PROVIDER, "p",
+           "{\"format\":\"openai\",\"base_url\":\"https://x\",\"api_key\":\"a\\nb\"}", "api_key");
+    refuse(OBJECT_PROVIDER, "p",
+           "{\"format\":\"openai\",\"base_url\":\"https://x\",\"headers\":{\"a b\":\"c\"}}",
+           "headers");
+    refuse(OBJECT_PROVIDER, "p",
+           "{\"format\":\"openai\",\"base_url\":\"https://x\",\"api-key\":\"a\"}", "api-key");
     refuse(OBJECT_PROVIDER, "p/q", "{\"format\":\"openai\",\"base_url\":\"https://x\"}", "name");
     refuse(OBJECT_PROVIDER, "prompt", "{\"format\":\"openai\",\"base_url\":\"https://x\"}", "name");
     unsetenv("CAPSTAN_TEST_UNSET");
     assert_int_equal(define(DEFINE_CREATE, OBJECT_PROVIDER, "p",
-                            "{\"format\":\"openai\",\"base_url\":\"https://x\",\"api_key\":\"${env:CAPSTAN_TEST_UNSET}\"}", &err),
+                            "{\"format\":\"openai\",\"base_url\":\"https://"
+                            "x\",\"api_key\":\"${env:CAPSTAN_TEST_UNSET}\"}",
+                            &err),
                      RC_INVALID);
     assert_non_null(strstr(err.message, "CAPSTAN_TEST_UNSET"));
-    expect_ok(define(DEFINE_CREATE, OBJECT_PROVIDER, "p", "{\"format\":\"openai\",\"base_url\":\"https://x\"}", &err), &err);
+    expect_ok(define(DEFINE_CREATE, OBJECT_PROVIDER, "p",
+                     "{\"format\":\"openai\",\"base_url\":\"https://x\"}", &err),
+              &err);
     refuse(OBJECT_ROUTE, "r", "{}", "targets");
     refuse(OBJECT_ROUTE, "r", "{\"targets\":[]}", "targets");
-    refuse(OBJECT_ROUTE, "r", "{\"targets\":[{\"provider\":\"p\",\"model\":\"m\"},{\"provider\":\"q\",\"model\":\"m\"}]}",
-           "targets[1].provider");
+    refuse(
+        OBJECT_ROUTE, "r",
+        "{\"targets\":[{\"provider\":\"p\",\"model\":\"m\"},{\"provider\":\"q\",\"model\":\"m\"}]}",
+        "targets[1].provider");
     refuse(OBJECT_ROUTE, "r", "{\"targets\":[{\"provider\":\"p\"}]}", "targets[0].model");
-    refuse(OBJECT_ROUTE, "r", "{\"targets\":[{\"provider\":\"p\",\"model\":\"m\",\"when\":\"a ==\"}]}", "targets[0].when");
-    refuse(OBJECT_ROUTE, "r", "{\"targets\":[{\"provider\":\"p\",\"model\":\"m\"}],\"timeout\":{\"total\":\"soon\"}}", "timeout.total");
-    refuse(OBJECT_ROUTE, "r", "{\"targets\":[{\"provider\":\"p\",\"model\":\"m\"}],\"retry\":11}", "retry");
-    refuse(OBJECT_ROUTE, "r", "{\"targets\":[{\"provider\":\"p\",\"model\":\"m\"}],\"checks\":[{\"name\":\"x\",\"kind\":\"regex\",\"pattern\":\"(\"}]}",
+    refuse(OBJECT_ROUTE, "r",
+           "{\"targets\":[{\"provider\":\"p\",\"model\":\"m\",\"when\":\"a ==\"}]}",
+           "targets[0].when");
+    refuse(OBJECT_ROUTE, "r",
+           "{\"targets\":[{\"provider\":\"p\",\"model\":\"m\"}],\"timeout\":{\"total\":\"soon\"}}",
+           "timeout.total");
+    refuse(OBJECT_ROUTE, "r", "{\"targets\":[{\"provider\":\"p\",\"model\":\"m\"}],\"retry\":11}",
+           "retry");
+    refuse(OBJECT_ROUTE, "r",
+           "{\"targets\":[{\"provider\":\"p\",\"model\":\"m\"}],\"checks\":[{\"name\":\"x\","
+           "\"kind\":\"regex\",\"pattern\":\"(\"}]}",
            "checks[0].pattern");
-    refuse(OBJECT_ROUTE, "prompt/x", "{\"targets\":[{\"provider\":\"p\",\"model\":\"m\"}]}", "name");
+    refuse(OBJECT_ROUTE, "prompt/x", "{\"targets\":[{\"provider\":\"p\",\"model\":\"m\"}]}",
+           "name");
     refuse(OBJECT_LIMIT, "tag:x", "{}", "value");
     refuse(OBJECT_LIMIT, "user:x", "{\"budget\":{\"day\":-1}}", "budget.day");
     refuse(OBJECT_SETTING, "project", "{\"capture\":\"some\"}", "capture");
@@ -133,8 +163,10 @@ static void test_refusals(void **state)
 static void test_keys(void **state)
 {
     struct err err = {0};
-    struct key_step step = {.json = "{\"name\":\"app\",\"scopes\":[\"call\"],\"models\":[\"gpt-*\"],\"tags\":{\"team\":\"red\"},"
-                                    "\"limits\":{\"requests_per_minute\":600},\"budget\":{\"day_usd\":\"5.00\",\"month\":0.1}}"};
+    struct key_step step = {.json = "{\"name\":\"app\",\"scopes\":[\"call\"],\"models\":[\"gpt-*\"]"
+                                    ",\"tags\":{\"team\":\"red\"},"
+                                    "\"limits\":{\"requests_per_minute\":600},\"budget\":{\"day_"
+                                    "usd\":\"5.00\",\"month\":0.1}}"};
 
     UNUSED(state);
     expect_ok(govern_write(key_run, &step, &err), &err);
@@ -152,7 +184,8 @@ static void test_keys(void **state)
     /* An empty list of models means none, no list means all. */
     struct key_step update = {.id = step.id, .json = "{\"models\":[]}"};
     expect_ok(govern_write(key_run, &update, &err), &err);
-    assert_false(key_allows_model(snapshot_find_key(snapshot_current(), step.secret), STR("gpt-5")));
+    assert_false(
+        key_allows_model(snapshot_find_key(snapshot_current(), step.secret), STR("gpt-5")));
     update.json = "{\"models\":null,\"limits\":null}";
     expect_ok(govern_write(key_run, &update, &err), &err);
     assert_true(key_allows_model(snapshot_find_key(snapshot_current(), step.secret), STR("gpt-5")));
@@ -176,7 +209,8 @@ static void test_nobody_makes_a_stronger_key(void **state)
     editor.permissions = role_permissions(ROLE_EDITOR);
     expect_ok(govern_write(key_run, &admin, &err), &err);
     admin.principal = &editor;
-    struct key_step made = {.principal = &editor, .json = "{\"name\":\"x\",\"scopes\":[\"call\",\"admin\"]}"};
+    struct key_step made = {.principal = &editor,
+                            .json = "{\"name\":\"x\",\"scopes\":[\"call\",\"admin\"]}"};
     assert_int_equal(govern_write(key_run, &made, &err), RC_DENIED);
     struct key_step changed = {.principal = &editor, .id = admin.id, .json = "{\"name\":\"mine\"}"};
     assert_int_equal(govern_write(key_run, &changed, &err), RC_DENIED);
@@ -193,7 +227,8 @@ static void test_editors_reach_public_places_only(void **state)
     UNUSED(state);
     editor.role = ROLE_EDITOR;
     editor.permissions = role_permissions(ROLE_EDITOR);
-    step.json = "{\"format\":\"openai\",\"base_url\":\"http://x\",\"api_key\":\"${file:/etc/passwd}\"}";
+    step.json =
+        "{\"format\":\"openai\",\"base_url\":\"http://x\",\"api_key\":\"${file:/etc/passwd}\"}";
     assert_int_equal(govern_write(define_run, &step, &err), RC_DENIED);
     step.json = "{\"format\":\"openai\",\"base_url\":\"http://x\",\"command\":[\"/bin/sh\"]}";
     assert_int_equal(govern_write(define_run, &step, &err), RC_DENIED);
@@ -210,10 +245,17 @@ static void test_limits_prices_settings(void **state)
     struct err err = {0};
 
     UNUSED(state);
-    expect_ok(define(DEFINE_PUT, OBJECT_LIMIT, "tag:team=red", "{\"limits\":{\"parallel\":2}}", &err), &err);
-    expect_ok(define(DEFINE_PUT, OBJECT_LIMIT, "project", "{\"budget\":{\"month_usd\":\"100\"}}", &err), &err);
-    expect_ok(define(DEFINE_PUT, OBJECT_PRICE, "openai/org/model", "{\"input_tokens\":\"2.50\",\"output_tokens\":10}", &err), &err);
-    expect_ok(define(DEFINE_CREATE, OBJECT_SETTING, "project", "{\"capture\":\"none\"}", &err), &err);
+    expect_ok(
+        define(DEFINE_PUT, OBJECT_LIMIT, "tag:team=red", "{\"limits\":{\"parallel\":2}}", &err),
+        &err);
+    expect_ok(
+        define(DEFINE_PUT, OBJECT_LIMIT, "project", "{\"budget\":{\"month_usd\":\"100\"}}", &err),
+        &err);
+    expect_ok(define(DEFINE_PUT, OBJECT_PRICE, "openai/org/model",
+                     "{\"input_tokens\":\"2.50\",\"output_tokens\":10}", &err),
+              &err);
+    expect_ok(define(DEFINE_CREATE, OBJECT_SETTING, "project", "{\"capture\":\"none\"}", &err),
+              &err);
     const struct limits *tag = map_get(&project()->limits, STR("tag:team=red"));
     assert_int_equal(tag->parallel, 2);
     assert_true(tag->budget_day_pico == COST_UNKNOWN);
@@ -222,7 +264,8 @@ static void test_limits_prices_settings(void **state)
     assert_int_equal(project()->capture, CAPTURE_NONE);
 }
 
-/* 5,000 routes and 10,000 keys: at most 50 ms and 20 MB. Sanitizers and busy machines get more time. */
+/* 5,000 routes and 10,000 keys: at most 50 ms and 20 MB. Sanitizers and busy machines get more
+ * time. */
 static enum rc fill(struct db_txn *txn, void *arg, struct err *err)
 {
     struct actor actor = principal_actor(&g.owner, STR("::1"));
@@ -239,18 +282,24 @@ static enum rc fill(struct db_txn *txn, void *arg, struct err *err)
         bool route = i < 5000;
         snprintf(name, sizeof name, "route-%d", i);
         snprintf(json, sizeof json,
-                 route ? "{\"targets\":[{\"provider\":\"p\",\"model\":\"model-%d\",\"weight\":3},{\"provider\":\"p\",\"model\":\"other\"}],"
+                 route ? "{\"targets\":[{\"provider\":\"p\",\"model\":\"model-%d\",\"weight\":3},{"
+                         "\"provider\":\"p\",\"model\":\"other\"}],"
                          "\"retry\":2,\"timeout\":{\"first_token\":\"20s\",\"total\":\"5m\"}}"
-                       : "{\"name\":\"key-%d\",\"scopes\":[\"call\"],\"models\":[\"route-*\"],\"limits\":{\"requests_per_minute\":600,"
-                         "\"tokens_per_minute\":200000,\"parallel\":20},\"budget\":{\"day\":5.0},\"tags\":{\"team\":\"red\"}}",
+                       : "{\"name\":\"key-%d\",\"scopes\":[\"call\"],\"models\":[\"route-*\"],"
+                         "\"limits\":{\"requests_per_minute\":600,"
+                         "\"tokens_per_minute\":200000,\"parallel\":20},\"budget\":{\"day\":5.0},"
+                         "\"tags\":{\"team\":\"red\"}}",
                  i);
         rc = json_read(str_from(json), &arena, &doc, err);
         if (rc == RC_OK && route) {
-            struct object_change change = {.project = g.owner.project, .kind = OBJECT_ROUTE, .name = str_from(name),
+            struct object_change change = {.project = g.owner.project,
+                                           .kind = OBJECT_ROUTE,
+                                           .name = str_from(name),
                                            .spec = yyjson_doc_get_root(doc)};
             rc = object_put(txn, &actor, &change, &arena, &out, err);
         } else if (rc == RC_OK) {
-            rc = key_create(txn, &g.owner, &actor, yyjson_doc_get_root(doc), &arena, &secret, &out, err);
+            rc = key_create(txn, &g.owner, &actor, yyjson_doc_get_root(doc), &arena, &secret, &out,
+                            err);
         }
         arena_reset(&arena);
     }
@@ -272,13 +321,15 @@ static enum rc build_timed(struct db_txn *txn, void *arg, struct err *err)
         *best_ns = MIN(*best_ns, clock_thread_cpu_ns() - began_ns);
         struct mallinfo2 after = mallinfo2();
         if (i == 0)
-            print_message("5000 routes, 10000 keys: arena %zu kB, heap %zd kB\n", snapshot->arena.used_bytes / 1024,
+            print_message("5000 routes, 10000 keys: arena %zu kB, heap %zd kB\n",
+                          snapshot->arena.used_bytes / 1024,
                           ((ssize_t)after.uordblks - (ssize_t)before.uordblks) / 1024);
         assert_true(snapshot->arena.used_bytes < 20 * 1024 * 1024);
         began_ns = clock_monotonic_ns();
         snapshot_unref(snapshot);
         if (i == 4)
-            print_message("freed in %.2f ms\n", (double)(clock_monotonic_ns() - began_ns) / NS_PER_MS);
+            print_message("freed in %.2f ms\n",
+                          (double)(clock_monotonic_ns() - began_ns) / NS_PER_MS);
     }
     return RC_OK;
 }
@@ -289,7 +340,9 @@ static void test_size_and_speed(void **state)
     int64_t best_ns = INT64_MAX;
 
     UNUSED(state);
-    expect_ok(define(DEFINE_CREATE, OBJECT_PROVIDER, "p", "{\"format\":\"openai\",\"base_url\":\"https://x\"}", &err), &err);
+    expect_ok(define(DEFINE_CREATE, OBJECT_PROVIDER, "p",
+                     "{\"format\":\"openai\",\"base_url\":\"https://x\"}", &err),
+              &err);
     expect_ok(govern_write(fill, NULL, &err), &err);
     assert_int_equal(project()->routes.count, 5000);
     assert_int_equal(snapshot_current()->keys.count, 10001);
@@ -306,7 +359,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refusals, govern_start, govern_end),
         cmocka_unit_test_setup_teardown(test_keys, govern_start, govern_end),
         cmocka_unit_test_setup_teardown(test_nobody_makes_a_stronger_key, govern_start, govern_end),
-        cmocka_unit_test_setup_teardown(test_editors_reach_public_places_only, govern_start, govern_end),
+        cmocka_unit_test_setup_teardown(test_editors_reach_public_places_only, govern_start,
+                                        govern_end),
         cmocka_unit_test_setup_teardown(test_limits_prices_settings, govern_start, govern_end),
         cmocka_unit_test_setup_teardown(test_size_and_speed, govern_start, govern_end),
     };

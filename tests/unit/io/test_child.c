@@ -116,7 +116,8 @@ static void confined(void **state)
     run_shell("ulimit -n; ulimit -c; nice; grep NoNewPrivs /proc/self/status",
               (struct child_options){.confinement = &confinement});
     char expected[64];
-    snprintf(expected, sizeof(expected), "17|0|%d|NoNewPrivs:\t1|", getpriority(PRIO_PROCESS, 0) + 3);
+    snprintf(expected, sizeof(expected), "17|0|%d|NoNewPrivs:\t1|",
+             getpriority(PRIO_PROCESS, 0) + 3);
     assert_string_equal(outcome.out, expected);
 }
 

@@ -72,8 +72,8 @@ static enum rc make_project(void *arg, struct db_txn *txn, struct err *err)
 static enum rc submit(void *arg, struct db_txn *txn, struct err *err)
 {
     UNUSED(arg);
-    enum rc rc = job_submit(f->jobs, txn, f->project, "test", STR("{\"name\":\"x\"}"), STR("me"), &f->arena,
-                            &f->submitted, err);
+    enum rc rc = job_submit(f->jobs, txn, f->project, "test", STR("{\"name\":\"x\"}"), STR("me"),
+                            &f->arena, &f->submitted, err);
     return rc == RC_OK && f->roll_back ? RC_CANCELLED : rc;
 }
 

@@ -21,8 +21,9 @@ struct control_fixture {
 static inline enum rc fixture_projects(void *arg, struct db_txn *txn, struct err *err)
 {
     struct control_fixture *f = arg;
-    enum rc rc = sql_exec(txn, "INSERT INTO projects(id, name, created_ns) VALUES (?1, 'default', 0)",
-                          SQL_BIND(sql_id(&f->project)), err);
+    enum rc rc =
+        sql_exec(txn, "INSERT INTO projects(id, name, created_ns) VALUES (?1, 'default', 0)",
+                 SQL_BIND(sql_id(&f->project)), err);
     if (rc == RC_OK)
         rc = sql_exec(txn, "INSERT INTO projects(id, name, created_ns) VALUES (?1, 'other', 0)",
                       SQL_BIND(sql_id(&f->other)), err);

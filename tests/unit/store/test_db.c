@@ -27,7 +27,8 @@ static int64_t count_projects(void)
     int64_t count = -1;
 
     assert_int_equal(db_read_begin(fixture.db, &txn, NULL), RC_OK);
-    assert_int_equal(sql_get_i64(txn, "SELECT COUNT(*) FROM projects", SQL_NO_BINDS, -1, &count, NULL), RC_OK);
+    assert_int_equal(
+        sql_get_i64(txn, "SELECT COUNT(*) FROM projects", SQL_NO_BINDS, -1, &count, NULL), RC_OK);
     db_read_end(txn);
     return count;
 }
@@ -78,7 +79,8 @@ static void test_survives_reopening(void **state)
 
 static enum rc set_schema(void *arg, struct db_txn *txn, struct err *err)
 {
-    return sql_exec(txn, "UPDATE meta SET value = ?1 WHERE name = 'schema'", SQL_BIND(sql_z(arg)), err);
+    return sql_exec(txn, "UPDATE meta SET value = ?1 WHERE name = 'schema'", SQL_BIND(sql_z(arg)),
+                    err);
 }
 
 static void test_newer_schema_is_refused(void **state)
@@ -96,7 +98,8 @@ static void test_newer_schema_is_refused(void **state)
     /* So that the fixture can end. */
     struct db_txn *raw;
     assert_int_equal(sqlite_open(fixture.path, true, &raw, &err), RC_OK);
-    assert_int_equal(sqlite_run(raw, "UPDATE meta SET value = '1' WHERE name = 'schema'", &err), RC_OK);
+    assert_int_equal(sqlite_run(raw, "UPDATE meta SET value = '1' WHERE name = 'schema'", &err),
+                     RC_OK);
     sqlite_close(raw);
     fixture_open(&fixture);
 }
@@ -113,7 +116,8 @@ static void test_backup_is_whole(void **state)
     snprintf(path, sizeof path, "%s/backup.db", fixture.folder);
     assert_int_equal(db_backup(fixture.db, path, &err), RC_OK);
     assert_int_equal(sqlite_open(path, true, &copy, &err), RC_OK);
-    assert_int_equal(sql_get_i64(copy, "SELECT COUNT(*) FROM projects", SQL_NO_BINDS, 0, &count, &err), RC_OK);
+    assert_int_equal(
+        sql_get_i64(copy, "SELECT COUNT(*) FROM projects", SQL_NO_BINDS, 0, &count, &err), RC_OK);
     assert_int_equal(count, 3);
     sqlite_close(copy);
 }
@@ -139,7 +143,8 @@ static void changed(void *arg, struct db_txn *txn)
     int64_t count;
 
     UNUSED(arg);
-    assert_int_equal(sql_get_i64(txn, "SELECT COUNT(*) FROM projects", SQL_NO_BINDS, 0, &count, NULL), RC_OK);
+    assert_int_equal(
+        sql_get_i64(txn, "SELECT COUNT(*) FROM projects", SQL_NO_BINDS, 0, &count, NULL), RC_OK);
     changes_told++;
 }
 
@@ -196,7 +201,8 @@ static void test_tables_have_a_project(void **state)
     assert_int_equal(sql_query(txn,
                                "SELECT name, sql FROM sqlite_master WHERE type = 'table'"
                                " AND name NOT IN ('meta', 'users', 'projects')",
-                               SQL_NO_BINDS, &rows, NULL), RC_OK);
+                               SQL_NO_BINDS, &rows, NULL),
+                     RC_OK);
     while ((rc = sql_next(&rows, NULL)) == RC_OK)
         if (str_find(sql_column_str(&rows, 1), STR("project BLOB NOT NULL")) < 0)
             fail_msg("table %.*s has no project", STR_ARG(sql_column_str(&rows, 0)));

@@ -2,7 +2,8 @@
 #include "control_fixture.h"
 
 static struct control_fixture f;
-static const struct actor ana = {.type = "user", .name = STR_INIT("ana@example.org"), .client_ip = STR_INIT("::1")};
+static const struct actor ana = {
+    .type = "user", .name = STR_INIT("ana@example.org"), .client_ip = STR_INIT("::1")};
 
 static int start(void **state)
 {
@@ -107,8 +108,9 @@ static void test_versions(void **state)
     assert_int_equal(put(&step, "smart", "{\"b\":3}"), RC_CONFLICT);
 
     assert_int_equal(db_read_begin(f.db, &txn, NULL), RC_OK);
-    assert_int_equal(object_versions(txn, f.project, OBJECT_ROUTE, STR("smart"), 0, 10, &f.arena, &list, &count,
-                                     NULL), RC_OK);
+    assert_int_equal(object_versions(txn, f.project, OBJECT_ROUTE, STR("smart"), 0, 10, &f.arena,
+                                     &list, &count, NULL),
+                     RC_OK);
     assert_int_equal(count, 2);
     assert_int_equal(list[0].version, 2);
     yyjson_val *diff;
@@ -121,13 +123,14 @@ static void test_versions(void **state)
 
 static enum rc do_restore(struct step *step, struct db_txn *txn, struct err *err)
 {
-    return object_restore(txn, &ana, f.project, step->change.kind, step->name, step->version, STR("back"), &f.arena,
-                          &step->object, err);
+    return object_restore(txn, &ana, f.project, step->change.kind, step->name, step->version,
+                          STR("back"), &f.arena, &step->object, err);
 }
 
 static enum rc do_delete(struct step *step, struct db_txn *txn, struct err *err)
 {
-    return object_delete(txn, &ana, step->change.project, step->change.kind, step->name, step->allowed, &f.arena, err);
+    return object_delete(txn, &ana, step->change.project, step->change.kind, step->name,
+                         step->allowed, &f.arena, err);
 }
 
 static void test_secrets(void **state)
@@ -136,23 +139,32 @@ static void test_secrets(void **state)
 
     UNUSED(state);
     /* A name given twice must not leave the second secret unsealed. */
-    assert_int_equal(put(&step, "twice", "{\"api_key\":\"sk-0123456789abcdefWXYZ\",\"api_key\":\"sk-second-secret-0123\"}"), RC_OK);
+    assert_int_equal(
+        put(&step, "twice",
+            "{\"api_key\":\"sk-0123456789abcdefWXYZ\",\"api_key\":\"sk-second-secret-0123\"}"),
+        RC_OK);
     assert_true(str_find(step.object.spec, STR("second")) < 0);
     assert_text(revealed(&step.object), "{\"api_key\":\"sk-0123456789abcdefWXYZ\"}");
-    assert_int_equal(put(&step, "p", "{\"api_key\":\"sk-0123456789abcdefWXYZ\",\"api_keys\":[\"short\",\"${env:HOME}\"],"
-                                     "\"headers\":{\"x-api-key\":\"hush\",\"x-team\":\"red\"}}"), RC_OK);
+    assert_int_equal(
+        put(&step, "p",
+            "{\"api_key\":\"sk-0123456789abcdefWXYZ\",\"api_keys\":[\"short\",\"${env:HOME}\"],"
+            "\"headers\":{\"x-api-key\":\"hush\",\"x-team\":\"red\"}}"),
+        RC_OK);
     assert_true(str_find(step.object.spec, STR("sk-0123")) < 0);
     assert_true(str_find(step.object.spec, STR("short")) < 0);
     assert_true(str_find(step.object.spec, STR("hush")) < 0);
-    assert_text(shown(&step.object), "{\"api_key\":\"\u2026WXYZ\",\"api_keys\":[\"\u2026\",\"${env:HOME}\"],"
-                                     "\"headers\":{\"x-api-key\":\"\u2026\",\"x-team\":\"red\"}}");
+    assert_text(shown(&step.object),
+                "{\"api_key\":\"\u2026WXYZ\",\"api_keys\":[\"\u2026\",\"${env:HOME}\"],"
+                "\"headers\":{\"x-api-key\":\"\u2026\",\"x-team\":\"red\"}}");
     setenv("HOME", "/root", 1);
     assert_text(revealed(&step.object),
                 "{\"api_key\":\"sk-0123456789abcdefWXYZ\",\"api_keys\":[\"short\",\"/root\"],"
                 "\"headers\":{\"x-api-key\":\"hush\",\"x-team\":\"red\"}}");
     /* What was shown, or the same secret again, is no change. */
-    assert_int_equal(put(&step, "p", "{\"api_key\":\"\u2026WXYZ\",\"api_keys\":[\"\u2026\",\"${env:HOME}\"],"
-                                     "\"headers\":{\"x-api-key\":\"hush\",\"x-team\":\"red\"}}"), RC_OK);
+    assert_int_equal(put(&step, "p",
+                         "{\"api_key\":\"\u2026WXYZ\",\"api_keys\":[\"\u2026\",\"${env:HOME}\"],"
+                         "\"headers\":{\"x-api-key\":\"hush\",\"x-team\":\"red\"}}"),
+                     RC_OK);
     assert_int_equal(step.object.version, 1);
     assert_int_equal(put(&step, "p", "{\"api_key\":\"sk-another-0123456789\"}"), RC_OK);
     assert_text(revealed(&step.object), "{\"api_key\":\"sk-another-0123456789\"}");
@@ -162,10 +174,12 @@ static void test_secrets(void **state)
     snprintf(stolen, sizeof stolen, "%.*s", STR_ARG(step.object.spec));
     assert_int_equal(put(&step, "q", stolen), RC_CORRUPT);
 
-    step = (struct step){.change.kind = OBJECT_PROVIDER, .run = do_restore, .name = STR("p"), .version = 1};
+    step = (struct step){
+        .change.kind = OBJECT_PROVIDER, .run = do_restore, .name = STR("p"), .version = 1};
     assert_int_equal(run(&step), RC_OK);
     assert_int_equal(step.object.version, 3);
-    assert_true(str_starts(revealed(&step.object), STR("{\"api_key\":\"sk-0123456789abcdefWXYZ\"")));
+    assert_true(
+        str_starts(revealed(&step.object), STR("{\"api_key\":\"sk-0123456789abcdefWXYZ\"")));
 }
 
 static void test_file_owns_its_objects(void **state)
@@ -177,7 +191,8 @@ static void test_file_owns_its_objects(void **state)
     step.change.from_file = false;
     assert_int_equal(put(&step, "r", "{\"a\":2}"), RC_DENIED);
     assert_int_equal(step.err.code, ERR_FILE_OWNED);
-    struct step delete = {.change = {.kind = OBJECT_ROUTE, .project = f.project}, .run = do_delete, .name = STR("r")};
+    struct step delete = {
+        .change = {.kind = OBJECT_ROUTE, .project = f.project}, .run = do_delete, .name = STR("r")};
     assert_int_equal(run(&delete), RC_DENIED);
     delete.allowed = true;
     assert_int_equal(run(&delete), RC_OK);
@@ -197,13 +212,19 @@ static void test_projects_are_apart(void **state)
 
     UNUSED(state);
     assert_int_equal(put(&step, "r", "{\"a\":1}"), RC_OK);
-    struct step delete = {.change = {.kind = OBJECT_ROUTE, .project = f.other}, .run = do_delete, .name = STR("r")};
+    struct step delete = {
+        .change = {.kind = OBJECT_ROUTE, .project = f.other}, .run = do_delete, .name = STR("r")};
     assert_int_equal(run(&delete), RC_NOT_FOUND);
     assert_int_equal(db_read_begin(f.db, &txn, NULL), RC_OK);
-    assert_int_equal(object_get(txn, f.other, OBJECT_ROUTE, STR("r"), &f.arena, &object, NULL), RC_NOT_FOUND);
-    assert_int_equal(object_list(txn, f.other, OBJECT_ROUTE, STR_EMPTY, STR_EMPTY, 10, &f.arena, &page, NULL), RC_OK);
+    assert_int_equal(object_get(txn, f.other, OBJECT_ROUTE, STR("r"), &f.arena, &object, NULL),
+                     RC_NOT_FOUND);
+    assert_int_equal(
+        object_list(txn, f.other, OBJECT_ROUTE, STR_EMPTY, STR_EMPTY, 10, &f.arena, &page, NULL),
+        RC_OK);
     assert_int_equal(page.count, 0);
-    assert_int_equal(object_list(txn, f.project, OBJECT_ROUTE, STR_EMPTY, STR_EMPTY, 10, &f.arena, &page, NULL), RC_OK);
+    assert_int_equal(
+        object_list(txn, f.project, OBJECT_ROUTE, STR_EMPTY, STR_EMPTY, 10, &f.arena, &page, NULL),
+        RC_OK);
     assert_int_equal(page.count, 1);
     db_read_end(txn);
 }
@@ -221,21 +242,27 @@ static void test_pages(void **state)
         assert_int_equal(put(&step, name, "{}"), RC_OK);
     }
     assert_int_equal(db_read_begin(f.db, &txn, NULL), RC_OK);
-    assert_int_equal(object_list(txn, f.project, OBJECT_ROUTE, STR_EMPTY, STR_EMPTY, 4, &f.arena, &page, NULL), RC_OK);
+    assert_int_equal(
+        object_list(txn, f.project, OBJECT_ROUTE, STR_EMPTY, STR_EMPTY, 4, &f.arena, &page, NULL),
+        RC_OK);
     assert_int_equal(page.count, 4);
     assert_text(page.next, "route-3");
-    assert_int_equal(object_list(txn, f.project, OBJECT_ROUTE, page.next, STR_EMPTY, 4, &f.arena, &page, NULL), RC_OK);
+    assert_int_equal(
+        object_list(txn, f.project, OBJECT_ROUTE, page.next, STR_EMPTY, 4, &f.arena, &page, NULL),
+        RC_OK);
     assert_int_equal(page.count, 3);
     assert_int_equal(page.next.n, 0);
-    assert_int_equal(object_list(txn, f.project, OBJECT_ROUTE, STR_EMPTY, STR("E-5"), 4, &f.arena, &page, NULL), RC_OK);
+    assert_int_equal(
+        object_list(txn, f.project, OBJECT_ROUTE, STR_EMPTY, STR("E-5"), 4, &f.arena, &page, NULL),
+        RC_OK);
     assert_int_equal(page.count, 1);
     db_read_end(txn);
 }
 
 static enum rc do_label(struct step *step, struct db_txn *txn, struct err *err)
 {
-    return object_label_set(txn, &ana, f.project, OBJECT_PROMPT, step->name, step->label, step->targets,
-                            step->target_count, step->allowed, err);
+    return object_label_set(txn, &ana, f.project, OBJECT_PROMPT, step->name, step->label,
+                            step->targets, step->target_count, step->allowed, err);
 }
 
 static enum rc do_protect(struct step *step, struct db_txn *txn, struct err *err)
@@ -253,7 +280,10 @@ static void test_labels(void **state)
     UNUSED(state);
     assert_int_equal(put(&step, "greet", "{\"text\":\"hello\"}"), RC_OK);
     assert_int_equal(put(&step, "greet", "{\"text\":\"good day\"}"), RC_OK);
-    struct step label = {.run = do_label, .name = STR("greet"), .label = STR("production"), .targets = split,
+    struct step label = {.run = do_label,
+                         .name = STR("greet"),
+                         .label = STR("production"),
+                         .targets = split,
                          .target_count = 2};
     assert_int_equal(run(&label), RC_OK);
     label.targets = &wrong;
@@ -262,12 +292,15 @@ static void test_labels(void **state)
 
     assert_int_equal(db_read_begin(f.db, &txn, NULL), RC_OK);
     for (uint64_t i = 0; i < 1000; i++) {
-        assert_int_equal(object_label_resolve(txn, f.project, OBJECT_PROMPT, STR("greet"), STR("production"),
-                                              i * (UINT64_MAX / 1000), &version, NULL), RC_OK);
+        assert_int_equal(object_label_resolve(txn, f.project, OBJECT_PROMPT, STR("greet"),
+                                              STR("production"), i * (UINT64_MAX / 1000), &version,
+                                              NULL),
+                         RC_OK);
         hits += version == 2;
     }
     assert_in_range(hits, 99, 101);
-    assert_int_equal(object_label_resolve(txn, f.project, OBJECT_PROMPT, STR("greet"), STR("beta"), 0, &version, NULL),
+    assert_int_equal(object_label_resolve(txn, f.project, OBJECT_PROMPT, STR("greet"), STR("beta"),
+                                          0, &version, NULL),
                      RC_NOT_FOUND);
     db_read_end(txn);
 
@@ -295,12 +328,15 @@ static void test_audit(void **state)
     UNUSED(state);
     assert_int_equal(put(&step, "p", "{\"api_key\":\"sk-0123456789abcdefWXYZ\"}"), RC_OK);
     assert_int_equal(put(&step, "p", "{\"api_key\":\"${env:KEY}\"}"), RC_OK);
-    struct step delete = {.change = {.kind = OBJECT_PROVIDER, .project = f.project}, .run = do_delete, .name = STR("p")};
+    struct step delete = {.change = {.kind = OBJECT_PROVIDER, .project = f.project},
+                          .run = do_delete,
+                          .name = STR("p")};
     assert_int_equal(run(&delete), RC_OK);
 
     assert_int_equal(db_read_begin(f.db, &txn, NULL), RC_OK);
     struct audit_filter filter = {.limit = 2};
-    assert_int_equal(audit_list(txn, f.project, &filter, &f.arena, &entries, &count, &next, NULL), RC_OK);
+    assert_int_equal(audit_list(txn, f.project, &filter, &f.arena, &entries, &count, &next, NULL),
+                     RC_OK);
     assert_int_equal(count, 2);
     assert_int_equal(next, 2);
     assert_text(entries[0].action, "delete");
@@ -308,10 +344,12 @@ static void test_audit(void **state)
     assert_text(entries[1].before, "{\"api_key\":\"\u2026WXYZ\"}");
     assert_text(entries[1].actor_name, "ana@example.org");
     filter.before_seq = next;
-    assert_int_equal(audit_list(txn, f.project, &filter, &f.arena, &entries, &count, &next, NULL), RC_OK);
+    assert_int_equal(audit_list(txn, f.project, &filter, &f.arena, &entries, &count, &next, NULL),
+                     RC_OK);
     assert_int_equal(count, 1);
     assert_int_equal(next, 0);
-    assert_int_equal(audit_list(txn, f.other, &filter, &f.arena, &entries, &count, &next, NULL), RC_OK);
+    assert_int_equal(audit_list(txn, f.other, &filter, &f.arena, &entries, &count, &next, NULL),
+                     RC_OK);
     assert_int_equal(count, 0);
     assert_int_equal(audit_verify(txn, &seq, NULL), RC_OK);
     db_read_end(txn);

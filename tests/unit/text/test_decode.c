@@ -42,7 +42,8 @@ static void test_places(void **state)
     UNUSED(state);
     decode_root(&root, value, "");
     assert_int_equal(decode_only(&root, known, &err), RC_OK);
-    assert_int_equal(decode_str(&root, "a", DECODE_OPTIONAL, 10, &text, &err), RC_OK); /* null is absent */
+    assert_int_equal(decode_str(&root, "a", DECODE_OPTIONAL, 10, &text, &err),
+                     RC_OK); /* null is absent */
     assert_true(str_eq(text, STR("untouched")));
     assert_int_equal(decode_str(&root, "a", DECODE_REQUIRED, 10, &text, &err), RC_INVALID);
     assert_int_equal(err.code, ERR_MISSING_FIELD);
@@ -66,8 +67,11 @@ static void test_numbers(void **state)
     int64_t i = 7, ns = 0;
 
     UNUSED(state);
-    decode_root(&root, json("{\"a\":5,\"b\":1.5,\"c\":18446744073709551615,\"d\":\"5\",\"t\":\"1m30s\",\"u_ms\":250,\"v\":2.5,"
-                            "\"w\":-1,\"x\":\"soon\"}"), "");
+    decode_root(&root,
+                json("{\"a\":5,\"b\":1.5,\"c\":18446744073709551615,\"d\":\"5\",\"t\":\"1m30s\","
+                     "\"u_ms\":250,\"v\":2.5,"
+                     "\"w\":-1,\"x\":\"soon\"}"),
+                "");
     assert_int_equal(decode_i64(&root, "none", 0, 9, &i, &err), RC_OK);
     assert_int_equal(i, 7);
     assert_int_equal(decode_i64(&root, "a", 0, 9, &i, &err), RC_OK);
@@ -92,9 +96,10 @@ static void test_dollars(void **state)
     static const struct {
         const char *text;
         int64_t pico;
-    } good[] = {{"5", 5000000000000}, {"5.00", 5000000000000}, {"0.000000000001", 1}, {".5", 500000000000},
-                {"-1", -1000000000000}, {"9000000", 9000000000000000000}};
-    static const char *const bad[] = {"", ".", "-", "1.2.3", "1e3", "0.0000000000001", "9300000", "five", "1 "};
+    } good[] = {{"5", 5000000000000}, {"5.00", 5000000000000}, {"0.000000000001", 1},
+                {".5", 500000000000}, {"-1", -1000000000000},  {"9000000", 9000000000000000000}};
+    static const char *const bad[] = {"",        ".",    "-", "1.2.3", "1e3", "0.0000000000001",
+                                      "9300000", "five", "1 "};
     struct place root;
     struct err err = {0};
     int64_t pico;
@@ -106,7 +111,11 @@ static void test_dollars(void **state)
     }
     for (size_t i = 0; i < COUNT_OF(bad); i++)
         assert_int_not_equal(dollars_parse(str_from(bad[i]), &pico), RC_OK);
-    decode_root(&root, json("{\"a\":0.1,\"b\":\"0.1\",\"c\":5,\"d\":-0.5,\"e\":1234567.89,\"f\":1e300,\"g\":true}"), "");
+    decode_root(
+        &root,
+        json(
+            "{\"a\":0.1,\"b\":\"0.1\",\"c\":5,\"d\":-0.5,\"e\":1234567.89,\"f\":1e300,\"g\":true}"),
+        "");
     assert_int_equal(decode_dollars(&root, "a", &pico, &err), RC_OK);
     assert_true(pico == 100000000000);
     assert_int_equal(decode_dollars(&root, "e", &pico, &err), RC_OK);
@@ -144,12 +153,16 @@ static void test_sorted_and_diff(void **state)
     struct str text;
 
     UNUSED(state);
-    assert_int_equal(json_write_tree(json_sorted(doc, json("{\"b\":[{\"d\":1,\"c\":2}],\"a\":\"x\"}")), &arena, &text, NULL),
-                     RC_OK);
+    assert_int_equal(
+        json_write_tree(json_sorted(doc, json("{\"b\":[{\"d\":1,\"c\":2}],\"a\":\"x\"}")), &arena,
+                        &text, NULL),
+        RC_OK);
     assert_true(str_eq(text, STR("{\"a\":\"x\",\"b\":[{\"c\":2,\"d\":1}]}")));
-    yyjson_mut_val *diff = json_diff(doc, json("{\"a\":1,\"l\":[1,2],\"o\":{\"x\":1}}"), json("{\"a\":1,\"l\":[1,3,4],\"o\":{}}"));
+    yyjson_mut_val *diff = json_diff(doc, json("{\"a\":1,\"l\":[1,2],\"o\":{\"x\":1}}"),
+                                     json("{\"a\":1,\"l\":[1,3,4],\"o\":{}}"));
     assert_int_equal(json_write_tree(diff, &arena, &text, NULL), RC_OK);
-    assert_true(str_eq(text, STR("[{\"path\":\"l[1]\",\"before\":2,\"after\":3},{\"path\":\"l[2]\",\"before\":null,\"after\":4},"
+    assert_true(str_eq(text, STR("[{\"path\":\"l[1]\",\"before\":2,\"after\":3},{\"path\":\"l[2]\","
+                                 "\"before\":null,\"after\":4},"
                                  "{\"path\":\"o.x\",\"before\":1,\"after\":null}]")));
 }
 

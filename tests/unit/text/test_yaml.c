@@ -31,8 +31,10 @@ static void expect_error(const char *text, const char *part)
 static void test_scalars(void **state)
 {
     UNUSED(state);
-    yyjson_val *root = read_ok("a: 1\nb: \"1\"\nc: true\nd: yes\ne: ~\nf: 5.00\ng: ${env:X}\nh: 127.0.0.1:4100\n"
-                               "i: -3\nj: 10.0.0.1\nk: ''\n", NULL);
+    yyjson_val *root =
+        read_ok("a: 1\nb: \"1\"\nc: true\nd: yes\ne: ~\nf: 5.00\ng: ${env:X}\nh: 127.0.0.1:4100\n"
+                "i: -3\nj: 10.0.0.1\nk: ''\n",
+                NULL);
     assert_int_equal(yyjson_get_sint(yyjson_obj_get(root, "a")), 1);
     assert_string_equal(yyjson_get_str(yyjson_obj_get(root, "b")), "1");
     assert_true(yyjson_is_true(yyjson_obj_get(root, "c")));
@@ -51,7 +53,8 @@ static void test_places(void **state)
 {
     struct yaml_lines lines;
     UNUSED(state);
-    read_ok("listen: x\nroutes:\n  smart:\n    targets:\n      - { provider: a }\n      - provider: b\n        model: m\n",
+    read_ok("listen: x\nroutes:\n  smart:\n    targets:\n      - { provider: a }\n      - "
+            "provider: b\n        model: m\n",
             &lines);
     assert_int_equal(yaml_line_of(&lines, STR("listen")), 1);
     assert_int_equal(yaml_line_of(&lines, STR("routes.smart")), 3);
@@ -71,8 +74,8 @@ static void test_refusals(void **state)
     char bomb[2000] = "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n";
     for (int i = 1; i < 9; i++) {
         char line[100];
-        snprintf(line, sizeof(line), "a%d: &a%d [*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d]\n", i, i, i - 1, i - 1,
-                 i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
+        snprintf(line, sizeof(line), "a%d: &a%d [*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d,*a%d]\n", i, i,
+                 i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
         strcat(bomb, line);
     }
     expect_error(bomb, "too ");
@@ -82,7 +85,8 @@ static void test_round_trip(void **state)
 {
     struct buf out;
     UNUSED(state);
-    const char *json = "{\"a\":[1,2.5,\"3\",true,null,\"yes\",\"two\\nlines\\n\",\"\"],\"b\":{\"c d\":\"# no comment\"},\"e\":{},\"f\":[]}";
+    const char *json = "{\"a\":[1,2.5,\"3\",true,null,\"yes\",\"two\\nlines\\n\",\"\"],\"b\":{\"c "
+                       "d\":\"# no comment\"},\"e\":{},\"f\":[]}";
     yyjson_doc *doc = yyjson_read(json, strlen(json), 0);
     buf_init(&out, 1 << 16);
     assert_int_equal(yaml_write(yyjson_doc_get_root(doc), &out), RC_OK);
