@@ -83,8 +83,11 @@ def test_answers(local):
     answer = chat(local)
     assert answer["choices"][0]["message"]["content"]
     assert answer["usage"]["completion_tokens"] > 0
-    model = local.get("/api/models/tiny")
-    assert model["state"] == "ready"
+    model = wait_for_state(local, "ready")
+    deadline = time.monotonic() + 10
+    while model["memory"] is None and time.monotonic() < deadline:  # read once a second
+        time.sleep(0.1)
+        model = local.get("/api/models/tiny")
     assert model["memory"] > 50_000_000
 
 
