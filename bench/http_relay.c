@@ -1,4 +1,4 @@
-/* The HTTP layers alone, for bench/http.py: an upstream, a relay in front of it, and a load
+/* The HTTP layers alone, for bench/relay.py: an upstream, a relay in front of it, and a load
  * generator.
  *
  *     http_relay upstream             answers every request with 1 KB, or with a stream for

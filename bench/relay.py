@@ -83,9 +83,9 @@ def main():
         own, yardstick = best(0, figure), best(1, figure)
         print(f"{name} {own:.2f} us, nginx {yardstick:.2f} us, ratio {own / yardstick:.2f}")
         result[name] = {"value_us": own, "nginx_us": yardstick, "ratio": own / yardstick}
-    (folder / "http.json").write_text(json.dumps(result, indent=1))
+    (folder / "relay.json").write_text(json.dumps(result, indent=1))
 
 
 if not shutil.which("nginx"):
-    sys.exit("bench http: nginx is missing: apt install nginx")
+    sys.exit("bench relay: nginx is missing: apt install nginx")
 main()
