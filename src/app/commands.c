@@ -186,9 +186,9 @@ const struct command COMMANDS[] = {
             "  --key KEY           as bearer token (default: $CAPSTAN_KEY)\n"
             "  --ca-file FILE, --http2\n"
             "  --pid PID[,PID]     measure CPU time and memory of these processes\n" JSON_OPTION,
-        .examples = "  capstan bench relay://127.0.0.1:4100/v1/chat/completions --model smart "
+        .examples = "  capstan bench http://127.0.0.1:4100/v1/chat/completions --model smart "
                     "--rate 2000 --pid $PID\n"
-                    "  capstan bench relay://127.0.0.1:4100/v1/chat/completions --stream --parallel "
+                    "  capstan bench http://127.0.0.1:4100/v1/chat/completions --stream --parallel "
                     "100 --json\n",
         .run = command_bench,
     },

@@ -5,9 +5,10 @@
 #include "base/id.h"
 #include "base/str.h"
 
-#define SLOT_COUNT 65536 /* of all kinds together: one numbering, so any slot can have a breaker   \
-                          */
-#define SLOT_NONE 0      /* the table is full: the object has no shared state */
+#define SLOT_COUNT                                                                                 \
+    65536           /* of all kinds together: one numbering, so any slot can have a breaker        \
+                     */
+#define SLOT_NONE 0 /* the table is full: the object has no shared state */
 
 enum slot_kind { SLOT_TARGET, SLOT_PROVIDER, SLOT_PROVIDER_KEY, SLOT_KIND_COUNT };
 
