@@ -3,28 +3,17 @@ relay (everything in src/http, nothing above it), and an event of a stream. The 
 the same for both; the CPU is the relay's own, user and system, from /proc."""
 import json, os, pathlib, shutil, subprocess, sys, tempfile, time
 
+from _common import cpu_s, free_port
+
 folder = pathlib.Path(os.environ.get("CAPSTAN_BENCH_FOLDER", "build/bench"))
 program = folder / "http_relay"
 requests, concurrency = int(os.environ.get("REQUESTS", "60000")), 64
 streams, events = 200, 300
-ticks = os.sysconf("SC_CLK_TCK")
-
-
-def cpu_s(pid):
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / ticks
 
 
 def start(*arguments):
     process = subprocess.Popen([program, *arguments], stdout=subprocess.PIPE, text=True)
     return process, int(process.stdout.readline())
-
-
-def free_port():
-    import socket
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def start_nginx(upstream, where):
@@ -57,12 +46,12 @@ def load(port, path, count, at_once, *more):
 
 def measure(process, port):
     load(port, "/", 2000, concurrency)
-    before = cpu_s(process.pid)
+    before = cpu_s([process.pid])
     load(port, "/", requests, concurrency)
-    call_us = (cpu_s(process.pid) - before) / requests * 1e6
-    before = cpu_s(process.pid)
+    call_us = (cpu_s([process.pid]) - before) / requests * 1e6
+    before = cpu_s([process.pid])
     load(port, f"/stream?{events}", streams, streams, "get")
-    event_us = (cpu_s(process.pid) - before) / (streams * events) * 1e6
+    event_us = (cpu_s([process.pid]) - before) / (streams * events) * 1e6
     return call_us, event_us
 
 

@@ -1,25 +1,13 @@
 /* /api/server and /api/backup: the state of the server itself, and a copy of its data. */
 #include "api/handlers.h"
 #include "base/clock.h"
+#include "io/child.h"
 #include "job/job.h"
 #include "model/engine.h"
 #include "store/db.h"
 #include "text/json.h"
 #include "trace/trace.h"
-#include <stdio.h>
 #include <unistd.h>
-
-static int64_t resident_bytes(void)
-{
-    long pages = 0;
-    FILE *statm = fopen("/proc/self/statm", "re");
-    if (!statm)
-        return -1;
-    if (fscanf(statm, "%*d %ld", &pages) != 1)
-        pages = 0;
-    fclose(statm);
-    return (int64_t)pages * sysconf(_SC_PAGESIZE);
-}
 
 static void put_trace(struct api_call *call, yyjson_mut_val *o)
 {
@@ -43,7 +31,7 @@ enum rc api_server_get(struct api_call *call)
     yyjson_mut_obj_add_sint(call->doc, o, "uptime_s",
                             (clock_wall_ns() - services->started_wall_ns) / NS_PER_S);
     yyjson_mut_obj_add_int(call->doc, o, "loops", services->loops);
-    yyjson_mut_obj_add_sint(call->doc, o, "memory", resident_bytes());
+    yyjson_mut_obj_add_sint(call->doc, o, "memory", process_resident_bytes(getpid()));
     api_put_str(call, o, "data", services->data_directory);
     api_put_str(call, o, "config", services->config_path.n ? services->config_path : STR_EMPTY);
     yyjson_mut_val *listen = yyjson_mut_obj_add_arr(call->doc, o, "listen");

@@ -4,10 +4,10 @@
 #include "api/problem.h"
 #include "base/clock.h"
 #include "gateway/metrics.h"
+#include "io/child.h"
 #include "model/engine.h"
 #include "store/db.h"
 #include "trace/trace.h"
-#include <stdio.h>
 #include <unistd.h>
 
 #define METRICS_BYTES_MAX (1024 * 1024)
@@ -68,15 +68,8 @@ static void put_engines(struct buf *out, struct engines *engines)
 
 static void put_process(struct buf *out, const struct api_services *services)
 {
-    long pages = 0;
-    FILE *statm = fopen("/proc/self/statm", "re");
-    if (statm) {
-        if (fscanf(statm, "%*d %ld", &pages) != 1)
-            pages = 0;
-        fclose(statm);
-    }
     put(out, "process_resident_memory_bytes", "gauge", "Resident memory of the server itself",
-        (double)pages * (double)sysconf(_SC_PAGESIZE));
+        (double)process_resident_bytes(getpid()));
     put(out, "process_start_time_seconds", "gauge", "Start of the server, Unix time",
         (double)services->started_wall_ns / NS_PER_S);
 }

@@ -139,7 +139,7 @@ static void pipe_ready(struct watch *watch, unsigned events)
 /* ---- memory ---- */
 
 /* The second number of statm, in pages. */
-static int64_t resident_bytes(pid_t pid)
+int64_t process_resident_bytes(pid_t pid)
 {
     char path[40], text[128];
     snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
@@ -159,7 +159,7 @@ static int64_t resident_bytes(pid_t pid)
 static void poll_fire(struct timer *timer)
 {
     struct child *child = CONTAINER_OF(timer, struct child, poll);
-    child->resident_bytes = resident_bytes(child->pid);
+    child->resident_bytes = process_resident_bytes(child->pid);
     if (child->resident_bytes_max && child->resident_bytes > child->resident_bytes_max) {
         child->reason = "used more memory than it may";
         child_signal(child, SIGKILL);

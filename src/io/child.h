@@ -27,6 +27,8 @@ struct child_owner {
 struct child *child_start(struct loop *loop, const struct child_options *options,
                           const struct child_owner *calls, void *owner, struct err *err);
 pid_t child_pid(const struct child *child);
+/* Resident memory of any process of ours, now; 0: there is none of that id. Any thread. */
+int64_t process_resident_bytes(pid_t pid);
 int64_t child_resident_bytes(const struct child *child); /* as last polled */
 int child_stdin(const struct child *child);              /* non-blocking; -1 without stdin_pipe */
 /* TERM now, KILL after `grace_ns`; `ended` comes later. */
