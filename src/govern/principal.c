@@ -6,10 +6,12 @@
 #define VIEWER_BITS                                                                                \
     (BIT(CALL_MAKE) | BIT(CALL_READ) | BIT(PROVIDER_READ) | BIT(ROUTE_READ) | BIT(MODEL_READ) |    \
      BIT(KEY_READ) | BIT(LIMIT_READ) | BIT(PRICE_READ) | BIT(SETTING_READ) | BIT(JOB_READ) |       \
-     BIT(SERVER_READ))
+     BIT(SERVER_READ) | BIT(PROMPT_READ) | BIT(KNOWLEDGE_READ) | BIT(PIPELINE_READ) |              \
+     BIT(PIPELINE_RUN))
 #define EDITOR_BITS                                                                                \
     (VIEWER_BITS | BIT(PROVIDER_WRITE) | BIT(ROUTE_WRITE) | BIT(MODEL_WRITE) | BIT(PRICE_WRITE) |  \
-     BIT(KEY_WRITE) | BIT(JOB_WRITE))
+     BIT(KEY_WRITE) | BIT(JOB_WRITE) | BIT(PROMPT_WRITE) | BIT(KNOWLEDGE_WRITE) |                  \
+     BIT(PIPELINE_WRITE))
 #define ADMIN_BITS                                                                                 \
     (EDITOR_BITS | BIT(CALL_DELETE) | BIT(LIMIT_WRITE) | BIT(MEMBER_READ) | BIT(MEMBER_WRITE) |    \
      BIT(SETTING_WRITE) | BIT(AUDIT_READ) | BIT(SERVER_WRITE) | BIT(CONFIG_READ) |                 \
