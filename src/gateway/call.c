@@ -121,6 +121,39 @@ static bool bounded(const struct limits *limits)
            limits->budget_month_pico != COST_UNKNOWN;
 }
 
+/* Of an answer from inside, requests are counted on the call itself, tokens and money on the calls
+ * that it makes. NULL: the arena is full. */
+static const struct limits *share_of(struct call *call, const struct limits *limits)
+{
+    bool outside = call->resolved.route->targets[0].provider->inner != NULL;
+    if (!outside && !call->scope->inside)
+        return limits;
+    struct limits *share = arena_alloc(call->scope->arena, sizeof(*share));
+    if (!share)
+        return NULL;
+    *share = *limits;
+    if (call->scope->inside)
+        share->requests_per_minute = share->parallel = 0;
+    if (outside) {
+        share->tokens_per_minute = 0;
+        share->budget_day_pico = share->budget_month_pico = COST_UNKNOWN;
+    }
+    return share;
+}
+
+static enum rc add_limit(struct call *call, enum limit_kind kind, struct str value,
+                         const struct limits *limits, struct err *err)
+{
+    if (!limits || !bounded(limits))
+        return RC_OK;
+    const struct limits *share = share_of(call, limits);
+    if (!share)
+        return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
+    return bounded(share) ? limit_add(&call->limits, call->project->id, kind, value, share,
+                                      call->record.started_wall_ns, err)
+                          : RC_OK;
+}
+
 /* The project's limits of "kind:value", if there are any. */
 static enum rc add_named_limit(struct call *call, enum limit_kind kind, struct str prefix,
                                struct str name, struct str value, struct err *err)
@@ -135,12 +168,8 @@ static enum rc add_named_limit(struct call *call, enum limit_kind kind, struct s
         text[prefix.n + name.n] = '=';
         memcpy(text + prefix.n + name.n + 1, value.p, value.n);
     }
-    const struct limits *limits = map_get(&call->project->limits, str_make(text, n));
-    if (!limits || !bounded(limits))
-        return RC_OK;
-    return limit_add(&call->limits, call->project->id, kind,
-                     str_make(text + prefix.n, n - prefix.n), limits, call->record.started_wall_ns,
-                     err);
+    return add_limit(call, kind, str_make(text + prefix.n, n - prefix.n),
+                     map_get(&call->project->limits, str_make(text, n)), err);
 }
 
 static enum rc add_limits(struct call *call, struct err *err)
@@ -148,16 +177,14 @@ static enum rc add_limits(struct call *call, struct err *err)
     const struct key *key = call->scope->key;
     const struct call_record *record = &call->record;
     enum rc rc = RC_OK;
-    if (key && bounded(&key->limits))
-        rc = limit_add(&call->limits, call->project->id, LIMIT_KEY,
-                       str_make(key->id.bytes, sizeof(key->id.bytes)), &key->limits,
-                       record->started_wall_ns, err);
+    if (key)
+        rc = add_limit(call, LIMIT_KEY, str_make(key->id.bytes, sizeof(key->id.bytes)),
+                       &key->limits, err);
     if (call->project->limits.count == 0)
         return rc;
-    const struct limits *limits = map_get(&call->project->limits, STR("project"));
-    if (rc == RC_OK && limits && bounded(limits))
-        rc = limit_add(&call->limits, call->project->id, LIMIT_PROJECT, STR_EMPTY, limits,
-                       record->started_wall_ns, err);
+    if (rc == RC_OK)
+        rc = add_limit(call, LIMIT_PROJECT, STR_EMPTY,
+                       map_get(&call->project->limits, STR("project")), err);
     if (rc == RC_OK && record->user.n)
         rc = add_named_limit(call, LIMIT_USER, STR("user:"), record->user, STR_EMPTY, err);
     for (size_t i = 0; rc == RC_OK && i < record->tag_count; i++)
@@ -273,8 +300,8 @@ static enum rc admit(struct call *call, struct err *err)
     if (rc == RC_OK)
         rc = record_identify(call, err);
     if (rc == RC_OK)
-        rc = resolve_model(call->project, call->scope->key, call->wire.model, arena,
-                           &call->resolved, err);
+        rc = resolve_model(call->project, call->scope->inside ? NULL : call->scope->key,
+                           call->wire.model, arena, &call->resolved, err);
     if (rc != RC_OK)
         return rc;
     const struct route *route = call->resolved.route;
@@ -317,6 +344,8 @@ void call_step(struct call *call)
         call_break_off(call);
     else if (call->attempt.over)
         attempt_failed(call, call->attempt.failure, call->err);
+    else if (call->attempt.inner)
+        inner_step(call->attempt.inner);
 }
 
 struct call *gateway_call_start(struct gateway_loop *gateway, const struct scope *scope,
@@ -530,6 +559,8 @@ void gateway_call_resume(struct call *call)
             call->between_due_ns = loop_now_ns(call->gateway->loop) + call->between_ns;
         call_arm(call);
         http_exchange_resume(call->attempt.exchange);
+    } else if (call->attempt.inner) {
+        inner_resume(call->attempt.inner);
     }
 }
 

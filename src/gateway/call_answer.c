@@ -357,6 +357,8 @@ static void exchange_done(void *owner, const struct err *err,
         if (attempt->over)
             return;
     }
+    if (attempt->inner)
+        inner_complete_whole(attempt->inner);
     call_finish(call, NULL);
 }
 

@@ -78,6 +78,8 @@ static void attempt_stop(struct call *call, bool engine_broken)
     struct attempt *attempt = &call->attempt;
     if (attempt->exchange)
         http_exchange_cancel(attempt->exchange);
+    if (attempt->inner)
+        inner_close(attempt->inner);
     if (attempt->engine_request)
         engine_request_cancel(attempt->engine_request);
     if (attempt->lease)
@@ -85,6 +87,7 @@ static void attempt_stop(struct call *call, bool engine_broken)
     if (attempt->answer)
         wire_answer_fini(attempt->answer);
     attempt->exchange = NULL;
+    attempt->inner = NULL;
     attempt->engine_request = NULL;
     attempt->lease = NULL;
     attempt->answer = NULL;
@@ -251,7 +254,8 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
     upstream->params = target->params;
     /* A whole call to a server of this kind would go on after its client has left: it is always
      * asked for a stream. */
-    bool leaves_running = is_engine || (quirks & PROVIDER_LEAVES_RUNNING);
+    const struct inner_model *inner = target->provider->inner;
+    bool leaves_running = is_engine || inner || (quirks & PROVIDER_LEAVES_RUNNING);
     upstream->stream =
         call->wire.stream || (leaves_running && streams(upstream->format) && !counts);
     if (counts && upstream->format != call->request.format) {
@@ -273,7 +277,7 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
         rc = answer_prepare(call, err);
     enum failure failure = err->code == ERR_UNSUPPORTED ? FAILURE_UNSUPPORTED : FAILURE_REQUEST;
     if (rc == RC_OK) {
-        rc = send(call, base_url, &wire, err);
+        rc = inner ? inner_begin(call, &wire, err) : send(call, base_url, &wire, err);
         failure = FAILURE_ERROR;
     }
     call_move(call, CALL_ASKING);

@@ -7,6 +7,7 @@
 #include "gateway/cache.h"
 #include "gateway/defaults.h"
 #include "gateway/gateway.h"
+#include "gateway/inner_private.h"
 #include "gateway/limit.h"
 #include "gateway/price.h"
 #include "gateway/resolve.h"
@@ -78,6 +79,7 @@ extern struct gateway_options gateway_options; /* set once by gateway_init */
 struct attempt {
     const struct target *target;
     struct http_exchange *exchange;
+    struct inner_call *inner; /* an answer from inside the process, instead of an exchange */
     struct engine_request *engine_request;
     struct engine_lease *lease;
     struct wire_answer *answer; /* NULL: bytes pass unread */

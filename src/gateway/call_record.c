@@ -282,6 +282,11 @@ static void record_cost(struct call *call)
         record->cost_pico = 0; /* nothing was asked of anybody, or what costs nothing */
         return;
     }
+    if (call->attempt.inner) { /* it stands on the records of the calls made inside */
+        record->usage = (struct usage){0};
+        record->cost_pico = 0;
+        return;
+    }
     estimate_usage(call);
     bool used = record->usage.known || record->usage.estimated;
     if (!used) {

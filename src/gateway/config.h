@@ -31,6 +31,7 @@ struct provider {
     bool http2; /* https: offered by ALPN, the default; http: spoken without asking, only if so set
                  */
     bool public_only;
+    const struct inner_model *inner; /* answered inside the process (inner.h); NULL: asked */
     char **command; /* supervised server (vLLM, SGLang), NULL-terminated; NULL: none */
     enum origin origin;
     uint32_t slot; /* index into shared state */

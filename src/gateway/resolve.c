@@ -1,6 +1,7 @@
 /* Names of models: see resolve.h. */
 #include "gateway/resolve.h"
 #include "base/limits.h"
+#include "gateway/inner_private.h"
 #include "gateway/provider_table.h"
 #include "gateway/slots.h" /* SLOT_NONE */
 #include <stdlib.h>
@@ -10,10 +11,6 @@ static const struct {
     const char *missing;
 } reserved[] = {
     {STR_INIT("prompt/"), "prompts are not part of this version; name a route or provider/model"},
-    {STR_INIT("pipeline/"),
-     "pipelines are not part of this version; name a route or provider/model"},
-    {STR_INIT("knowledge/"),
-     "knowledge collections are not part of this version; name a route or provider/model"},
 };
 
 /* A route with one target, as if it had been configured with all defaults. */
@@ -55,6 +52,21 @@ static enum rc not_found(struct err *err, struct str model)
                          (int)MIN(model.n, (size_t)LIMIT_NAME_BYTES), model.p ? model.p : "");
 }
 
+/* "pipeline/NAME@label": the label is the answerer's business. */
+static enum rc resolve_inner(const struct project *project, const struct inner_model *inner,
+                             struct str model, struct arena *arena, struct resolved *out,
+                             struct err *err)
+{
+    ssize_t at = str_rfind_char(model, '@');
+    struct str name = at > 0 ? str_slice(model, 0, (size_t)at) : model;
+    if (!map_get(&project->inner_names, name))
+        return not_found(err, model);
+    *out = (struct resolved){0};
+    if (inner_route(inner, model, arena, &out->route) != RC_OK)
+        return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
+    return RC_OK;
+}
+
 enum rc resolve_model(const struct project *project, const struct key *key, struct str model,
                       struct arena *arena, struct resolved *out, struct err *err)
 {
@@ -73,6 +85,9 @@ enum rc resolve_model(const struct project *project, const struct key *key, stru
     for (size_t i = 0; i < COUNT_OF(reserved); i++)
         if (str_starts(model, reserved[i].prefix))
             return err_set_field(err, ERR_NOT_IMPLEMENTED, "model", "%s", reserved[i].missing);
+    const struct inner_model *inner = inner_find(model);
+    if (inner)
+        return resolve_inner(project, inner, model, arena, out, err);
     ssize_t slash = str_find_char(model, '/');
     if (slash > 0) {
         struct provider *provider =
@@ -99,11 +114,12 @@ static int compare_names(const void *a, const void *b)
 enum rc resolve_list(const struct project *project, const struct key *key, struct arena *arena,
                      struct str **names, size_t *count)
 {
-    size_t most = project->routes.count + project->local_models.count, n = 0;
+    size_t most = project->routes.count + project->local_models.count + project->inner_names.count,
+           n = 0;
     struct str *list = ARENA_NEW_ARRAY(arena, struct str, most + 1);
     if (!list)
         return RC_LIMIT;
-    const struct map *maps[] = {&project->routes, &project->local_models};
+    const struct map *maps[] = {&project->routes, &project->local_models, &project->inner_names};
     for (size_t m = 0; m < COUNT_OF(maps); m++)
         MAP_FOR_EACH (slot, maps[m])
             if (!key || key_allows_model(key, slot->key))

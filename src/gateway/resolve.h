@@ -10,9 +10,9 @@ struct resolved {
     bool is_route; /* false: made up, in the arena */
 };
 
-/* In this order: exact route; reserved prefix (prompt/, pipeline/, knowledge/: ERR_NOT_IMPLEMENTED
- * says what is missing); provider/rest; a local model's name. Globs of the key are checked against
- * the name as given. ERR_MODEL_NOT_FOUND, ERR_MODEL_NOT_ALLOWED. */
+/* In this order: exact route; reserved prefix (pipeline/ and knowledge/ are answered inside,
+ * inner.h; prompt/: ERR_NOT_IMPLEMENTED); provider/rest; a local model's name. Globs of the key are
+ * checked against the name as given. ERR_MODEL_NOT_FOUND, ERR_MODEL_NOT_ALLOWED. */
 enum rc resolve_model(const struct project *project, const struct key *key, struct str model,
                       struct arena *arena, struct resolved *out, struct err *err) MUST_CHECK;
 /* Names that the key may call (key NULL: all), each once, sorted: routes, local models. */

@@ -16,6 +16,8 @@ struct scope {
     int64_t deadline_ns; /* monotonic; 0: none but the route's own */
     int64_t
         budget_pico; /* at most this much may be spent; COST_UNKNOWN: no bound but the limits' */
+    bool inside; /* part of a call that was admitted: the key's models and its counts of requests do
+                    not concern it, what it costs does */
     struct trace_context trace; /* the span that this becomes a child of */
     struct arena *arena;        /* freed by the caller, after the end was told */
 };

@@ -146,23 +146,61 @@ static enum rc add_model(struct building *b, struct project *project, const stru
     return RC_OK;
 }
 
+/* Answered inside the process: the hot path needs to know that it is there. */
+static enum rc add_inner_name(struct building *b, struct project *project, const char *prefix,
+                              const struct object *object, struct err *err)
+{
+    struct str *name = ARENA_NEW(&b->snapshot->arena, struct str);
+
+    if (!name)
+        return full(err);
+    *name = arena_concat(&b->snapshot->arena, str_from(prefix), object->name);
+    if (!name->p)
+        return full(err);
+    map_put(&project->inner_names, *name, name);
+    return RC_OK;
+}
+
+static enum rc add_pipeline(struct building *b, struct project *project,
+                            const struct object *object, yyjson_val *json, struct err *err)
+{
+    UNUSED(json);
+    return add_inner_name(b, project, "pipeline/", object, err);
+}
+
+static enum rc add_collection(struct building *b, struct project *project,
+                              const struct object *object, yyjson_val *json, struct err *err)
+{
+    UNUSED(json);
+    return add_inner_name(b, project, "knowledge/", object, err);
+}
+
 typedef enum rc add_function(struct building *b, struct project *project,
                              const struct object *object, yyjson_val *json, struct err *err);
 
-/* In this order: routes refer to providers. Kinds without a function are not of the hot path. */
+/* In this order: routes refer to providers. `name_only`: its definition need not be read. Kinds
+ * without a function are not of the hot path. */
 static const struct {
     enum object_kind kind;
     add_function *add;
+    bool name_only;
 } ADDERS[] = {
-    {OBJECT_SETTING, add_setting}, {OBJECT_PROVIDER, add_provider}, {OBJECT_ROUTE, add_route},
-    {OBJECT_MODEL, add_model},     {OBJECT_LIMIT, add_limit},       {OBJECT_PRICE, add_price},
-    {OBJECT_KEY, add_key},
+    {OBJECT_SETTING, add_setting, false},
+    {OBJECT_PROVIDER, add_provider, false},
+    {OBJECT_ROUTE, add_route, false},
+    {OBJECT_MODEL, add_model, false},
+    {OBJECT_LIMIT, add_limit, false},
+    {OBJECT_PRICE, add_price, false},
+    {OBJECT_KEY, add_key, false},
+    {OBJECT_PIPELINE, add_pipeline, true},
+    {OBJECT_COLLECTION, add_collection, true},
 };
 
 struct adding {
     struct building *building;
     struct project *project;
     add_function *add;
+    bool name_only;
 };
 
 static enum rc add_object(void *arg, const struct object *object, struct err *err)
@@ -170,9 +208,10 @@ static enum rc add_object(void *arg, const struct object *object, struct err *er
     struct adding *adding = arg;
     struct building *b = adding->building;
     struct err problem = {0};
-    yyjson_val *json;
+    yyjson_val *json = NULL;
 
-    enum rc rc = object_reveal(b->box, object, &b->scratch, &json, &problem);
+    enum rc rc =
+        adding->name_only ? RC_OK : object_reveal(b->box, object, &b->scratch, &json, &problem);
     if (rc == RC_OK)
         rc = adding->add(b, adding->project, object, json, &problem);
     arena_reset(&b->scratch);
@@ -254,7 +293,7 @@ static enum rc add_objects(struct building *b, struct db_txn *txn, struct projec
     enum rc rc = RC_OK;
 
     for (size_t i = 0; rc == RC_OK && i < COUNT_OF(ADDERS); i++) {
-        struct adding adding = {b, project, ADDERS[i].add};
+        struct adding adding = {b, project, ADDERS[i].add, ADDERS[i].name_only};
         rc = object_each(txn, project->id, ADDERS[i].kind, add_object, &adding, err);
     }
     return rc;
