@@ -364,6 +364,7 @@ struct call *gateway_call_start(struct gateway_loop *gateway, const struct scope
     list_init(&call->ready_node);
     call->hold = hold_take(gateway);
     timer_init(&call->timer, call_timer_fired);
+    stream_pack_init(&call->events, LIMIT_CAPTURE_BYTES);
     buf_init(&call->kept, LIMIT_CAPTURE_BYTES);
     buf_init(&call->last, LIMIT_RESPONSE_BYTES);
     buf_init(&call->attempt.error_body, LIMIT_STALLED_BYTES);
@@ -404,6 +405,7 @@ static void call_fini(struct call *call)
     if (call->attempt.answer)
         wire_answer_fini(call->attempt.answer);
     call->attempt.answer = NULL;
+    stream_pack_fini(&call->events);
     buf_fini(&call->kept);
     buf_fini(&call->last);
     buf_fini(&call->attempt.error_body);

@@ -43,13 +43,15 @@ static void keep(struct call *call, struct str bytes)
     bool wanted = call->caching || call->record.capture == CAPTURE_FULL;
     if (!wanted || call->kept_cut)
         return;
-    size_t room = LIMIT_CAPTURE_BYTES - buf_len(&call->kept);
+    bool packs = call->wire.stream && !call->caching;
+    size_t room = LIMIT_CAPTURE_BYTES - (packs ? call->events.bytes : buf_len(&call->kept));
     if (bytes.n > room) {
         call->kept_cut = true;
         call->caching = false;
         bytes.n = room;
     }
-    if (buf_append(&call->kept, bytes) != RC_OK)
+    enum rc rc = packs ? stream_pack_add(&call->events, bytes) : buf_append(&call->kept, bytes);
+    if (rc != RC_OK)
         call->kept_cut = true;
 }
 

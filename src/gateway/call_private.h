@@ -15,6 +15,7 @@
 #include "gateway/snapshot.h"
 #include "io/loop.h"
 #include "model/engine.h"
+#include "trace/stream_pack.h"
 #include "trace/trace.h"
 
 /* States of a call and the legal moves between them (call.c). */
@@ -133,7 +134,8 @@ struct call {
     struct str content_type;
     struct str whole; /* a whole answer as collected, in the arena */
     size_t whole_capacity;
-    struct buf kept; /* the answer's bytes for record and cache */
+    struct stream_pack events; /* a stream's bytes, for the record */
+    struct buf kept;           /* the answer's bytes for the cache, or a record of another kind */
     struct buf last; /* durability sync: the piece that waits for the record */
     bool head_sent, stopped, caching, kept_cut;
     bool flows;          /* bytes go on as they come; else they are collected in `whole` */

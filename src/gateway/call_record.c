@@ -232,8 +232,9 @@ static void record_bodies(struct call *call)
     record->response_body = buf_len(&call->kept)                ? buf_str(&call->kept)
                             : call->cached && call->wire.stream ? call->cached->body
                                                                 : call->whole;
+    record->response_events = buf_str(&call->events.out);
     if (!textual && call->content_type.n)
-        record->response_body = STR_EMPTY;
+        record->response_body = record->response_events = STR_EMPTY;
     record->response_cut = call->kept_cut || record->response_body.n > LIMIT_CAPTURE_BYTES;
     record->response_body.n = MIN(record->response_body.n, (size_t)LIMIT_CAPTURE_BYTES);
 }

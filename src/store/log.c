@@ -19,6 +19,8 @@
 
 #define FILE_BYTES_MAX_DEFAULT (64ll * 1024 * 1024)
 #define BATCH_BYTES_FIRST      (64 * 1024)
+#define SPARE_BYTES_MAX        (4u * 1024 * 1024)
+#define WINDOW_BYTES           (256 * 1024)
 #define PATH_BYTES_MAX         4096
 #define LOCATION_OFFSET_BITS   40
 
@@ -85,6 +87,8 @@ struct log {
     struct list files;        /* struct log_file, by generation */
     struct log_file *current; /* that the pending batch goes to; NULL: a new one */
     struct list unsynced;     /* struct batch, by seq */
+    struct list spare;        /* struct batch: memory of synced ones, for the next */
+    size_t spare_bytes;
     uint64_t written_seq;
     bool sync_failed; /* rewrite `unsynced` before anything else */
     atomic_uint_fast64_t synced_seq;
@@ -149,6 +153,44 @@ static uint64_t location_make(uint64_t generation, int64_t offset)
 {
     ASSERT(offset < (int64_t)1 << LOCATION_OFFSET_BITS);
     return generation << LOCATION_OFFSET_BITS | (uint64_t)offset;
+}
+
+/* ---- batches ---- */
+
+static void batch_free(struct batch *batch)
+{
+    free(batch->p);
+    free(batch);
+}
+
+/* The functions on spare batches: with the mutex held, or by the only user. */
+static void spare_release(struct log *log)
+{
+    LIST_FOR_EACH_SAFE (batch, &log->spare, struct batch, node) {
+        list_remove(&batch->node);
+        batch_free(batch);
+    }
+    log->spare_bytes = 0;
+}
+
+static void spare_put(struct log *log, struct batch *batch)
+{
+    if (log->spare_bytes + batch->capacity > SPARE_BYTES_MAX) {
+        batch_free(batch);
+        return;
+    }
+    log->spare_bytes += batch->capacity;
+    list_push_back(&log->spare, &batch->node);
+}
+
+static struct batch *spare_take(struct log *log)
+{
+    if (list_empty(&log->spare))
+        return NULL;
+    struct batch *batch = LIST_FIRST(&log->spare, struct batch, node);
+    list_remove(&batch->node);
+    log->spare_bytes -= batch->capacity;
+    return batch;
 }
 
 /* ---- files ---- */
@@ -388,6 +430,7 @@ enum rc log_open(const struct log_options *options,
     pthread_mutex_init(&log->mutex, NULL);
     list_init(&log->files);
     list_init(&log->unsynced);
+    list_init(&log->spare);
     log->generation_next = 1;
     *recovery = (struct log_recovery){0};
     struct scan scan = {
@@ -412,10 +455,9 @@ void log_close(struct log *log)
 {
     if (!log)
         return;
-    LIST_FOR_EACH_SAFE (batch, &log->unsynced, struct batch, node) {
-        free(batch->p);
-        free(batch);
-    }
+    LIST_FOR_EACH_SAFE (batch, &log->unsynced, struct batch, node)
+        batch_free(batch);
+    spare_release(log);
     LIST_FOR_EACH_SAFE (lf, &log->files, struct log_file, node) {
         list_remove(&lf->node);
         ASSERT(lf->references == 1);
@@ -607,8 +649,7 @@ static void log_take_back(struct log *log)
     log_rotate(log);
     LIST_FOR_EACH_SAFE (batch, &again, struct batch, node) {
         pending_take_again(log, batch);
-        free(batch->p);
-        free(batch);
+        batch_free(batch);
     }
     if (last.count > 0)
         pending_take_again(log, &last);
@@ -632,10 +673,14 @@ enum rc log_write(struct log *log)
     if (rc != RC_OK)
         return rc;
     moves_tell(log);
-    struct batch *written = xmalloc(sizeof(*written));
-    *written = log->pending;
-    log->pending = (struct batch){0};
     pthread_mutex_lock(&log->mutex);
+    struct batch *written = spare_take(log), next = {0};
+    if (written)
+        next = (struct batch){.p = written->p, .capacity = written->capacity};
+    else
+        written = xmalloc(sizeof(*written));
+    *written = log->pending;
+    log->pending = next;
     list_push_back(&log->unsynced, &written->node);
     int64_t bytes = 0;
     LIST_FOR_EACH (batch, &log->unsynced, struct batch, node)
@@ -656,9 +701,10 @@ static void release_synced(struct log *log, uint64_t seq)
             break;
         list_remove(&batch->node);
         atomic_fetch_sub(&log->unsynced_bytes, (int64_t)batch->n);
-        free(batch->p);
-        free(batch);
+        spare_put(log, batch);
     }
+    if (list_empty(&log->unsynced))
+        spare_release(log); /* nothing goes on: an idle log holds no memory */
 }
 
 /* One file, without the mutex while the disk works. */
@@ -723,8 +769,36 @@ static struct log_file *log_file_take(struct log *log, uint64_t generation)
     return found;
 }
 
-static enum rc read_record(struct log_file *lf, int64_t offset, struct log_record *record,
-                           void **block)
+/* Replaces what the window holds by at most `n` bytes of the file. */
+static enum rc window_fill(struct log_window *window, struct log_file *lf, int64_t offset, size_t n)
+{
+    if (window->capacity < n) {
+        free(window->p);
+        window->p = malloc(n);
+        window->capacity = window->p ? n : 0;
+    }
+    window->n = 0;
+    window->generation = lf->generation;
+    window->offset = offset;
+    window->salt = lf->salt;
+    return window->p ? file_read_at(lf->file, window->p, n, offset, &window->n) : RC_LIMIT;
+}
+
+/* The record at `offset` of the window's file, if all of it is in the window. */
+static bool window_take(struct log_window *window, int64_t offset, struct log_record *record)
+{
+    size_t record_bytes, at = (size_t)(offset - window->offset);
+    if (offset < window->offset || at >= window->n)
+        return false;
+    struct str bytes = str_make(window->p + at, window->n - at);
+    if (log_parse_record(bytes, window->salt, record, &record_bytes) != RC_OK)
+        return false;
+    window->next_offset = offset + (int64_t)record_bytes;
+    return true;
+}
+
+static enum rc read_record(struct log_file *lf, int64_t offset, struct log_window *window,
+                           struct log_record *record)
 {
     struct record_header_disk header;
     size_t got;
@@ -733,33 +807,38 @@ static enum rc read_record(struct log_file *lf, int64_t offset, struct log_recor
         return rc;
     if (got < sizeof(header) || header.n > LOG_RECORD_BYTES_MAX)
         return RC_CORRUPT;
-    size_t n = sizeof(header) + header.n;
-    char *p = malloc(n);
-    if (!p)
-        return RC_LIMIT;
-    size_t record_bytes;
-    rc = file_read_at(lf->file, p, n, offset, &got);
-    if (rc == RC_OK && log_parse_record(str_make(p, got), lf->salt, record, &record_bytes) != RC_OK)
-        rc = RC_CORRUPT;
-    if (rc == RC_OK)
-        *block = p;
-    else
-        free(p);
-    return rc;
+    rc = window_fill(window, lf, offset, record_bytes_on_disk(header.n));
+    return rc != RC_OK ? rc : window_take(window, offset, record) ? RC_OK : RC_CORRUPT;
 }
 
-enum rc log_read(struct log *log, uint64_t location, struct log_record *record, void **block)
+enum rc log_read(struct log *log, uint64_t location, struct log_window *window,
+                 struct log_record *record)
 {
-    struct log_file *lf = log_file_take(log, location >> LOCATION_OFFSET_BITS);
+    uint64_t generation = location >> LOCATION_OFFSET_BITS;
+    int64_t offset = (int64_t)(location & (((uint64_t)1 << LOCATION_OFFSET_BITS) - 1));
+    bool same_file = window->p && window->generation == generation;
+    bool one_after_the_other = same_file && offset == window->next_offset;
+    record->location = location;
+    if (same_file && window_take(window, offset, record))
+        return RC_OK;
+    struct log_file *lf = log_file_take(log, generation);
     if (!lf)
         return RC_NOT_FOUND;
-    int64_t offset = (int64_t)(location & (((uint64_t)1 << LOCATION_OFFSET_BITS) - 1));
-    enum rc rc = read_record(lf, offset, record, block);
-    record->location = location;
+    enum rc rc = RC_OK;
+    if (one_after_the_other)
+        rc = window_fill(window, lf, offset, WINDOW_BYTES);
+    if (rc == RC_OK && !(one_after_the_other && window_take(window, offset, record)))
+        rc = read_record(lf, offset, window, record);
     pthread_mutex_lock(&log->mutex);
     log_file_unref(lf);
     pthread_mutex_unlock(&log->mutex);
     return rc;
+}
+
+void log_window_fini(struct log_window *window)
+{
+    free(window->p);
+    *window = (struct log_window){0};
 }
 
 uint64_t log_next_seq(const struct log *log) { return log->next_seq; }

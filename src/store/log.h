@@ -80,10 +80,22 @@ enum rc log_sync(struct log *log, uint64_t *seq) MUST_CHECK;
 void log_drop_before(struct log *log, uint64_t seq);
 
 /* ---- any thread ---- */
-/* Reads one record; the payload lies in *block, which the caller frees. RC_CORRUPT, RC_NOT_FOUND
+/* A piece of the log in memory. Who reads records one after the other gets them in large pieces;
+ * all zero at first, `log_window_fini` at the end. One thread. */
+struct log_window {
+    char *p;
+    size_t n, capacity;
+    uint64_t generation; /* of the file it is from */
+    int64_t offset;      /* of the piece in that file */
+    int64_t next_offset; /* behind the record read last */
+    uint32_t salt;
+};
+
+void log_window_fini(struct log_window *window);
+/* Reads one record; the payload lies in the window until its next use. RC_CORRUPT, RC_NOT_FOUND
  * (its file was dropped), RC_IO. */
-enum rc log_read(struct log *log, uint64_t location, struct log_record *record,
-                 void **block) MUST_CHECK;
+enum rc log_read(struct log *log, uint64_t location, struct log_window *window,
+                 struct log_record *record) MUST_CHECK;
 uint64_t log_next_seq(const struct log *log);
 uint64_t log_synced_seq(const struct log *log);
 /* Written and not yet durable, also while they wait to be written again: held in memory. */

@@ -96,5 +96,7 @@ struct call_record {
     struct str request_headers; /* JSON object without credentials; capture full */
     struct str request_body;    /* as received, cut at LIMIT_CAPTURE_BYTES; capture full */
     struct str response_body;   /* whole answer, or the stream's bytes; capture full */
+    struct str response_events; /* the stream's bytes packed (stream_pack.h), instead of those; who
+                                   reads a call gets response_body */
     bool request_cut, response_cut;
 };

@@ -4,6 +4,7 @@
 #include "trace/filter.h"
 #include "trace/part_read.h"
 #include "trace/store.h"
+#include "trace/stream_pack.h"
 #include <stdlib.h>
 
 /* What one request may spend on searching bodies; the answer then says where to go on. */
@@ -79,6 +80,21 @@ static enum rc note_found(void *arg, uint32_t row)
     return RC_OK;
 }
 
+static enum rc unpack_answer(struct arena *arena, struct call_record *record)
+{
+    size_t n;
+    if (record->response_events.n == 0)
+        return RC_OK;
+    enum rc rc = stream_unpacked_bytes(record->response_events, LIMIT_CAPTURE_BYTES, &n);
+    char *bytes = rc == RC_OK ? arena_alloc(arena, n) : NULL;
+    if (!bytes)
+        return rc == RC_OK ? RC_LIMIT : rc;
+    stream_unpack(record->response_events, bytes);
+    record->response_body = str_make(bytes, n);
+    record->response_events = STR_EMPTY;
+    return RC_OK;
+}
+
 /* The record with its texts in the arena. */
 static enum rc read_whole(const struct rowset *rows, uint32_t row, struct arena *arena,
                           struct call_record *record)
@@ -94,7 +110,9 @@ static enum rc read_whole(const struct rowset *rows, uint32_t row, struct arena 
     struct call_attempt *attempts = ARENA_NEW_ARRAY(arena, struct call_attempt, CALL_ATTEMPTS_MAX);
     if (!tags || !attempts || (rc == RC_OK && !bytes.p))
         return RC_LIMIT;
-    return rc == RC_OK ? record_decode(bytes, record, tags, attempts) : rc;
+    if (rc == RC_OK)
+        rc = record_decode(bytes, record, tags, attempts);
+    return rc == RC_OK ? unpack_answer(arena, record) : rc;
 }
 
 static bool copy_text(struct arena *arena, struct str *s)
@@ -179,6 +197,18 @@ struct listing {
     bool done;
 };
 
+static bool events_contain(struct str packed, struct str text)
+{
+    size_t n;
+    if (packed.n == 0 || stream_unpacked_bytes(packed, LIMIT_CAPTURE_BYTES, &n) != RC_OK)
+        return false;
+    char *bytes = xmalloc(n);
+    stream_unpack(packed, bytes);
+    bool contains = text_contains(str_make(bytes, n), text);
+    free(bytes);
+    return contains;
+}
+
 static enum rc matches_text(struct listing *l, const struct rowset *rows, uint32_t row,
                             bool *matches)
 {
@@ -196,6 +226,7 @@ static enum rc matches_text(struct listing *l, const struct rowset *rows, uint32
     rc = record_decode(bytes, call, tags, NULL);
     *matches = rc == RC_OK && (text_contains(call->request_body, l->text) ||
                                text_contains(call->response_body, l->text) ||
+                               events_contain(call->response_events, l->text) ||
                                text_contains(call->error_message, l->text));
     free(call);
     return RC_OK;

@@ -37,9 +37,10 @@ struct text_row {
     size_t offset, bytes_max;
 };
 
+/* By field number; those that are no texts have `bytes_max` 0. */
 static const struct text_row text_rows[] = {
 #define RECORD_TEXT(field, member, most, condition)                                                \
-    {field, RECORD_WHEN_##condition, offsetof(struct call_record, member), most},
+    [field] = {field, RECORD_WHEN_##condition, offsetof(struct call_record, member), most},
 #include "trace/record_texts.h"
 #undef RECORD_TEXT
 };
@@ -157,7 +158,7 @@ static char *put_attempt(char *at, const struct call_attempt *attempt)
 size_t record_encode_bytes_max(const struct call_record *record)
 {
     size_t n = sizeof(struct head_disk) + 64 + 2 * (10 * USAGE_BUCKET_COUNT + 12);
-    for (size_t i = 0; i < COUNT_OF(text_rows); i++)
+    for (size_t i = 1; i < COUNT_OF(text_rows); i++)
         n += MIN(record_text(record, &text_rows[i])->n, text_rows[i].bytes_max) + 6;
     for (size_t i = 0; i < MIN(record->tag_count, LIMIT_TAGS); i++)
         n += MIN(record->tags[i].name.n, LIMIT_TAG_BYTES) +
@@ -209,7 +210,7 @@ size_t record_encode(const struct call_record *record, char *out)
 {
     int detail = record_detail(record);
     char *at = put_head(out, record, detail);
-    for (size_t i = 0; i < COUNT_OF(text_rows); i++) {
+    for (size_t i = 1; i < COUNT_OF(text_rows); i++) {
         struct str s = *record_text(record, &text_rows[i]);
         if (s.n > text_rows[i].bytes_max)
             s.n = utf8_cut(s, text_rows[i].bytes_max);
@@ -296,13 +297,10 @@ static bool take_numbers(struct str body, uint64_t values[USAGE_BUCKET_COUNT], i
 
 static bool take_text(struct call_record *record, uint8_t number, struct str body)
 {
-    for (size_t i = 0; i < COUNT_OF(text_rows); i++) {
-        if (text_rows[i].number == number) {
-            *(struct str *)((char *)record + text_rows[i].offset) = body;
-            return true;
-        }
-    }
-    return false;
+    if (number >= COUNT_OF(text_rows) || text_rows[number].bytes_max == 0)
+        return false;
+    *(struct str *)((char *)record + text_rows[number].offset) = body;
+    return true;
 }
 
 static bool take_field(struct call_record *record, struct call_tag *tags,

@@ -63,6 +63,7 @@ void record_reader_init(struct record_reader *reader) { *reader = (struct record
 void record_reader_fini(struct record_reader *reader)
 {
     free(reader->block);
+    log_window_fini(&reader->log);
     ZSTD_freeDCtx(reader->decompressor);
 }
 

@@ -8,6 +8,7 @@
  * deleted at any time, by the store's threads only. */
 #pragma once
 #include "base/limits.h"
+#include "store/log.h"
 #include "trace/call.h"
 #include <stdatomic.h>
 
@@ -63,8 +64,10 @@ struct rowset_calls {
                       struct str *bytes);
 };
 
-/* Reads records one after the other; a decompressed block is kept for the next. One thread. */
+/* Reads records one after the other; a decompressed block of a part, or a piece of the log, is kept
+ * for the next. One thread. */
 struct record_reader {
+    struct log_window log;
     const struct rowset *rows; /* whose block it is */
     void *block;
     size_t block_bytes;

@@ -30,6 +30,7 @@ struct spend {
     size_t count, capacity;
     uint32_t *slots; /* row + 1; 0: free */
     size_t slot_count;
+    uint32_t last[SPEND_BY_COUNT]; /* row + 1 of the key of this kind used last: often the next */
     struct text_block *blocks;
 };
 
@@ -120,10 +121,16 @@ static struct spend_row *spend_find(const struct spend *spend, const struct spen
 
 void spend_put(struct spend *spend, const struct spend_key *key, const struct spend_sum *sum)
 {
+    uint32_t *last = &spend->last[key->by];
+    if (*last && key_eq(&spend->rows[*last - 1].key, key)) {
+        spend_add_sum(&spend->rows[*last - 1].sum, sum);
+        return;
+    }
     uint64_t hash = key_hash(key);
     struct spend_row *row = spend_find(spend, key, hash);
     if (row) {
         spend_add_sum(&row->sum, sum);
+        *last = (uint32_t)(row - spend->rows) + 1;
         return;
     }
     if (spend->count * 2 >= spend->slot_count)

@@ -99,10 +99,7 @@ static enum rc tail_record(const struct rowset *rows, uint32_t row, struct recor
     const struct tail *tail = tail_const(rows);
     struct log_record record;
     uint64_t location = atomic_load(&tail->locations[row]);
-    free(reader->block);
-    reader->block = NULL;
-    reader->rows = NULL;
-    enum rc rc = log_read(*tail->log, location, &record, &reader->block);
+    enum rc rc = log_read(*tail->log, location, &reader->log, &record);
     if (rc == RC_OK)
         *bytes = record.payload;
     return rc == RC_NOT_FOUND ? RC_IO : rc;
@@ -202,6 +199,9 @@ static uint32_t tail_code(struct tail *tail, enum text_column column, struct str
     struct dictionary *d = &tail->dictionaries[column];
     if (s.n == 0)
         return 0;
+    uint32_t before = tail->count ? tail->codes[column][tail->count - 1] : 0;
+    if (before && str_eq(d->texts[before], s)) /* most calls are like the one before them */
+        return before;
     if (d->count * 2 >= d->slot_count)
         dictionary_grow(d);
     uint32_t at = (uint32_t)str_hash(s) & (d->slot_count - 1);

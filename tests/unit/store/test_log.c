@@ -84,6 +84,37 @@ static struct file_system *make_fs(uint64_t seed)
     return fs;
 }
 
+/* One window for records in order, over the ends of files, and out of order. */
+static void records_are_read_through_a_window(void **state)
+{
+    struct file_system *fs = make_fs(1);
+    struct seen seen;
+    struct log_recovery recovery;
+    struct log *log = open_log(fs, 1, &seen, &recovery);
+    uint64_t locations[301];
+    for (uint64_t seq = 1; seq <= 300; seq++) {
+        char payload[600];
+        log_append(log, 1, str_make(payload, payload_make(seq, payload)), &locations[seq]);
+        if (seq % 10 == 0)
+            write_and_sync(log);
+    }
+    struct log_window window = {0};
+    for (uint64_t i = 0; i < 900; i++) {
+        uint64_t seq = i < 600 ? i % 300 + 1 : i * 7919 % 300 + 1;
+        struct log_record record;
+        char expected[600];
+        size_t n = payload_make(seq, expected);
+        assert_int_equal(log_read(log, locations[seq], &window, &record), RC_OK);
+        assert_int_equal(record.seq, seq);
+        assert_int_equal(record.location, locations[seq]);
+        assert_int_equal(record.payload.n, n);
+        assert_memory_equal(record.payload.p, expected, n);
+    }
+    log_window_fini(&window);
+    log_close(log);
+    file_system_free(fs);
+}
+
 static void keeps_order_over_files(void **state)
 {
     struct file_system *fs = make_fs(1);
@@ -107,12 +138,12 @@ static void keeps_order_over_files(void **state)
     log_append(log, 7, STR("found again"), &location);
     write_and_sync(log);
     struct log_record record;
-    void *block;
-    assert_int_equal(log_read(log, location, &record, &block), RC_OK);
+    struct log_window window = {0};
+    assert_int_equal(log_read(log, location, &window, &record), RC_OK);
     assert_int_equal(record.seq, 1002);
     assert_int_equal(record.type, 7);
     assert_true(str_eq(record.payload, STR("found again")));
-    free(block);
+    log_window_fini(&window);
 
     log_drop_before(log, 900);
     log_close(log);
@@ -314,6 +345,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keeps_order_over_files),
+        cmocka_unit_test(records_are_read_through_a_window),
         cmocka_unit_test(drops_a_torn_tail),
         cmocka_unit_test(skips_and_counts_damage),
         cmocka_unit_test(writes_again_after_a_failed_sync),

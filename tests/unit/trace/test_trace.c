@@ -3,6 +3,7 @@
  * hand-over. */
 #include "make_record.h"
 #include "trace/store.h"
+#include "trace/stream_pack.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -350,6 +351,45 @@ static void searches_bodies(void **state)
     file_system_free(fs);
 }
 
+/* Who reads or searches a call does not notice that its answer was kept packed. */
+static void unpacks_streamed_answers(void **state)
+{
+    static const char answer[] = "data: {\"text\":\"first\"}\n\ndata: {\"text\":\"Needle\"}\n\n";
+    struct file_system *fs = make_fs(2);
+    struct trace_store *store = open_store(fs, 1000);
+    struct made_record *m = malloc(sizeof(*m));
+    struct call_record *call = malloc(sizeof(*call));
+    make_record(3, m);
+    struct stream_pack pack;
+    stream_pack_init(&pack, 1 << 20);
+    assert_int_equal(stream_pack_add(&pack, str_from(answer)), RC_OK);
+    m->call.capture = CAPTURE_FULL;
+    m->call.response_body = STR_EMPTY;
+    m->call.response_events = buf_str(&pack.out);
+    trace_submit(store, &m->call, NULL);
+    stream_pack_fini(&pack);
+
+    struct arena arena;
+    struct trace_filter f;
+    struct trace_page page;
+    struct err err = {0};
+    arena_init(&arena, 1 << 20);
+    assert_int_equal(trace_get(store, m->call.project, m->call.id, &arena, call, &err), RC_OK);
+    assert_true(str_eq(call->response_body, str_from(answer)));
+    trace_filter_init(&f);
+    f.text = STR("needle\"}");
+    assert_int_equal(trace_list(store, m->call.project, &f, 0, 10, &arena, &page, NULL), RC_OK);
+    assert_int_equal(page.count, 1);
+    f.text = STR("needles");
+    assert_int_equal(trace_list(store, m->call.project, &f, 0, 10, &arena, &page, NULL), RC_OK);
+    assert_int_equal(page.count, 0);
+    arena_fini(&arena);
+    free(m);
+    free(call);
+    trace_close(store);
+    file_system_free(fs);
+}
+
 static uint64_t count_of(struct trace_store *store, struct str user)
 {
     struct trace_filter f;
@@ -619,6 +659,7 @@ int main(void)
         cmocka_unit_test(answers_like_the_model),
         cmocka_unit_test(gets_whole_records),
         cmocka_unit_test(searches_bodies),
+        cmocka_unit_test(unpacks_streamed_answers),
         cmocka_unit_test(erases_for_good),
         cmocka_unit_test(retires_by_age_and_size),
         cmocka_unit_test(series_and_groups_add_up),
