@@ -1,7 +1,6 @@
 /* Children of the server: started, read, measured and ended.
  *
- * fork and exec with nothing inherited: environment given, signals reset, standard streams ours,
- * everything above closed, own process group. The end is learned from a pidfd, and told only after
+ * Started by spawn.c. The end is learned from a pidfd, and told only after
  * the output was read to its end or half a second has passed (a grandchild may hold the pipe open).
  *
  * PDEATHSIG is bound to the *thread* that forked: children must be started on threads that live as
@@ -9,13 +8,12 @@
 #include "io/child.h"
 #include "base/clock.h"
 #include "io/loop_private.h"
-#include "io/sandbox.h"
+#include "io/spawn.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -205,80 +203,11 @@ void child_end(struct child *child, int64_t grace_ns)
 
 /* ---- start ---- */
 
-struct spawn {
-    const struct child_options *options;
-    int streams[3]; /* the child's ends */
-    int failure[2]; /* closes at exec; else carries errno */
-    pid_t parent;
-};
-
-/* Between fork and exec: async-signal-safe calls only. */
-static NORETURN void spawn_child(const struct spawn *spawn)
-{
-    const struct child_options *options = spawn->options;
-    struct sigaction ignore = {.sa_handler = SIG_DFL};
-    for (int signal = 1; signal < NSIG; signal++)
-        sigaction(signal, &ignore, NULL); /* refused for KILL and STOP */
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    setpgid(0, 0);
-    int error = 0;
-    for (int i = 0; i < 3 && !error; i++)
-        if (dup2(spawn->streams[i], i) < 0)
-            error = errno;
-    /* All else was opened close-on-exec, but a library may have forgotten. */
-    if (!error && syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */) != 0)
-        for (int fd = 3; fd < 1024; fd++)
-            fcntl(fd, F_SETFD, FD_CLOEXEC);
-    if (!error && options->directory && chdir(options->directory) != 0)
-        error = errno;
-    if (!error)
-        error = sandbox_enter(options->confinement, spawn->parent);
-    if (!error) {
-        execve(options->argv[0], (char *const *)options->argv, (char *const *)options->envp);
-        error = errno;
-    }
-    ssize_t n = write(spawn->failure[1], &error, sizeof(error));
-    UNUSED(n);
-    _exit(127);
-}
-
 static void close_all(const int *fds, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         if (fds[i] >= 0)
             close(fds[i]);
-}
-
-/* Forks and waits for exec, which takes microseconds; 0 or the errno of what failed in the child.
- */
-static int spawn_fork(struct spawn *spawn, pid_t *pid)
-{
-    if (pipe2(spawn->failure, O_CLOEXEC) != 0)
-        return errno;
-    spawn->parent = getpid();
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before); /* no handler of ours runs in the child */
-    *pid = fork();
-    if (*pid == 0)
-        spawn_child(spawn);
-    int error = *pid < 0 ? errno : 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    close(spawn->failure[1]);
-    if (*pid > 0) {
-        ssize_t n;
-        do
-            n = read(spawn->failure[0], &error, sizeof(error));
-        while (n < 0 && errno == EINTR);
-        if (n <= 0)
-            error = 0;
-        if (error)
-            waitpid(*pid, NULL, 0);
-    }
-    close(spawn->failure[0]);
-    return error;
 }
 
 static void pipe_start(struct child *child, struct child_pipe *pipe, int fd, bool is_stderr)
@@ -294,6 +223,8 @@ static void pipe_start(struct child *child, struct child_pipe *pipe, int fd, boo
 struct child *child_start(struct loop *loop, const struct child_options *options,
                           const struct child_owner *calls, void *owner, struct err *err)
 {
+    if (options->confinement && sandbox_check(options->confinement->profile, err) != RC_OK)
+        return NULL;
     int in[2] = {-1, -1}, out[2] = {-1, -1}, error_out[2] = {-1, -1};
     pid_t pid = -1;
     int pidfd = -1, failure = 0;
@@ -304,13 +235,12 @@ struct child *child_start(struct loop *loop, const struct child_options *options
     if (failure || pipe2(out, O_CLOEXEC) != 0 || pipe2(error_out, O_CLOEXEC) != 0)
         failure = errno;
     if (!failure) {
-        struct spawn spawn = {.options = options, .streams = {in[0], out[1], error_out[1]}};
-        failure = spawn_fork(&spawn, &pid);
-    }
-    if (!failure && (pidfd = (int)syscall(SYS_pidfd_open, pid, 0)) < 0) {
-        failure = errno;
-        kill(-pid, SIGKILL);
-        waitpid(pid, NULL, 0);
+        struct spawn spawn = {.argv = options->argv,
+                              .envp = options->envp,
+                              .directory = options->directory,
+                              .confinement = options->confinement,
+                              .streams = {in[0], out[1], error_out[1]}};
+        failure = spawn_start(&spawn, &pid, &pidfd);
     }
     close_all((int[]){in[0], out[1], error_out[1]}, 3);
     if (failure) {
