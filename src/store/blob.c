@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PATH_BYTES_MAX 4096
+#define PATH_BYTES_MAX BLOB_PATH_BYTES_MAX
 #define READ_BYTES     (256 * 1024)
 
 struct blob_store {
@@ -35,6 +35,12 @@ static void blob_path(const struct blob_store *store, const struct blob_id *id,
     char hex[SHA256_HEX_BYTES];
     hex_encode(id->sha256, sizeof(id->sha256), hex);
     snprintf(out, PATH_BYTES_MAX, "%s/%.2s/%s.blob", store->directory, hex, hex);
+}
+
+void blob_locate(const struct blob_store *store, const struct blob_id *id,
+                 char out[BLOB_PATH_BYTES_MAX])
+{
+    blob_path(store, id, out);
 }
 
 static enum rc remove_temporary(void *arg, const char *name)

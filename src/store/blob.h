@@ -32,6 +32,10 @@ void blob_abandon(struct blob_writer *writer);
 enum rc blob_put(struct blob_store *store, struct str content, struct blob_id *id) MUST_CHECK;
 /* RC_NOT_FOUND; the caller closes the file. */
 enum rc blob_get(struct blob_store *store, const struct blob_id *id, struct file **out) MUST_CHECK;
+/* Where it lies, for children that read it; there or not. */
+#define BLOB_PATH_BYTES_MAX 4096
+void blob_locate(const struct blob_store *store, const struct blob_id *id,
+                 char out[BLOB_PATH_BYTES_MAX]);
 /* Reads it all and compares its hash: RC_CORRUPT. */
 enum rc blob_verify(struct blob_store *store, const struct blob_id *id) MUST_CHECK;
 /* RC_NOT_FOUND when it was not there. */

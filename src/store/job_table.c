@@ -133,6 +133,25 @@ enum rc job_table_open(struct db_txn *txn, size_t limit, struct arena *arena, st
     return rc == RC_OK ? read_rows(&rows, limit, arena, out, count, err) : rc;
 }
 
+enum rc job_table_find_open(struct db_txn *txn, struct id project, struct str kind,
+                            struct str params, struct arena *arena, struct job_row *out,
+                            struct err *err)
+{
+    struct sql_rows rows;
+    enum rc rc = sql_first(&rows, txn,
+                           "SELECT " JOB_COLUMNS
+                           " FROM jobs WHERE state IN ('queued', 'running') AND project = ?1"
+                           " AND kind = ?2 AND params = ?3 AND cancel_asked = 0 LIMIT 1",
+                           SQL_BIND(sql_id(&project), sql_text(kind), sql_text(params)), err);
+    if (rc == RC_END)
+        return RC_NOT_FOUND;
+    if (rc != RC_OK)
+        return rc;
+    rc = read_row(&rows, arena, out, err);
+    sql_end(&rows);
+    return rc;
+}
+
 enum rc job_table_prune(struct db_txn *txn, int64_t before_ns, int64_t *count, struct err *err)
 {
     enum rc rc =

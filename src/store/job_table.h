@@ -27,6 +27,10 @@ enum rc job_table_list(struct db_txn *txn, struct id project, struct str state, 
 /* Queued or running rows of all projects, oldest first: what a runner starts with. */
 enum rc job_table_open(struct db_txn *txn, size_t limit, struct arena *arena, struct job_row **rows,
                        size_t *count, struct err *err) MUST_CHECK;
+/* The open job of this kind with exactly these parameters; RC_NOT_FOUND without an error's text. */
+enum rc job_table_find_open(struct db_txn *txn, struct id project, struct str kind,
+                            struct str params, struct arena *arena, struct job_row *out,
+                            struct err *err) MUST_CHECK;
 /* Ended jobs older than `before_ns` are deleted; *count tells how many. */
 enum rc job_table_prune(struct db_txn *txn, int64_t before_ns, int64_t *count,
                         struct err *err) MUST_CHECK;

@@ -81,6 +81,33 @@ static const struct migration MIGRATIONS[] = {
      " kind TEXT NOT NULL, params TEXT NOT NULL, every_ns INTEGER NOT NULL, next_ns INTEGER NOT "
      "NULL,"
      " PRIMARY KEY(project, name)) STRICT;"},
+    {2,
+     /* Knowledge. A collection's definition is an object of the same id; here is its state. */
+     "CREATE TABLE collections(project BLOB NOT NULL REFERENCES projects(id), id BLOB PRIMARY KEY,"
+     " name TEXT NOT NULL, generation INTEGER NOT NULL, expires_days INTEGER NOT NULL,"
+     " metadata TEXT NOT NULL, vector_name TEXT NOT NULL, created_ns INTEGER NOT NULL,"
+     " used_ns INTEGER NOT NULL, UNIQUE(project, name)) STRICT;"
+     "CREATE TABLE documents(project BLOB NOT NULL REFERENCES projects(id), id BLOB PRIMARY KEY,"
+     " collection BLOB NOT NULL, name TEXT NOT NULL, source TEXT NOT NULL,"
+     " content_type TEXT NOT NULL, sha256 BLOB NOT NULL, text_sha256 BLOB, bytes INTEGER NOT NULL,"
+     " format TEXT NOT NULL, state TEXT NOT NULL, error TEXT NOT NULL, error_code TEXT NOT NULL,"
+     " chunks INTEGER NOT NULL, tokens INTEGER NOT NULL, pages INTEGER NOT NULL,"
+     " text_bytes INTEGER NOT NULL, attributes TEXT NOT NULL, tags TEXT NOT NULL,"
+     " chunking TEXT NOT NULL, file BLOB, batch BLOB, created_ns INTEGER NOT NULL,"
+     " updated_ns INTEGER NOT NULL) STRICT;"
+     "CREATE INDEX documents_collection ON documents(collection, id);"
+     "CREATE INDEX documents_state ON documents(collection, state, id);"
+     "CREATE INDEX documents_name ON documents(collection, name);"
+     "CREATE INDEX documents_content ON documents(sha256);"
+     "CREATE INDEX documents_text ON documents(text_sha256);"
+     "CREATE TABLE files(project BLOB NOT NULL REFERENCES projects(id), id BLOB PRIMARY KEY,"
+     " name TEXT NOT NULL, purpose TEXT NOT NULL, content_type TEXT NOT NULL,"
+     " bytes INTEGER NOT NULL, sha256 BLOB NOT NULL, created_ns INTEGER NOT NULL,"
+     " expires_ns INTEGER NOT NULL) STRICT;"
+     "CREATE INDEX files_project ON files(project, id);"
+     "CREATE INDEX files_content ON files(sha256);"
+     "CREATE TABLE file_batches(project BLOB NOT NULL REFERENCES projects(id), id BLOB PRIMARY KEY,"
+     " collection BLOB NOT NULL, cancelled INTEGER NOT NULL, created_ns INTEGER NOT NULL) STRICT;"},
 };
 
 int64_t migrations_version(void) { return MIGRATIONS[COUNT_OF(MIGRATIONS) - 1].version; }

@@ -1,0 +1,248 @@
+/* The job "knowledge_add": takes a collection's queued documents one by one until none is left. A
+ * few are under way at a time, each a worker's task of its own, so that a large document does not
+ * hold up small ones and other work gets its turn between two documents.
+ *
+ * A run belongs to the jobs' loop; what its workers touch is said at the fields. Whether a run will
+ * still look for documents is decided on the control writer's thread, where documents are queued,
+ * too: so none is ever left over between a run that ends and a new one that was not started. */
+#include "base/clock.h"
+#include "base/log.h"
+#include "knowledge/knowledge_private.h"
+#include "text/json.h"
+#include <stdlib.h>
+#include <unistd.h>
+
+#define SLOTS_MAX        8
+#define SLOT_ARENA_BYTES (32 * 1024 * 1024)
+#define RUNS_PARALLEL    2
+
+struct ingest_run;
+
+/* One document under way. */
+struct ingest_slot {
+    struct ingest_run *run;
+    struct work work;
+    struct arena arena;
+    struct document_row row; /* of the claimed document */
+    struct collection collection;
+    bool found; /* a document was claimed */
+    enum rc rc;
+    struct err err;
+};
+
+struct ingest_run {
+    struct list node; /* of knowledge.runs; its lock */
+    struct knowledge *knowledge;
+    struct job_run *job;
+    struct id project, collection;
+    struct ingest_slot slots[SLOTS_MAX];
+    int active;
+    int64_t done, failed, total;
+    int64_t queued;          /* after the last claim; writer's thread, read when a slot is done */
+    bool no_more;            /* lock: found nothing queued and looks no more */
+    volatile bool cancelled; /* by the user, or the server stops */
+    struct err err;          /* why it cannot go on */
+    struct db_work ending;
+};
+
+bool ingest_still_looks(struct knowledge *knowledge, struct id collection)
+{
+    bool looks = false;
+    pthread_mutex_lock(&knowledge->lock);
+    LIST_FOR_EACH (run, &knowledge->runs, struct ingest_run, node) {
+        looks |= id_eq(run->collection, collection) && !run->no_more;
+    }
+    pthread_mutex_unlock(&knowledge->lock);
+    return looks;
+}
+
+/* ---- a slot: worker ---- */
+
+static enum rc claim_write(void *arg, struct db_txn *txn, struct err *err)
+{
+    struct ingest_slot *slot = arg;
+    struct ingest_run *run = slot->run;
+    struct document_counts counts;
+    const struct document_filter queued = {.project = run->project,
+                                           .collection = run->collection,
+                                           .states = 1u << DOCUMENT_QUEUED};
+    enum rc rc = document_row_claim(txn, run->collection, &slot->arena, &slot->row, err);
+    if (rc == RC_END) {
+        pthread_mutex_lock(&run->knowledge->lock);
+        run->no_more = true;
+        pthread_mutex_unlock(&run->knowledge->lock);
+        return RC_OK;
+    }
+    if (rc == RC_OK)
+        rc = collection_get(txn, run->project, run->collection, &slot->arena, &slot->collection,
+                            err);
+    /* Counting is not free: only when what is known has been used up. */
+    if (rc == RC_OK && run->queued <= 1) {
+        rc = document_rows_count(txn, &queued, &counts, err);
+        run->queued = rc == RC_OK ? counts.total : 0;
+    } else {
+        run->queued--;
+    }
+    slot->found = rc == RC_OK;
+    return rc;
+}
+
+static void slot_work(struct work *work)
+{
+    struct ingest_slot *slot = CONTAINER_OF(work, struct ingest_slot, work);
+    struct ingest_run *run = slot->run;
+    slot->found = false;
+    slot->err = (struct err){0};
+    arena_init(&slot->arena, SLOT_ARENA_BYTES);
+    slot->rc = db_write_wait(run->knowledge->db, claim_write, slot, &slot->err);
+    if (slot->rc == RC_OK && slot->found)
+        slot->rc = ingest_document(run->knowledge, &slot->collection, &slot->row, &run->cancelled,
+                                   &slot->err);
+}
+
+/* ---- the run: jobs' loop ---- */
+
+static void run_free(struct ingest_run *run)
+{
+    pthread_mutex_lock(&run->knowledge->lock);
+    list_remove(&run->node);
+    pthread_mutex_unlock(&run->knowledge->lock);
+    free(run);
+}
+
+static enum rc cancel_write(struct db_work *work, struct db_txn *txn, struct err *err)
+{
+    struct ingest_run *run = CONTAINER_OF(work, struct ingest_run, ending);
+    const unsigned states = 1u << DOCUMENT_QUEUED | 1u << DOCUMENT_PARSING;
+    return document_rows_set_state(txn, run->collection, (struct id){{0}}, states,
+                                   DOCUMENT_CANCELLED, err);
+}
+
+static void cancel_done(struct db_work *work)
+{
+    struct ingest_run *run = CONTAINER_OF(work, struct ingest_run, ending);
+    struct err err = {0};
+    err_set(&err, ERR_CANCELLED, "cancelled");
+    job_finish(run->job, STR_EMPTY, &err);
+    run_free(run);
+}
+
+static void run_end(struct ingest_run *run)
+{
+    char result[96];
+    if (run->knowledge->stopping) { /* the next process takes the job up */
+        run_free(run);
+        return;
+    }
+    if (run->cancelled) {
+        run->ending = (struct db_work){
+            .home = run->knowledge->loop, .write = cancel_write, .done = cancel_done};
+        if (db_write(run->knowledge->db, &run->ending) == RC_OK)
+            return;
+    }
+    int n = snprintf(result, sizeof(result), "{\"documents\":%lld,\"failed\":%lld}",
+                     (long long)run->done, (long long)run->failed);
+    job_finish(run->job, str_make(result, (size_t)n), run->err.code ? &run->err : NULL);
+    run_free(run);
+}
+
+static void slot_done(struct work *work);
+
+static void slot_start(struct ingest_slot *slot)
+{
+    struct ingest_run *run = slot->run;
+    slot->work =
+        (struct work){.home = run->knowledge->loop, .work = slot_work, .done = slot_done};
+    if (worker_submit(run->knowledge->workers, &slot->work) == RC_OK) {
+        run->active++;
+        return;
+    }
+    if (run->active == 0 && run->err.code == ERR_NONE)
+        err_set(&run->err, ERR_OVERLOADED, "the server was too busy; the job goes on later");
+}
+
+static bool run_looks(struct ingest_run *run)
+{
+    pthread_mutex_lock(&run->knowledge->lock);
+    bool looks = !run->no_more;
+    pthread_mutex_unlock(&run->knowledge->lock);
+    return looks && !run->cancelled && run->err.code == ERR_NONE;
+}
+
+static void slot_done(struct work *work)
+{
+    struct ingest_slot *slot = CONTAINER_OF(work, struct ingest_slot, work);
+    struct ingest_run *run = slot->run;
+    run->active--;
+    if (slot->found && slot->rc == RC_OK) {
+        run->done++;
+        run->failed += slot->row.state == DOCUMENT_FAILED;
+        run->total = MAX(run->total, run->done + run->active + run->queued);
+        job_progress(run->job, run->done, run->total, "documents", slot->row.name);
+    } else if (slot->rc != RC_OK && slot->rc != RC_CANCELLED) {
+        run->err = slot->err;
+        if (run->err.code == ERR_NONE)
+            err_set(&run->err, ERR_INTERNAL, "%s", rc_name(slot->rc));
+    }
+    arena_fini(&slot->arena);
+    if (run_looks(run))
+        slot_start(slot);
+    if (run->active == 0)
+        run_end(run);
+}
+
+static void *run_start(void *arg, struct job_run *job, yyjson_val *params)
+{
+    struct knowledge *knowledge = arg;
+    struct err err = {0};
+    struct id collection;
+    if (id_parse(json_get_text(params, "collection"), "coll", &collection) != RC_OK) {
+        err_set(&err, ERR_INVALID, "the job does not say which collection");
+        job_finish(job, STR_EMPTY, &err);
+        return NULL;
+    }
+    struct ingest_run *run = xcalloc(1, sizeof(*run));
+    run->knowledge = knowledge;
+    run->job = job;
+    run->project = job_run_project(job);
+    run->collection = collection;
+    pthread_mutex_lock(&knowledge->lock);
+    list_push_back(&knowledge->runs, &run->node);
+    pthread_mutex_unlock(&knowledge->lock);
+    int slots = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    slots = MIN(MAX(slots, 1), SLOTS_MAX);
+    for (int i = 0; i < slots; i++) {
+        run->slots[i].run = run;
+        slot_start(&run->slots[i]);
+    }
+    if (run->active > 0)
+        return run;
+    run_end(run);
+    return NULL;
+}
+
+static void run_cancel(void *arg, void *handle)
+{
+    struct ingest_run *run = handle;
+    UNUSED(arg);
+    run->cancelled = true;
+}
+
+void ingest_stop_all(struct knowledge *knowledge)
+{
+    pthread_mutex_lock(&knowledge->lock);
+    LIST_FOR_EACH (run, &knowledge->runs, struct ingest_run, node) {
+        run->cancelled = true;
+    }
+    pthread_mutex_unlock(&knowledge->lock);
+}
+
+void knowledge_register_ingest(struct knowledge *knowledge)
+{
+    jobs_register(knowledge->jobs, &(struct job_kind){.name = "knowledge_add",
+                                                      .attempts_max = 100,
+                                                      .parallel_max = RUNS_PARALLEL,
+                                                      .start = run_start,
+                                                      .cancel = run_cancel,
+                                                      .arg = knowledge});
+}

@@ -1,0 +1,57 @@
+/* What the files of src/knowledge share: the service, its open indexes, its runs. */
+#pragma once
+#include "knowledge/knowledge.h"
+#include <pthread.h>
+
+#define KNOWLEDGE_PATH_BYTES_MAX 4096
+#define OPEN_INDEXES_MAX         128 /* beyond, those that nobody uses are closed */
+#define INGEST_RUNS_MAX          64
+
+struct open_index {
+    struct list node;
+    struct id collection;
+    int64_t generation;
+    struct index *index; /* NULL: being opened */
+    int users;
+    bool dropped; /* the last user removes its folder */
+    bool changed; /* written to since the last maintenance */
+    int64_t used_ns;
+};
+
+struct ingest_run;
+
+struct knowledge {
+    struct loop *loop;
+    struct worker_pool *workers;
+    struct db *db;
+    struct jobs *jobs;
+    struct event_bus *events;
+    struct encoders *encoders;
+    struct blob_store *blobs;
+    char index_folder[KNOWLEDGE_PATH_BYTES_MAX];
+    pthread_mutex_t lock; /* indexes, runs */
+    pthread_cond_t opened;
+    struct list indexes;
+    size_t index_count;
+    struct list runs; /* ingest_run.node */
+    /* Uploads hold it shared from the blob to its row; who removes a blob holds it alone, so that
+     * none is removed in between. */
+    pthread_rwlock_t blob_lock;
+    struct timer maintain_timer;
+    struct work maintain_work;
+    bool maintaining;
+    volatile bool stopping;
+};
+
+void knowledge_register_ingest(struct knowledge *knowledge);
+void knowledge_register_evaluate(struct knowledge *knowledge);
+/* Are there runs that will still look for queued documents of it? Control writer's thread. */
+bool ingest_still_looks(struct knowledge *knowledge, struct id collection);
+void ingest_stop_all(struct knowledge *knowledge);
+
+/* One document from its file to its chunks; the row is brought up to date. Worker. RC_CANCELLED:
+ * queued again. */
+enum rc ingest_document(struct knowledge *knowledge, const struct collection *collection,
+                        struct document_row *row, volatile bool *cancelled, struct err *err);
+/* Rows of chunks into the index, in pieces; those of the document beyond `count` go. */
+enum rc ingest_delete_chunks(struct index *index, struct id document, struct err *err) MUST_CHECK;
