@@ -98,8 +98,10 @@ static void test_newer_schema_is_refused(void **state)
     /* So that the fixture can end. */
     struct db_txn *raw;
     assert_int_equal(sqlite_open(fixture.path, true, &raw, &err), RC_OK);
-    assert_int_equal(sqlite_run(raw, "UPDATE meta SET value = '1' WHERE name = 'schema'", &err),
-                     RC_OK);
+    char back[80];
+    snprintf(back, sizeof back, "UPDATE meta SET value = '%lld' WHERE name = 'schema'",
+             (long long)migrations_version());
+    assert_int_equal(sqlite_run(raw, back, &err), RC_OK);
     sqlite_close(raw);
     fixture_open(&fixture);
 }
