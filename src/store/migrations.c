@@ -108,6 +108,12 @@ static const struct migration MIGRATIONS[] = {
      "CREATE INDEX files_content ON files(sha256);"
      "CREATE TABLE file_batches(project BLOB NOT NULL REFERENCES projects(id), id BLOB PRIMARY KEY,"
      " collection BLOB NOT NULL, cancelled INTEGER NOT NULL, created_ns INTEGER NOT NULL) STRICT;"},
+    {3,
+     /* A pipeline and its draft; what is published are object_versions of kind pipeline. */
+     "CREATE TABLE pipelines(project BLOB NOT NULL REFERENCES projects(id), name TEXT NOT NULL,"
+     " id BLOB NOT NULL UNIQUE, draft TEXT NOT NULL, author TEXT NOT NULL, revision INTEGER NOT "
+     "NULL, created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL, PRIMARY KEY(project, name))"
+     " STRICT;"},
 };
 
 int64_t migrations_version(void) { return MIGRATIONS[COUNT_OF(MIGRATIONS) - 1].version; }
