@@ -34,7 +34,10 @@ bool encoder_is_reranker(const struct encoder *encoder);
 enum rc encoder_rank(const struct encoder *encoder, struct str query, const struct str *texts,
                      size_t count, float *scores, struct err *err) MUST_CHECK;
 
-/* The encoders of the model folder, opened on first use, one copy each, closed when long unused. */
+/* The encoders of the model folder (each in a folder of its name), opened on first use, one copy
+ * each. A name may say the precision: "all-minilm-l6-v2:int8", ":bf16"; f32 is the default. Some
+ * models want a prefix before queries or passages (E5: "query: ", "passage: "; BGE: an instruction
+ * before queries): the caller adds it. */
 struct encoders;
 struct encoders *encoders_new(struct str model_folder);
 void encoders_free(struct encoders *encoders);
@@ -43,3 +46,5 @@ void encoders_free(struct encoders *encoders);
 enum rc encoders_get(struct encoders *encoders, struct str name, struct encoder **out,
                      struct err *err) MUST_CHECK;
 void encoders_put(struct encoders *encoders, struct encoder *encoder);
+/* Frees those that nobody has used for ten minutes. To be called now and then; any thread. */
+void encoders_close_unused(struct encoders *encoders);
