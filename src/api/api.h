@@ -42,7 +42,8 @@ struct api_services {
     struct str data_directory, config_path; /* config_path empty: there is no file */
     struct str addresses[16];               /* as bound, for people */
     size_t address_count;
-    enum rc (*reload)(struct api_services *services, struct err *err); /* as SIGHUP; worker */
+    enum rc (*reload)(struct api_services *services, struct err *err);  /* as SIGHUP; worker */
+    enum rc (*upgrade)(struct api_services *services, struct err *err); /* as SIGUSR2; worker */
 };
 
 enum api_kind {

@@ -30,6 +30,7 @@ enum rc api_server_get(struct api_call *call)
     api_put_time(call, o, "started_at", services->started_wall_ns);
     yyjson_mut_obj_add_sint(call->doc, o, "uptime_s",
                             (clock_wall_ns() - services->started_wall_ns) / NS_PER_S);
+    yyjson_mut_obj_add_int(call->doc, o, "pid", getpid());
     yyjson_mut_obj_add_int(call->doc, o, "loops", services->loops);
     yyjson_mut_obj_add_sint(call->doc, o, "memory", process_resident_bytes(getpid()));
     api_put_str(call, o, "data", services->data_directory);
@@ -44,6 +45,18 @@ enum rc api_server_get(struct api_call *call)
     yyjson_mut_val *engine = yyjson_mut_obj_add_obj(call->doc, o, "engine");
     api_put_str(call, engine, "version", program.path[0] ? str_from(program.version) : STR_EMPTY);
     api_put_str(call, engine, "origin", program.path[0] ? str_from(program.origin) : STR_EMPTY);
+    return RC_OK;
+}
+
+/* The new process does not answer on this connection: whoever asked sees its pid change. */
+enum rc api_server_upgrade(struct api_call *call)
+{
+    enum rc rc = call->services->upgrade(call->services, &call->err);
+    if (rc != RC_OK)
+        return rc;
+    call->answer = yyjson_mut_obj(call->doc);
+    yyjson_mut_obj_add_int(call->doc, call->answer, "pid", getpid());
+    call->status = 202;
     return RC_OK;
 }
 

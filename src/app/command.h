@@ -54,5 +54,6 @@ int command_export(int argc, char **argv);
 int command_diff(int argc, char **argv);
 int command_apply(int argc, char **argv);
 int command_backup(int argc, char **argv);
+int command_upgrade(int argc, char **argv);
 int command_version(int argc, char **argv);
 int command_help(int argc, char **argv);

@@ -172,6 +172,15 @@ const struct command COMMANDS[] = {
         .run = command_backup,
     },
     {
+        .name = "upgrade",
+        .summary =
+            "let the program as it now stands on the disk take over, without a dropped stream",
+        .usage = "  capstan upgrade\n",
+        .examples =
+            "  capstan upgrade            after installing a new version, or to change settings\n",
+        .run = command_upgrade,
+    },
+    {
         .name = "bench",
         .summary = "load on a server, with latencies and the server's CPU time a request",
         .usage = "  capstan bench URL [OPTIONS]\n",

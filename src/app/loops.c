@@ -92,8 +92,12 @@ static enum rc open_listeners(struct loop_thread *thread, const struct loops_opt
         struct address address = options->addresses[i];
         if (options->inherited_fds) {
             int fd = options->inherited_fds[(size_t)index * options->address_count + i];
+            if (fd < 0)
+                continue;
             thread->listeners[i] = listener_from_fd(thread->loop, fd, options->tls,
                                                     http_server_accept, thread->server);
+            if (!thread->listeners[i])
+                return err_set(err, ERR_INTERNAL, "an inherited socket cannot be listened on");
             continue;
         }
         if (address.kind == ADDRESS_UNIX && index > 0)

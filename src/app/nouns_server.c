@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define UPGRADE_POLL_US   (200 * 1000)
+#define UPGRADE_POLLS_MAX 150
+
 /* ---- model ---- */
 
 static const struct column model_columns[] = {
@@ -282,4 +285,41 @@ int command_backup(int argc, char **argv)
     yyjson_mut_doc *doc = noun_new_object(NULL);
     noun_put(doc, "directory", path, false);
     return start_job(&noun, "/api/backup", doc, false, json);
+}
+
+/* The process that answers /api/server; 0: nobody does just now. */
+static int64_t serving_pid(void)
+{
+    struct client_reply reply;
+    int64_t pid = 0;
+    if (!client_request_json("upgrade", "GET", "/api/server", NULL, &reply))
+        return 0;
+    pid = yyjson_get_sint(yyjson_obj_get(reply.root, "pid"));
+    client_reply_free(&reply);
+    return pid;
+}
+
+int command_upgrade(int argc, char **argv)
+{
+    struct client_reply reply;
+    if (!command_parse_options("upgrade", &argc, argv, NULL, 0))
+        return EXIT_USAGE;
+    if (argc > 1)
+        return command_usage_error("upgrade", "'%s' is not understood here", argv[1]);
+    int64_t before = serving_pid();
+    if (!before || !client_request_json("upgrade", "POST", "/api/server/upgrade", NULL, &reply))
+        return EXIT_FAILED;
+    client_reply_free(&reply);
+    for (int i = 0; i < UPGRADE_POLLS_MAX; i++) {
+        usleep(UPGRADE_POLL_US);
+        int64_t now = serving_pid();
+        if (now && now != before) {
+            printf("process %lld has taken over from %lld, which ends after its last answer\n",
+                   (long long)now, (long long)before);
+            return EXIT_OK;
+        }
+    }
+    fprintf(stderr, "capstan upgrade: the process is still the old one; the server's log says why "
+                    "(successor_failed)\n");
+    return EXIT_FAILED;
 }

@@ -5,6 +5,8 @@
 #include "app/backup.h"
 #include "app/command.h"
 #include "app/config.h"
+#include "app/forward.h"
+#include "app/handover.h"
 #include "app/loops.h"
 #include "app/notify.h"
 #include "base/clock.h"
@@ -18,6 +20,7 @@
 #include "model/models.h"
 #include "store/db.h"
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
@@ -28,7 +31,8 @@
 #define EVENT_WINDOW_BYTES (4 * 1024 * 1024)
 #define WORKER_QUEUE_MAX   4096
 #define TICK_NS            NS_PER_S
-#define PUBLISH_NS         (60 * NS_PER_S) /* sessions end, environment and files are read anew */
+#define PUBLISH_NS         (60 * NS_PER_S)   /* sessions end, environment and files are read anew */
+#define UPGRADE_GRACE_NS   (3600 * NS_PER_S) /* how long streams may go on after an upgrade */
 #define PATH_BYTES_MAX     1024
 
 struct server {
@@ -46,15 +50,25 @@ struct server {
     struct jobs *jobs;
     struct models *models;
     struct backup *backup;
+    struct handover *handover; /* to the process that comes after this one */
+    struct inheritance inheritance;
+    struct forward *forward;
+    struct receiver *receiver;
+    struct work release;
+    enum rc release_rc;
+    struct err release_err;
+    struct timer grace; /* a second stop, after an upgrade */
     struct first_start first_start;
     struct arena arena; /* of first_start */
-    char model_directory[PATH_BYTES_MAX], engine_directory[PATH_BYTES_MAX];
+    struct trace_options trace_options;
+    char trace_directory[PATH_BYTES_MAX], model_directory[PATH_BYTES_MAX],
+        engine_directory[PATH_BYTES_MAX];
     const char *prepare; /* a catalogue model to have ready, or NULL */
     struct watch signals;
     struct timer tick;
     int64_t publish_at_ns;
     struct work reload;
-    bool reloading, stopping;
+    bool reloading, stopping, handing_over;
     struct err reload_err;
 };
 
@@ -117,11 +131,9 @@ static enum rc open_stores(struct server *server, struct err *err)
         rc = control_start_publishing(server->db, err);
     if (rc != RC_OK)
         return rc;
-    const struct trace_options trace = {
-        .directory = make_path(server, "trace", path),
-        .durability = server->config->durability,
-    };
-    rc = trace_open(&trace, &server->trace, err);
+    server->trace_options.directory = make_path(server, "trace", server->trace_directory);
+    server->trace_options.durability = server->config->durability;
+    rc = trace_open(&server->trace_options, &server->trace, err);
     if (rc == RC_OK)
         trace_set_retention(server->trace, (struct id){{0}}, server->config->retention_ns,
                             server->config->retention_bytes);
@@ -155,7 +167,9 @@ static enum rc make_parts(struct server *server, struct err *err)
     server->workers =
         worker_pool_new(config->workers ? config->workers : MAX(2 * cores, 4), WORKER_QUEUE_MAX);
     server->events = event_bus_new(EVENT_WINDOW_BYTES);
-    server->loops = loops_new(config->loops ? config->loops : MAX(cores, 1));
+    int loops = config->loops ? config->loops : MAX(cores, 1);
+    server->loops =
+        loops_new(server->inheritance.taken ? server->inheritance.sockets.loops : loops);
     struct loop *first = loops_at(server->loops, 0);
     server->engines = engines_new(&(struct engines_options){
         .loop = first,
@@ -207,6 +221,7 @@ static void tell_addresses(struct server *server)
 }
 
 static enum rc server_reload(struct api_services *services, struct err *err);
+static enum rc server_upgrade(struct api_services *services, struct err *err);
 
 static enum rc open_loops(struct server *server, struct err *err)
 {
@@ -222,15 +237,18 @@ static enum rc open_loops(struct server *server, struct err *err)
         .data_directory = server->config->data,
         .config_path = server->config->path,
         .reload = server_reload,
+        .upgrade = server_upgrade,
     };
-    enum rc rc = loops_open(server->loops,
-                            &(struct loops_options){
-                                .addresses = server->config->addresses,
-                                .address_count = server->config->address_count,
-                                .tls = server->tls,
-                                .services = &server->services,
-                            },
-                            err);
+    enum rc rc = loops_open(
+        server->loops,
+        &(struct loops_options){
+            .addresses = server->config->addresses,
+            .address_count = server->config->address_count,
+            .inherited_fds = server->inheritance.taken ? server->inheritance.sockets.fds : NULL,
+            .tls = server->tls,
+            .services = &server->services,
+        },
+        err);
     if (rc != RC_OK)
         return rc;
     server->models = models_new(&(struct models_options){
@@ -311,10 +329,20 @@ static void start_reload(struct server *server)
 
 /* ---- stopping ---- */
 
-static void on_engines_stopped(void *arg)
+static void on_forwarded(void *arg)
 {
     struct server *server = arg;
     loops_stop(server->loops);
+}
+
+/* After an upgrade the last records are still on their way. */
+static void on_engines_stopped(void *arg)
+{
+    struct server *server = arg;
+    if (server->handing_over)
+        forward_finish(server->forward, on_forwarded, server);
+    else
+        loops_stop(server->loops);
 }
 
 static void on_models_stopped(void *arg)
@@ -326,7 +354,10 @@ static void on_models_stopped(void *arg)
 static void on_drained(void *arg)
 {
     struct server *server = arg;
-    models_stop(server->models, on_models_stopped, server);
+    if (server->handing_over)
+        engines_stop(server->engines, on_engines_stopped, server);
+    else
+        models_stop(server->models, on_models_stopped, server);
 }
 
 static void start_stopping(struct server *server)
@@ -336,11 +367,148 @@ static void start_stopping(struct server *server)
         return;
     }
     server->stopping = true;
+    if (server->handing_over) { /* what is left are streams; they get as long as at any stop */
+        timer_start(loops_at(server->loops, 0), &server->grace, server->config->drain_ns);
+        return;
+    }
     log_event(LOG_INFO, "server_stopping", LOG_I64("grace_s", server->config->drain_ns / NS_PER_S));
     notify_send(STR("STOPPING=1"));
     timer_stop(&server->tick);
     jobs_stop(server->jobs);
     loops_drain(server->loops, server->config->drain_ns, on_drained, server);
+}
+
+static void on_grace_over(struct timer *timer)
+{
+    loops_stop(CONTAINER_OF(timer, struct server, grace)->loops);
+}
+
+/* ---- upgrade (handover.h) ---- */
+
+static void release_run(struct work *work)
+{
+    struct server *server = CONTAINER_OF(work, struct server, release);
+    db_release(server->db);
+    server->release_rc =
+        trace_release(server->trace, forward_submit, server->forward, &server->release_err);
+}
+
+static void release_done(struct work *work)
+{
+    struct server *server = CONTAINER_OF(work, struct server, release);
+    if (server->release_rc == RC_OK) {
+        handover_released(server->handover);
+        return;
+    }
+    /* A full disk, most likely. The end of this process is what the successor waits for, too. */
+    log_event(LOG_ERROR, "upgrade_broke_streams", LOG_Z("error", server->release_err.message));
+    loops_stop(server->loops);
+}
+
+static void on_models_released(void *arg)
+{
+    struct server *server = arg;
+    server->release = (struct work){
+        .home = loops_at(server->loops, 0), .work = release_run, .done = release_done};
+    if (worker_submit(server->workers, &server->release) != RC_OK)
+        loops_stop(server->loops);
+}
+
+/* The successor is ready to take over: no new requests here, and no changes to what is stored. */
+static void on_release(void *arg)
+{
+    struct server *server = arg;
+    server->handing_over = true;
+    timer_stop(&server->tick);
+    jobs_stop(server->jobs);
+    receiver_stop(server->receiver);
+    loops_drain(server->loops, UPGRADE_GRACE_NS, on_drained, server);
+    models_stop(server->models, on_models_released, server);
+}
+
+static void on_succeeded(void *arg, pid_t successor)
+{
+    struct server *server = arg;
+    char state[64];
+    int n = snprintf(state, sizeof(state), "MAINPID=%d", successor);
+    notify_send(str_make(state, (size_t)n));
+    log_event(LOG_INFO, "server_handed_over", LOG_I64("successor", successor));
+    forward_begin(server->forward);
+}
+
+static enum rc start_upgrade(struct server *server, struct err *err)
+{
+    struct handover_sockets sockets = {.loops = loops_count(server->loops),
+                                       .address_count = server->config->address_count};
+    if (server->stopping || server->handing_over)
+        return err_set(err, ERR_CONFLICT, "this process is ending already");
+    if ((size_t)sockets.loops * sockets.address_count > COUNT_OF(sockets.fds))
+        return err_set(err, ERR_UNSUPPORTED, "too many listening sockets for an upgrade: restart");
+    loops_listener_fds(server->loops, sockets.fds);
+    return handover_start(server->handover, &sockets, server->config->addresses, err);
+}
+
+/* A worker's request, run on loop 0. */
+struct upgrade_request {
+    struct task task;
+    struct server *server;
+    struct err *err;
+    enum rc rc;
+    bool done;
+    pthread_mutex_t mutex;
+    pthread_cond_t ended;
+};
+
+static void upgrade_request_run(struct task *task)
+{
+    struct upgrade_request *request = CONTAINER_OF(task, struct upgrade_request, task);
+    enum rc rc = start_upgrade(request->server, request->err);
+    pthread_mutex_lock(&request->mutex);
+    request->rc = rc;
+    request->done = true;
+    pthread_cond_signal(&request->ended);
+    pthread_mutex_unlock(&request->mutex);
+}
+
+static enum rc server_upgrade(struct api_services *services, struct err *err)
+{
+    struct server *server = CONTAINER_OF(services, struct server, services);
+    struct upgrade_request request = {.task.run = upgrade_request_run,
+                                      .server = server,
+                                      .err = err,
+                                      .mutex = PTHREAD_MUTEX_INITIALIZER,
+                                      .ended = PTHREAD_COND_INITIALIZER};
+    loop_post(loops_at(server->loops, 0), &request.task);
+    pthread_mutex_lock(&request.mutex);
+    while (!request.done)
+        pthread_cond_wait(&request.ended, &request.mutex);
+    pthread_mutex_unlock(&request.mutex);
+    return request.rc;
+}
+
+static void upgrade_by_signal(struct server *server)
+{
+    struct err err = {0};
+    if (start_upgrade(server, &err) != RC_OK)
+        log_event(LOG_ERROR, "upgrade_refused", LOG_Z("error", err.message));
+}
+
+/* Both ends of an upgrade: records of the process before, and the one that comes after. */
+static void open_handover(struct server *server)
+{
+    struct loop *loop = loops_at(server->loops, 0);
+    struct err err = {0};
+    server->forward =
+        forward_new(loop, server->workers, server->config->data.p, &server->trace_options);
+    server->receiver =
+        receiver_new(loop, server->workers, server->config->data.p, server->trace, &err);
+    if (!server->receiver)
+        log_event(LOG_WARN, "upgrade_socket_failed", LOG_Z("error", err.message),
+                  LOG_Z("effect", "records of streams that outlive an upgrade come late"));
+    const struct handover_owner owner = {
+        .release = on_release, .succeeded = on_succeeded, .arg = server};
+    server->handover = handover_new(loop, &owner);
+    timer_init(&server->grace, on_grace_over);
 }
 
 /* ---- signals and the clock ---- */
@@ -353,6 +521,8 @@ static void on_signal(struct watch *watch, unsigned events)
     while (read(watch->fd, &info, sizeof(info)) == sizeof(info)) {
         if (info.ssi_signo == SIGHUP)
             start_reload(server);
+        else if (info.ssi_signo == SIGUSR2)
+            upgrade_by_signal(server);
         else
             start_stopping(server);
     }
@@ -366,6 +536,7 @@ static void block_signals(sigset_t *set)
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGINT);
     sigaddset(set, SIGHUP);
+    sigaddset(set, SIGUSR2);
     pthread_sigmask(SIG_BLOCK, set, NULL);
 }
 
@@ -440,6 +611,9 @@ static enum rc server_start(struct server *server, struct str config_path, const
     if (rc == RC_OK)
         rc = make_folders(server, err);
     if (rc == RC_OK)
+        rc = inheritance_take(&server->inheritance, server->config->addresses,
+                              server->config->address_count, err);
+    if (rc == RC_OK)
         rc = open_stores(server, err);
     if (rc == RC_OK)
         rc = make_parts(server, err);
@@ -453,6 +627,7 @@ static enum rc server_start(struct server *server, struct str config_path, const
         rc = db_write_wait(server->db, first_write, server, err);
     if (rc != RC_OK)
         return rc;
+    open_handover(server);
     timer_init(&server->tick, on_tick);
     timer_start(loops_at(server->loops, 0), &server->tick, TICK_NS);
     return RC_OK;
@@ -467,6 +642,10 @@ static void server_stop(struct server *server)
     models_free(server->models);
     backup_free(server->backup);
     jobs_free(server->jobs);
+    handover_free(server->handover);
+    forward_free(server->forward);
+    receiver_free(server->receiver);
+    timer_stop(&server->grace);
     loops_free(server->loops);
     gateway_fini();
     trace_close(server->trace);
@@ -521,6 +700,7 @@ int command_serve(int argc, char **argv)
         return EXIT_FAILED;
     }
     announce(&server);
+    inheritance_ready(&server.inheritance);
     loops_run(server.loops);
     server_stop(&server);
     return EXIT_OK;

@@ -200,6 +200,8 @@ void socket_listen_close(struct listener *listener)
     struct listen_source *source = listener->impl;
     source->source.ready = NULL;
     timer_stop(&listener->retry);
+    epoll_remove(listener->loop,
+                 listener->fd); /* a copy of it may stay open, for another process */
     close(listener->fd);
     loop_bury(listener->loop, &source->dead);
 }

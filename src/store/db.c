@@ -32,7 +32,7 @@ struct db {
     pthread_cond_t work_waits, reader_free;
     struct db_work *first, **last; /* submitted, in order */
     size_t waiting;
-    bool closing;
+    bool closing, released;
     struct db_txn *free_readers;
     int readers_out;
     void (*changed)(void *arg, struct db_txn *txn);
@@ -111,24 +111,49 @@ enum rc db_open(const struct db_options *options, struct db **out, struct err *e
     return RC_OK;
 }
 
-void db_close(struct db *db)
+static void stop_writer(struct db *db)
 {
-    if (db->thread_runs) {
-        pthread_mutex_lock(&db->lock);
-        db->closing = true;
-        pthread_cond_signal(&db->work_waits);
-        pthread_mutex_unlock(&db->lock);
-        pthread_join(db->thread, NULL);
-    }
-    ASSERT(db->readers_out == 0);
+    if (!db->thread_runs)
+        return;
+    pthread_mutex_lock(&db->lock);
+    db->closing = true;
+    pthread_cond_signal(&db->work_waits);
+    pthread_mutex_unlock(&db->lock);
+    pthread_join(db->thread, NULL);
+    db->thread_runs = false;
+}
+
+static void close_files(struct db *db)
+{
     for (struct db_txn *reader; (reader = db->free_readers);) {
         db->free_readers = reader->next_free;
         sqlite_close(reader);
     }
     if (db->writer)
         sqlite_close(db->writer); /* last, so that the log is folded into the file */
+    db->writer = NULL;
     if (db->lock_fd >= 0)
         close(db->lock_fd);
+    db->lock_fd = -1;
+}
+
+void db_release(struct db *db)
+{
+    stop_writer(db);
+    pthread_mutex_lock(&db->lock);
+    db->released = true;
+    pthread_cond_broadcast(&db->reader_free);
+    while (db->readers_out > 0)
+        pthread_cond_wait(&db->reader_free, &db->lock);
+    pthread_mutex_unlock(&db->lock);
+    close_files(db);
+}
+
+void db_close(struct db *db)
+{
+    stop_writer(db);
+    ASSERT(db->readers_out == 0);
+    close_files(db);
     pthread_cond_destroy(&db->reader_free);
     pthread_cond_destroy(&db->work_waits);
     pthread_mutex_destroy(&db->lock);
@@ -140,8 +165,13 @@ void db_close(struct db *db)
 enum rc db_read_begin(struct db *db, struct db_txn **out, struct err *err)
 {
     pthread_mutex_lock(&db->lock);
-    while (!db->free_readers)
+    while (!db->free_readers && !db->released)
         pthread_cond_wait(&db->reader_free, &db->lock);
+    if (db->released) {
+        pthread_mutex_unlock(&db->lock);
+        return err_set(err, ERR_OVERLOADED,
+                       "Another process has just taken over: send the request again.");
+    }
     struct db_txn *txn = db->free_readers;
     db->free_readers = txn->next_free;
     db->readers_out++;
@@ -168,7 +198,7 @@ void db_read_end(struct db_txn *txn)
     txn->next_free = db->free_readers;
     db->free_readers = txn;
     db->readers_out--;
-    pthread_cond_signal(&db->reader_free);
+    pthread_cond_broadcast(&db->reader_free);
     pthread_mutex_unlock(&db->lock);
 }
 

@@ -30,6 +30,11 @@ enum rc db_open(const struct db_options *options, struct db **out, struct err *e
 /* Finishes what was submitted; no read may be open. */
 void db_close(struct db *db);
 
+/* For another process that takes over: finishes what was submitted, waits for the readers, closes
+ * the files and gives up the lock. From then on reads and writes are refused. Blocks; db_close is
+ * still to be called. */
+void db_release(struct db *db);
+
 /* ---- reading: workers ---- */
 
 /* A consistent view of everything committed before; waits while all connections are in use. */

@@ -190,10 +190,8 @@ void trace_submit(struct trace_store *store, const struct call_record *record,
     item->bytes = (uint32_t)record_encode(record, item->p);
     item->waiter = waiter;
     if (store->released) {
-        store->forward(store->forward_arg, str_make(item->p, item->bytes));
+        store->forward(store->forward_arg, str_make(item->p, item->bytes), waiter);
         free(item);
-        if (waiter)
-            trace_waiter_finish(waiter, RC_OK);
         return;
     }
     enum rc rc = item_submit(store, item);
@@ -470,9 +468,9 @@ static struct trace_store *store_new(const struct trace_options *options)
 static void item_give_up(struct trace_store *store, struct trace_item *item)
 {
     if (store->released && item->kind == ITEM_RECORD)
-        store->forward(store->forward_arg, str_make(item->p, item->bytes));
-    if (item->waiter)
-        trace_waiter_finish(item->waiter, store->released ? RC_OK : RC_IO);
+        store->forward(store->forward_arg, str_make(item->p, item->bytes), item->waiter);
+    else if (item->waiter)
+        trace_waiter_finish(item->waiter, RC_IO);
     free(item);
 }
 
@@ -601,7 +599,8 @@ void trace_close(struct trace_store *store)
     store_free(store);
 }
 
-enum rc trace_release(struct trace_store *store, void (*forward)(void *arg, struct str bytes),
+enum rc trace_release(struct trace_store *store,
+                      void (*forward)(void *arg, struct str bytes, struct trace_waiter *waiter),
                       void *arg, struct err *err)
 {
     CHECK_MAGIC(store, TRACE_MAGIC);

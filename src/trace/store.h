@@ -109,7 +109,7 @@ struct trace_store {
     unsigned seal_failures_row; /* since the last success */
     int64_t retained_at_ns;     /* monotonic, of the last look */
 
-    void (*forward)(void *arg, struct str bytes);
+    void (*forward)(void *arg, struct str bytes, struct trace_waiter *waiter);
     void *forward_arg;
     pthread_t writer, syncer, keeper;
     bool threads_run;
@@ -131,7 +131,6 @@ void trace_view_publish(struct trace_store *store, struct tail *const *frozen, s
 enum rc trace_replay(struct trace_store *store, const struct log_record *record) MUST_CHECK;
 /* The frozen tails of the current view, oldest first; returns how many. Mutex held. */
 size_t trace_frozen(struct trace_store *store, struct tail *out[VIEW_TAILS_MAX]);
-void trace_waiter_finish(struct trace_waiter *waiter, enum rc result);
 /* Waits, for a bounded time, until everything that was submitted before is visible. */
 void trace_barrier(struct trace_store *store);
 /* A rowset gave RC_CORRUPT: it is left out from now on, and that is said once. */

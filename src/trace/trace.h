@@ -52,6 +52,9 @@ struct trace_waiter {
     struct trace_waiter *next; /* private */
 };
 
+/* Tells a waiter: for whoever takes records over (trace_release). Any thread. */
+void trace_waiter_finish(struct trace_waiter *waiter, enum rc result);
+
 /* Copies the record (one serialisation) and queues it; any loop, no locks, no system call in the
  * common case. Fields are stored as far as `record->capture` allows: CAPTURE_NONE stores nothing
  * but the spend, CAPTURE_METADATA no headers and bodies. `waiter` may be NULL. When memory for the
@@ -63,9 +66,10 @@ enum rc trace_submit_encoded(struct trace_store *store, struct str bytes,
                              struct trace_waiter *waiter) MUST_CHECK;
 /* Hand-over to another process, first half: everything submitted is made durable, the lock is given
  * up and the files are closed. From now on each submitted record goes, encoded, to `forward`
- * (called on the submitting thread), which owns nothing of it; queries see what was there. Blocks.
- */
-enum rc trace_release(struct trace_store *store, void (*forward)(void *arg, struct str bytes),
+ * (called on the submitting thread), which copies it and tells the waiter (may be NULL) by
+ * trace_waiter_finish; queries see what was there. Blocks. */
+enum rc trace_release(struct trace_store *store,
+                      void (*forward)(void *arg, struct str bytes, struct trace_waiter *waiter),
                       void *arg, struct err *err) MUST_CHECK;
 /* Blocks until everything submitted before is durable; RC_FULL, RC_IO or RC_TIMEOUT when it cannot
  * be. */

@@ -549,10 +549,10 @@ static void bounds_memory_when_the_disk_is_full(void **state)
     file_system_free(fs);
 }
 
-static void keep_forwarded(void *arg, struct str bytes)
+static void keep_forwarded(void *arg, struct str bytes, struct trace_waiter *waiter)
 {
     struct trace_store *to = arg;
-    assert_int_equal(trace_submit_encoded(to, bytes, NULL), RC_OK);
+    assert_int_equal(trace_submit_encoded(to, bytes, waiter), RC_OK);
 }
 
 static void hands_the_writers_role_over(void **state)
