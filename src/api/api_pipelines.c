@@ -87,8 +87,8 @@ static enum rc put_labels(struct api_call *call, yyjson_mut_val *o, struct str n
 /* The newest published version; RC_NOT_FOUND, without an error: none. */
 static enum rc get_published(struct api_call *call, struct str name, struct object *out)
 {
-    enum rc rc = object_get(call->txn, call->principal->project, OBJECT_PIPELINE, name,
-                            call->arena, out, &call->err);
+    enum rc rc = object_get(call->txn, call->principal->project, OBJECT_PIPELINE, name, call->arena,
+                            out, &call->err);
     if (rc == RC_NOT_FOUND)
         call->err = (struct err){0};
     return rc;
@@ -105,8 +105,7 @@ static enum rc put_row(struct api_call *call, yyjson_mut_val *o, const struct pi
     api_put_str(call, o, "name", row->name);
     api_put_id(call, o, "id", "pipe", row->id);
     api_put_str(call, o, "description", json_get_text(draft, "description"));
-    yyjson_mut_obj_add_uint(call->doc, o, "nodes",
-                            yyjson_arr_size(yyjson_obj_get(draft, "nodes")));
+    yyjson_mut_obj_add_uint(call->doc, o, "nodes", yyjson_arr_size(yyjson_obj_get(draft, "nodes")));
     if (rc == RC_OK)
         yyjson_mut_obj_add_sint(call->doc, o, "version", published.version);
     else
@@ -387,8 +386,7 @@ enum rc api_pipelines_publish(struct api_call *call)
     int64_t expected = json_get_int(call->body, "revision", row.revision);
     if (expected != row.revision)
         return err_set_field(&call->err, ERR_CONFLICT, "revision",
-                             "The draft was changed by %.*s in the meantime.",
-                             STR_ARG(row.author));
+                             "The draft was changed by %.*s in the meantime.", STR_ARG(row.author));
     struct findings *findings = check_definition(call, definition);
     if (!findings)
         return full(call);
@@ -497,9 +495,7 @@ static yyjson_val *find_by_id(yyjson_val *list, struct str id)
 {
     size_t i, n;
     yyjson_val *item;
-    yyjson_arr_foreach(list, i, n, item)
-        if (str_eq(json_get_text(item, "id"), id))
-            return item;
+    yyjson_arr_foreach(list, i, n, item) if (str_eq(json_get_text(item, "id"), id)) return item;
     return NULL;
 }
 
@@ -567,10 +563,9 @@ enum rc api_pipelines_put_label(struct api_call *call)
     if (yyjson_arr_size(list) > LABEL_TARGETS_MAX)
         return err_set_field(&call->err, ERR_BAD_FIELD, "targets",
                              "A label points to at most %d versions.", LABEL_TARGETS_MAX);
-    yyjson_arr_foreach(list, i, n, target)
-        targets[count++] = (struct label_target){
-            json_get_int(target, "version", 0),
-            (uint32_t)MAX(0, MIN(json_get_int(target, "weight", 1), 1000000))};
+    yyjson_arr_foreach(list, i, n, target) targets[count++] =
+        (struct label_target){json_get_int(target, "version", 0),
+                              (uint32_t)MAX(0, MIN(json_get_int(target, "weight", 1), 1000000))};
     if (!list)
         targets[count++] = (struct label_target){json_get_int(call->body, "version", 0), 1};
     bool may = (call->principal->permissions & PERMISSION_BIT(SETTING_WRITE)) != 0;

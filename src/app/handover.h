@@ -10,7 +10,7 @@
  * successor that dies before TAKE changes nothing; one that dies between TAKE and READY is replaced
  * by a new one, of the program that runs here. If the old process dies, the new one finds the
  * stores free and goes on. Then the old process finishes its streams and sends their records
- * (forward.h). */
+ * (delivery.h). */
 #pragma once
 #include "base/err.h"
 #include "io/stream.h"

@@ -5,7 +5,7 @@
 #include "app/backup.h"
 #include "app/command.h"
 #include "app/config.h"
-#include "app/forward.h"
+#include "app/delivery.h"
 #include "app/handover.h"
 #include "app/loops.h"
 #include "app/notify.h"
@@ -52,7 +52,7 @@ struct server {
     struct backup *backup;
     struct handover *handover; /* to the process that comes after this one */
     struct inheritance inheritance;
-    struct forward *forward;
+    struct delivery *delivery;
     struct receiver *receiver;
     struct work release;
     enum rc release_rc;
@@ -340,7 +340,7 @@ static void on_engines_stopped(void *arg)
 {
     struct server *server = arg;
     if (server->handing_over)
-        forward_finish(server->forward, on_forwarded, server);
+        delivery_finish(server->delivery, on_forwarded, server);
     else
         loops_stop(server->loops);
 }
@@ -390,7 +390,7 @@ static void release_run(struct work *work)
     struct server *server = CONTAINER_OF(work, struct server, release);
     db_release(server->db);
     server->release_rc =
-        trace_release(server->trace, forward_submit, server->forward, &server->release_err);
+        trace_release(server->trace, delivery_submit, server->delivery, &server->release_err);
 }
 
 static void release_done(struct work *work)
@@ -433,7 +433,7 @@ static void on_succeeded(void *arg, pid_t successor)
     int n = snprintf(state, sizeof(state), "MAINPID=%d", successor);
     notify_send(str_make(state, (size_t)n));
     log_event(LOG_INFO, "server_handed_over", LOG_I64("successor", successor));
-    forward_begin(server->forward);
+    delivery_begin(server->delivery);
 }
 
 static enum rc start_upgrade(struct server *server, struct err *err)
@@ -498,8 +498,8 @@ static void open_handover(struct server *server)
 {
     struct loop *loop = loops_at(server->loops, 0);
     struct err err = {0};
-    server->forward =
-        forward_new(loop, server->workers, server->config->data.p, &server->trace_options);
+    server->delivery =
+        delivery_new(loop, server->workers, server->config->data.p, &server->trace_options);
     server->receiver =
         receiver_new(loop, server->workers, server->config->data.p, server->trace, &err);
     if (!server->receiver)
@@ -643,7 +643,7 @@ static void server_stop(struct server *server)
     backup_free(server->backup);
     jobs_free(server->jobs);
     handover_free(server->handover);
-    forward_free(server->forward);
+    delivery_free(server->delivery);
     receiver_free(server->receiver);
     timer_stop(&server->grace);
     loops_free(server->loops);

@@ -58,7 +58,8 @@ static enum rc expect_text(yyjson_val *config, const char *name, const char *exp
     return RC_OK;
 }
 
-/* "torch.nn.modules.linear.Identity": no activation; absent or Sigmoid: the default of one label. */
+/* "torch.nn.modules.linear.Identity": no activation; absent or Sigmoid: the default of one label.
+ */
 static bool wants_sigmoid(yyjson_val *config)
 {
     struct str name = json_get_text(config, "sbert_ce_default_activation_function");
@@ -117,12 +118,12 @@ static enum rc read_window(const char *folder, struct arena *arena, struct check
 
 static enum rc read_pooling_config(yyjson_val *config, struct checkpoint *c, struct err *err)
 {
-    static const char *const OTHERS[] = {"pooling_mode_max_tokens",
-                                         "pooling_mode_mean_sqrt_len_tokens",
-                                         "pooling_mode_weightedmean_tokens",
-                                         "pooling_mode_lasttoken"};
+    static const char *const OTHERS[] = {
+        "pooling_mode_max_tokens", "pooling_mode_mean_sqrt_len_tokens",
+        "pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken"};
     struct str mode = json_get_text(config, "pooling_mode");
-    bool mean = json_get_bool(config, "pooling_mode_mean_tokens", false) || str_eq(mode, STR("mean"));
+    bool mean =
+        json_get_bool(config, "pooling_mode_mean_tokens", false) || str_eq(mode, STR("mean"));
     bool cls = json_get_bool(config, "pooling_mode_cls_token", false) || str_eq(mode, STR("cls"));
     bool other = mean == cls;
     for (size_t i = 0; i < COUNT_OF(OTHERS); i++)
@@ -164,7 +165,7 @@ static enum rc read_modules(const char *folder, struct arena *arena, struct chec
 struct loader {
     struct checkpoint *c;
     struct safetensors tensors;
-    const char *prefix; /* "" or "bert." */
+    const char *prefix;  /* "" or "bert." */
     size_t converted_at; /* elements; the first pass counts them */
     bool counting;
     enum rc rc;
@@ -255,13 +256,11 @@ static void take_all(struct loader *l)
     c->embedding_norm = take_norm(l, name);
     for (unsigned i = 0; i < c->layers; i++)
         take_layer(l, i);
-    const struct safetensor *classifier =
-        safetensors_find(&l->tensors, STR("classifier.weight"));
+    const struct safetensor *classifier = safetensors_find(&l->tensors, STR("classifier.weight"));
     if (!classifier)
         return;
     if (classifier->shape[0] != 1) {
-        l->rc = err_set(l->err, ERR_INVALID,
-                        "a classifier with %llu outputs: a reranker has one",
+        l->rc = err_set(l->err, ERR_INVALID, "a classifier with %llu outputs: a reranker has one",
                         (unsigned long long)classifier->shape[0]);
         return;
     }

@@ -10,9 +10,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define BATCH_TOKENS 1024 /* of one pass through the model; a window may pass it alone */
-#define SPECIAL_TOKENS      2 /* [CLS] text [SEP] */
-#define SPECIAL_TOKENS_PAIR 3 /* [CLS] query [SEP] text [SEP] */
+#define BATCH_TOKENS        1024 /* of one pass through the model; a window may pass it alone */
+#define SPECIAL_TOKENS      2    /* [CLS] text [SEP] */
+#define SPECIAL_TOKENS_PAIR 3    /* [CLS] query [SEP] text [SEP] */
 
 struct encoder {
     struct checkpoint checkpoint;
@@ -176,8 +176,8 @@ static enum rc batch_add_text(struct batch *b, size_t text, struct str s,
                               const struct wordpiece_tokens *query)
 {
     const struct encoder *e = b->encoder;
-    size_t max = e->checkpoint.window_tokens -
-                 (query ? query->count + SPECIAL_TOKENS_PAIR : SPECIAL_TOKENS);
+    size_t max =
+        e->checkpoint.window_tokens - (query ? query->count + SPECIAL_TOKENS_PAIR : SPECIAL_TOKENS);
     b->text.count = 0;
     enum rc rc = wordpiece_encode(e->wordpiece, s, &b->text, b->err);
     size_t at = 0;

@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define NAME_DEFAULT    STR("all-minilm-l6-v2")
-#define NAME_BYTES_MAX  128
-#define UNUSED_NS_MAX   (600 * NS_PER_S)
+#define NAME_DEFAULT   STR("all-minilm-l6-v2")
+#define NAME_BYTES_MAX 128
+#define UNUSED_NS_MAX  (600 * NS_PER_S)
 
 struct entry {
     struct list node;

@@ -27,12 +27,12 @@ static enum safetensors_type type_of(struct str name, unsigned *bytes)
         enum safetensors_type type;
         unsigned bytes;
     } TYPES[] = {
-        {STR_INIT("F32"), SAFETENSORS_F32, 4},    {STR_INIT("F16"), SAFETENSORS_F16, 2},
-        {STR_INIT("BF16"), SAFETENSORS_BF16, 2},  {STR_INIT("F64"), SAFETENSORS_OTHER, 8},
-        {STR_INIT("I64"), SAFETENSORS_OTHER, 8},  {STR_INIT("I32"), SAFETENSORS_OTHER, 4},
-        {STR_INIT("I16"), SAFETENSORS_OTHER, 2},  {STR_INIT("I8"), SAFETENSORS_OTHER, 1},
-        {STR_INIT("U8"), SAFETENSORS_OTHER, 1},   {STR_INIT("BOOL"), SAFETENSORS_OTHER, 1},
-        {STR_INIT("U64"), SAFETENSORS_OTHER, 8},  {STR_INIT("U32"), SAFETENSORS_OTHER, 4},
+        {STR_INIT("F32"), SAFETENSORS_F32, 4},   {STR_INIT("F16"), SAFETENSORS_F16, 2},
+        {STR_INIT("BF16"), SAFETENSORS_BF16, 2}, {STR_INIT("F64"), SAFETENSORS_OTHER, 8},
+        {STR_INIT("I64"), SAFETENSORS_OTHER, 8}, {STR_INIT("I32"), SAFETENSORS_OTHER, 4},
+        {STR_INIT("I16"), SAFETENSORS_OTHER, 2}, {STR_INIT("I8"), SAFETENSORS_OTHER, 1},
+        {STR_INIT("U8"), SAFETENSORS_OTHER, 1},  {STR_INIT("BOOL"), SAFETENSORS_OTHER, 1},
+        {STR_INIT("U64"), SAFETENSORS_OTHER, 8}, {STR_INIT("U32"), SAFETENSORS_OTHER, 4},
         {STR_INIT("U16"), SAFETENSORS_OTHER, 2},
     };
     *bytes = 0; /* a type of later versions: its size is not known */

@@ -2,9 +2,10 @@
  * (wordpiece_table.h, unfolded at first use into pages of 256), words gather in a small buffer, and
  * a word that is complete is looked up piece by piece.
  *
- * A word's pieces: hashes of all its prefixes are made in one go, then the longest prefix that is in
- * the vocabulary is taken, and again from there with the continuation's mark. Work per word is
- * bounded by its length (at most 100 characters, as the reference has it) times the longest piece. */
+ * A word's pieces: hashes of all its prefixes are made in one go, then the longest prefix that is
+ * in the vocabulary is taken, and again from there with the continuation's mark. Work per word is
+ * bounded by its length (at most 100 characters, as the reference has it) times the longest piece.
+ */
 #include "encoder/wordpiece.h"
 #include "base/arena.h"
 #include "base/utf8.h"
@@ -39,10 +40,10 @@ struct wordpiece_several {
 
 /* ---- code points ---- */
 
-#define PAGE_COUNT      (0x110000 / 256)
-#define PAGES_MADE_MAX  512
-#define HANGUL_FIRST    0xAC00u
-#define HANGUL_LAST     0xD7A3u
+#define PAGE_COUNT     (0x110000 / 256)
+#define PAGES_MADE_MAX 512
+#define HANGUL_FIRST   0xAC00u
+#define HANGUL_LAST    0xD7A3u
 
 struct character {
     uint32_t folded;
@@ -111,10 +112,10 @@ struct piece {
 
 struct wordpiece {
     struct wordpiece_options options;
-    char *text;            /* the pieces, without the continuation's mark */
-    uint32_t *text_at;     /* where each id's piece begins */
-    uint8_t *continues;    /* per id */
-    struct piece *slots;   /* open addressing */
+    char *text;          /* the pieces, without the continuation's mark */
+    uint32_t *text_at;   /* where each id's piece begins */
+    uint8_t *continues;  /* per id */
+    struct piece *slots; /* open addressing */
     size_t slot_mask, count;
     size_t piece_bytes_max; /* of the longest */
     uint32_t unknown, cls, sep;
@@ -122,7 +123,7 @@ struct wordpiece {
         struct str text;
         uint32_t id;
     } specials[5];
-    uint8_t ascii[128];        /* class; plain letters: 0 */
+    uint8_t ascii[128]; /* class; plain letters: 0 */
     uint8_t ascii_folded[128];
 };
 
@@ -380,14 +381,9 @@ static void add_alone(struct run *run, uint32_t c)
 static void add_folded(struct run *run, uint32_t c)
 {
     switch (character_of(c).class) {
-    case WP_SPACE:
-        end_word(run);
-        break;
-    case WP_PUNCTUATION:
-        add_alone(run, c);
-        break;
-    default:
-        add_to_word(run, c);
+    case WP_SPACE: end_word(run); break;
+    case WP_PUNCTUATION: add_alone(run, c); break;
+    default: add_to_word(run, c);
     }
 }
 
@@ -414,11 +410,8 @@ static void add_character(struct run *run, uint32_t c)
     bool fold = run->w->options.fold;
     struct character is = character_of(c);
     switch (is.class) {
-    case WP_REMOVED:
-        return;
-    case WP_SPACE:
-        end_word(run);
-        return;
+    case WP_REMOVED: return;
+    case WP_SPACE: end_word(run); return;
     case WP_IDEOGRAPH:
         if (run->w->options.ideographs_apart)
             end_word(run);
@@ -436,8 +429,7 @@ static void add_character(struct run *run, uint32_t c)
             return;
         }
         break;
-    default:
-        break;
+    default: break;
     }
     if (!fold)
         add_to_word(run, c);

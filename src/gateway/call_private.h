@@ -136,7 +136,7 @@ struct call {
     size_t whole_capacity;
     struct stream_pack events; /* a stream's bytes, for the record */
     struct buf kept;           /* the answer's bytes for the cache, or a record of another kind */
-    struct buf last; /* durability sync: the piece that waits for the record */
+    struct buf last;           /* durability sync: the piece that waits for the record */
     bool head_sent, stopped, caching, kept_cut;
     bool flows;          /* bytes go on as they come; else they are collected in `whole` */
     int passed_status;   /* of a target's error that goes to the client unchanged; 0: none */

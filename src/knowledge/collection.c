@@ -4,10 +4,10 @@
 #include "text/json.h"
 #include <math.h>
 
-#define CHUNK_TOKENS_MAX   8192
-#define CHUNK_TOKENS_MIN   16
-#define WINDOW_SENTENCES_MAX 20
-#define RERANK_DEPTH_MAX   200
+#define CHUNK_TOKENS_MAX       8192
+#define CHUNK_TOKENS_MIN       16
+#define WINDOW_SENTENCES_MAX   20
+#define RERANK_DEPTH_MAX       200
 #define INSTRUCTIONS_BYTES_MAX (16 * 1024)
 
 static const char *const mode_names[] = {"hybrid", "vector", "text", NULL};
@@ -116,8 +116,8 @@ static enum rc decode_ranking(const struct place *at, struct collection_ranking 
                               struct err *err)
 {
     static const char *const members[] = {
-        "mode", "k",         "recall",    "fusion",   "text_weight",  "k1", "b", "title_weight",
-        "score_min", "diversity", "reranker", "rerank_depth", NULL};
+        "mode",         "k",         "recall",    "fusion",   "text_weight",  "k1", "b",
+        "title_weight", "score_min", "diversity", "reranker", "rerank_depth", NULL};
     int mode, fusion;
     enum rc rc = decode_expect_object(at, err);
     if (rc != RC_OK || !at->value)
@@ -199,11 +199,10 @@ static void fill_defaults(struct collection_spec *spec)
 enum rc collection_decode(struct str name, yyjson_val *json, struct arena *arena,
                           struct collection_spec *out, struct err *err)
 {
-    static const char *const members[] = {"description",  "encoder",         "precision",
-                                          "query_prefix", "document_prefix", "dimension",
-                                          "metric",       "language",        "chunking",
-                                          "ranking",      "answer",          "tags",
-                                          NULL};
+    static const char *const members[] = {
+        "description", "encoder", "precision", "query_prefix", "document_prefix",
+        "dimension",   "metric",  "language",  "chunking",     "ranking",
+        "answer",      "tags",    NULL};
     struct place root, chunking, ranking, answer;
     int metric, precision;
     enum rc rc = check_name(name, err);

@@ -17,7 +17,7 @@ enum search_mode { SEARCH_HYBRID, SEARCH_VECTOR, SEARCH_TEXT };
 struct collection_ranking {
     enum search_mode mode;
     size_t k;
-    double recall;       /* of the vector part, 0.5 … 1 */
+    double recall; /* of the vector part, 0.5 … 1 */
     enum index_fusion fusion;
     double text_weight;  /* 0 … 1; <0: the index's default */
     double k1, b;        /* BM25; 0: the defaults */

@@ -20,13 +20,13 @@ static enum rc read_definition(struct db_txn *txn, struct arena *arena, struct c
                             &out->object, err);
     if (rc == RC_OK)
         rc = json_read(out->object.spec, arena, &doc, err);
-    return rc == RC_OK ? collection_decode(out->row.name, yyjson_doc_get_root(doc), arena,
-                                           &out->spec, err)
-                       : rc;
+    return rc == RC_OK
+               ? collection_decode(out->row.name, yyjson_doc_get_root(doc), arena, &out->spec, err)
+               : rc;
 }
 
-enum rc collection_find(struct db_txn *txn, struct id project, struct str name,
-                        struct arena *arena, struct collection *out, struct err *err)
+enum rc collection_find(struct db_txn *txn, struct id project, struct str name, struct arena *arena,
+                        struct collection *out, struct err *err)
 {
     enum rc rc = collection_row_find(txn, project, name, arena, &out->row, err);
     if (rc == RC_NOT_FOUND)
@@ -58,10 +58,9 @@ enum rc knowledge_find(struct knowledge *knowledge, struct id project, struct st
 static enum rc clean_spec(yyjson_val *old, yyjson_val *body, struct arena *arena, yyjson_val **out,
                           struct err *err)
 {
-    static const char *const shown[] = {"name",       "id",         "origin",
-                                        "version",    "created_at", "updated_at",
-                                        "generation", "counts",     "index",
-                                        "vector_store", "model", "encoder_ready"};
+    static const char *const shown[] = {
+        "name",       "id",     "origin", "version",      "created_at", "updated_at",
+        "generation", "counts", "index",  "vector_store", "model",      "encoder_ready"};
     yyjson_mut_doc *doc = json_tree_new(arena);
     yyjson_mut_val *empty = doc ? yyjson_mut_obj(doc) : NULL;
     yyjson_doc *nothing = empty ? json_freeze(empty, arena) : NULL;
@@ -95,9 +94,8 @@ static enum rc put_definition(struct db_txn *txn, const struct actor *actor, str
                         arena, &out->object, err);
     if (rc == RC_OK)
         rc = json_read(out->object.spec, arena, &doc, err);
-    return rc == RC_OK
-               ? collection_decode(name, yyjson_doc_get_root(doc), arena, &out->spec, err)
-               : rc;
+    return rc == RC_OK ? collection_decode(name, yyjson_doc_get_root(doc), arena, &out->spec, err)
+                       : rc;
 }
 
 enum rc collection_create(struct db_txn *txn, const struct actor *actor, struct id project,
@@ -155,9 +153,9 @@ enum rc collection_delete(struct db_txn *txn, const struct actor *actor, struct 
     enum rc rc = collection_find(txn, project, name, arena, out, err);
     if (rc == RC_OK)
         rc = collection_row_delete(txn, project, out->row.id, err);
-    return rc == RC_OK ? object_delete(txn, actor, project, OBJECT_COLLECTION, name, false, arena,
-                                       err)
-                       : rc;
+    return rc == RC_OK
+               ? object_delete(txn, actor, project, OBJECT_COLLECTION, name, false, arena, err)
+               : rc;
 }
 
 /* ---- blobs ---- */
@@ -324,8 +322,8 @@ enum rc knowledge_add(struct knowledge *knowledge, const struct collection *coll
     if (document->blob)
         adding.blob = *document->blob;
     else if ((rc = blob_put(knowledge->blobs, document->content, &adding.blob)) != RC_OK)
-        err_set(err, rc == RC_FULL ? ERR_DISK_FULL : ERR_INTERNAL,
-                "the file cannot be stored (%s)", rc_name(rc));
+        err_set(err, rc == RC_FULL ? ERR_DISK_FULL : ERR_INTERNAL, "the file cannot be stored (%s)",
+                rc_name(rc));
     if (rc == RC_OK)
         rc = db_write_wait(knowledge->db, add_write, &adding, err);
     pthread_rwlock_unlock(&knowledge->blob_lock);
@@ -346,8 +344,7 @@ enum rc knowledge_submit(struct knowledge *knowledge, struct db_txn *txn, struct
     struct str params = arena_printf(arena, "{\"collection\":\"%s\"}", id);
     if (!params.p)
         return full(err);
-    enum rc rc =
-        job_table_find_open(txn, project, STR("knowledge_add"), params, arena, job, err);
+    enum rc rc = job_table_find_open(txn, project, STR("knowledge_add"), params, arena, job, err);
     bool queued = rc == RC_OK && str_eq(job->state, STR("queued"));
     if (rc == RC_OK && (queued || ingest_still_looks(knowledge, collection)))
         return RC_OK;
@@ -458,8 +455,8 @@ enum rc knowledge_add_file(struct knowledge *knowledge, struct file_row *row, st
     pthread_rwlock_rdlock(&knowledge->blob_lock);
     enum rc rc = blob_put(knowledge->blobs, content, &blob);
     if (rc != RC_OK)
-        err_set(err, rc == RC_FULL ? ERR_DISK_FULL : ERR_INTERNAL,
-                "the file cannot be stored (%s)", rc_name(rc));
+        err_set(err, rc == RC_FULL ? ERR_DISK_FULL : ERR_INTERNAL, "the file cannot be stored (%s)",
+                rc_name(rc));
     memcpy(row->sha256, blob.sha256, SHA256_BYTES);
     row->id = id_new();
     row->bytes = (int64_t)content.n;

@@ -113,8 +113,8 @@ static enum rc read_row_json(struct ingest *ingest, struct err *err)
     if (rc == RC_OK && ingest->row->chunking.n) {
         rc = json_read(ingest->row->chunking, &ingest->arena, &doc, err);
         if (rc == RC_OK)
-            rc = collection_decode_chunking(yyjson_doc_get_root(doc), "chunking",
-                                            &ingest->chunking, err);
+            rc = collection_decode_chunking(yyjson_doc_get_root(doc), "chunking", &ingest->chunking,
+                                            err);
     }
     return rc;
 }
@@ -173,10 +173,10 @@ static enum rc make_payload(struct ingest *ingest, size_t ordinal, struct arena 
     const struct chunk *chunk = &ingest->chunks[ordinal];
     char id[ID_TEXT_BYTES_MAX];
     yyjson_mut_doc *doc = json_tree_new(arena);
-    yyjson_mut_val *payload =
-        doc && ingest->attributes ? yyjson_val_mut_copy(doc, ingest->attributes)
-        : doc                     ? yyjson_mut_obj(doc)
-                                  : NULL;
+    yyjson_mut_val *payload = doc && ingest->attributes
+                                  ? yyjson_val_mut_copy(doc, ingest->attributes)
+                              : doc ? yyjson_mut_obj(doc)
+                                    : NULL;
     if (!payload)
         return err_set(err, ERR_TOO_LARGE, "there is no memory for a chunk's data");
     size_t n = id_format(ingest->row->id, "doc", id);
@@ -206,8 +206,8 @@ static struct str embedded_text(struct ingest *ingest, const struct chunk *chunk
         return chunk->text;
     struct str both =
         arena_printf(arena, "%.*s\n%.*s", STR_ARG(chunk->headings), STR_ARG(chunk->text));
-    if (!both.p || encoder_count_tokens(ingest->encoder, both) + 2 >
-                       encoder_window_tokens(ingest->encoder))
+    if (!both.p ||
+        encoder_count_tokens(ingest->encoder, both) + 2 > encoder_window_tokens(ingest->encoder))
         return chunk->text;
     return both;
 }
@@ -215,8 +215,7 @@ static struct str embedded_text(struct ingest *ingest, const struct chunk *chunk
 /* The field beside the text: the document's title, or its name, and the path of headings. */
 static struct str title_text(struct ingest *ingest, const struct chunk *chunk, struct arena *arena)
 {
-    struct str title =
-        ingest->document.title.n ? ingest->document.title : ingest->row->name;
+    struct str title = ingest->document.title.n ? ingest->document.title : ingest->row->name;
     if (chunk->headings.n == 0)
         return title;
     return arena_printf(arena, "%.*s › %.*s", (int)MIN(title.n, (size_t)HEADINGS_BYTES_MAX),
@@ -344,9 +343,9 @@ static enum rc finish(struct ingest *ingest, enum rc result, const struct err *w
     struct blob_id text;
     enum rc rc = RC_OK;
     bool has_text = result == RC_OK && ingest->document.text.n > 0;
-    row->state = result != RC_OK               ? DOCUMENT_FAILED
+    row->state = result != RC_OK      ? DOCUMENT_FAILED
                  : ingest->count == 0 ? DOCUMENT_NO_TEXT
-                                               : DOCUMENT_READY;
+                                      : DOCUMENT_READY;
     row->error = result != RC_OK ? str_from(why->message) : STR_EMPTY;
     row->error_code = result != RC_OK ? str_from(err_code_name(why->code)) : STR_EMPTY;
     row->chunks = (int64_t)ingest->count;
@@ -407,10 +406,8 @@ static enum rc run_stages(struct ingest *ingest, struct err *err)
 enum rc ingest_document(struct knowledge *knowledge, const struct collection *collection,
                         struct document_row *row, volatile bool *cancelled, struct err *err)
 {
-    struct ingest ingest = {.knowledge = knowledge,
-                            .collection = collection,
-                            .row = row,
-                            .cancelled = cancelled};
+    struct ingest ingest = {
+        .knowledge = knowledge, .collection = collection, .row = row, .cancelled = cancelled};
     struct err why = {0};
     arena_init(&ingest.arena, INGEST_ARENA_BYTES_MAX);
     enum rc rc = read_row_json(&ingest, &why);

@@ -63,9 +63,8 @@ static enum rc claim_write(void *arg, struct db_txn *txn, struct err *err)
     struct ingest_slot *slot = arg;
     struct ingest_run *run = slot->run;
     struct document_counts counts;
-    const struct document_filter queued = {.project = run->project,
-                                           .collection = run->collection,
-                                           .states = 1u << DOCUMENT_QUEUED};
+    const struct document_filter queued = {
+        .project = run->project, .collection = run->collection, .states = 1u << DOCUMENT_QUEUED};
     enum rc rc = document_row_claim(txn, run->collection, &slot->arena, &slot->row, err);
     if (rc == RC_END) {
         pthread_mutex_lock(&run->knowledge->lock);
@@ -151,8 +150,7 @@ static void slot_done(struct work *work);
 static void slot_start(struct ingest_slot *slot)
 {
     struct ingest_run *run = slot->run;
-    slot->work =
-        (struct work){.home = run->knowledge->loop, .work = slot_work, .done = slot_done};
+    slot->work = (struct work){.home = run->knowledge->loop, .work = slot_work, .done = slot_done};
     if (worker_submit(run->knowledge->workers, &slot->work) == RC_OK) {
         run->active++;
         return;

@@ -1,8 +1,8 @@
 /* The service: open indexes and their upkeep, documents in and out. See knowledge.h.
  *
  * Indexes are opened on first use and shared; each user counts. A collection's index lives in
- * `index/ID-GENERATION`; a rebuild makes the next generation beside it and the row says which one is
- * in force, so folders that no row names are rubbish that the next start removes. */
+ * `index/ID-GENERATION`; a rebuild makes the next generation beside it and the row says which one
+ * is in force, so folders that no row names are rubbish that the next start removes. */
 #include "knowledge/knowledge_private.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -13,9 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAINTAIN_EVERY_NS   (5 * NS_PER_S)
-#define RECOVER_ARENA_BYTES (64 * 1024 * 1024)
-#define RECOVER_COUNT_MAX   20000
+#define MAINTAIN_EVERY_NS    (5 * NS_PER_S)
+#define RECOVER_ARENA_BYTES  (64 * 1024 * 1024)
+#define RECOVER_COUNT_MAX    20000
 #define RECOVER_DELETING_MAX 1000
 
 struct blob_store *knowledge_blobs(struct knowledge *knowledge) { return knowledge->blobs; }
@@ -288,8 +288,7 @@ enum rc knowledge_new(const struct knowledge_options *options, struct knowledge 
     list_init(&knowledge->indexes);
     list_init(&knowledge->runs);
     timer_init(&knowledge->maintain_timer, on_maintain);
-    enum rc rc =
-        blob_store_open(file_system_real(), options->blob_folder, &knowledge->blobs, err);
+    enum rc rc = blob_store_open(file_system_real(), options->blob_folder, &knowledge->blobs, err);
     if (rc != RC_OK) {
         knowledge_free(knowledge);
         return rc;
@@ -348,8 +347,9 @@ static enum rc recover_write(void *arg, struct db_txn *txn, struct err *err)
     }
     const struct document_filter filter = {.states = 1u << DOCUMENT_DELETING};
     if (rc == RC_OK)
-        rc = document_row_list(txn, &filter, (struct id){{0}}, RECOVER_DELETING_MAX, &recovery->arena,
-                               &recovery->deleting, &recovery->deleting_count, err);
+        rc = document_row_list(txn, &filter, (struct id){{0}}, RECOVER_DELETING_MAX,
+                               &recovery->arena, &recovery->deleting, &recovery->deleting_count,
+                               err);
     return rc == RC_OK ? collection_row_list(txn, (struct id){{0}}, (struct id){{0}}, true,
                                              RECOVER_COUNT_MAX, &recovery->arena,
                                              &recovery->collections, &recovery->count, err)
@@ -361,8 +361,7 @@ static bool is_in_force(const struct recovery *recovery, const char *folder)
     char id[ID_TEXT_BYTES_MAX], name[ID_TEXT_BYTES_MAX + 32];
     for (size_t i = 0; i < recovery->count; i++) {
         id_format(recovery->collections[i].id, "coll", id);
-        snprintf(name, sizeof(name), "%s-%lld", id,
-                 (long long)recovery->collections[i].generation);
+        snprintf(name, sizeof(name), "%s-%lld", id, (long long)recovery->collections[i].generation);
         if (strcmp(folder, name) == 0)
             return true;
     }

@@ -53,8 +53,8 @@ struct collection {
 };
 
 /* ERR_NOT_FOUND. Any transaction. */
-enum rc collection_find(struct db_txn *txn, struct id project, struct str name,
-                        struct arena *arena, struct collection *out, struct err *err) MUST_CHECK;
+enum rc collection_find(struct db_txn *txn, struct id project, struct str name, struct arena *arena,
+                        struct collection *out, struct err *err) MUST_CHECK;
 enum rc collection_get(struct db_txn *txn, struct id project, struct id id, struct arena *arena,
                        struct collection *out, struct err *err) MUST_CHECK;
 /* The same by a read transaction of its own. */
@@ -90,7 +90,7 @@ void knowledge_index_changed(struct knowledge *knowledge, struct index *index);
 
 struct document_new {
     struct str name, source, content_type;
-    struct str content;          /* the file; or `blob`, when it is stored already */
+    struct str content; /* the file; or `blob`, when it is stored already */
     const struct blob_id *blob;
     int64_t bytes;               /* with `blob` */
     struct str attributes, tags; /* JSON or empty */

@@ -201,8 +201,8 @@ enum rc knowledge_search(struct knowledge *knowledge, const struct retrieve_quer
 {
     struct index *index;
     *out = (struct retrieve_result){0};
-    enum rc rc = knowledge_find(knowledge, query->project, query->collection, arena,
-                                &out->collection, err);
+    enum rc rc =
+        knowledge_find(knowledge, query->project, query->collection, arena, &out->collection, err);
     if (rc == RC_OK)
         rc = knowledge_index_get(knowledge, &out->collection, &index, err);
     if (rc != RC_OK)
@@ -248,12 +248,9 @@ static void retrieval_done(struct work *work)
     free(retrieval);
 }
 
-struct retrieval *
-knowledge_retrieve(struct knowledge *knowledge, const struct retrieve_query *query,
-                   struct arena *arena,
-                   void (*done)(void *arg, const struct retrieve_result *result,
-                                const struct err *err),
-                   void *arg)
+struct retrieval *knowledge_retrieve(
+    struct knowledge *knowledge, const struct retrieve_query *query, struct arena *arena,
+    void (*done)(void *arg, const struct retrieve_result *result, const struct err *err), void *arg)
 {
     struct retrieval *retrieval = xcalloc(1, sizeof(*retrieval));
     retrieval->knowledge = knowledge;

@@ -289,10 +289,8 @@ static void check_variables(struct findings *findings, yyjson_val *list, const c
 {
     size_t i, n;
     yyjson_val *item;
-    yyjson_arr_foreach(list, i, n, item)
-        if (json_get_text(item, "name").n == 0)
-            findings_add(findings, STR_EMPTY, str_from(field), false, "bad_variable",
-                         "a variable needs a name");
+    yyjson_arr_foreach(list, i, n, item) if (json_get_text(item, "name").n == 0) findings_add(
+        findings, STR_EMPTY, str_from(field), false, "bad_variable", "a variable needs a name");
 }
 
 struct document *document_read(yyjson_val *root, struct arena *arena, struct findings *findings)
@@ -321,8 +319,9 @@ struct document *document_read(yyjson_val *root, struct arena *arena, struct fin
         struct str id = json_get_text(item, "id");
         bool named = id.n > 0 && id.n <= NODE_ID_BYTES_MAX && !(id.p[0] >= '0' && id.p[0] <= '9');
         for (size_t c = 0; named && c < id.n; c++)
-            named = (id.p[c] | 0x20) >= 'a' && (id.p[c] | 0x20) <= 'z' ? true
-                    : id.p[c] == '_' || (id.p[c] >= '0' && id.p[c] <= '9');
+            named = (id.p[c] | 0x20) >= 'a' && (id.p[c] | 0x20) <= 'z'
+                        ? true
+                        : id.p[c] == '_' || (id.p[c] >= '0' && id.p[c] <= '9');
         if (named)
             read_node(&r, item);
         else
@@ -413,9 +412,9 @@ static void walk_texts(struct walk *walk, yyjson_val *schema, yyjson_val *value,
                        arena_printf(walk->arena, "%.*s%s%s", STR_ARG(path), path.n ? "." : "",
                                     yyjson_get_str(key)));
     }
-    yyjson_arr_foreach(value, i, n, inner) walk_texts(
-        walk, yyjson_obj_get(schema, "items"), inner,
-        arena_printf(walk->arena, "%.*s[%zu]", STR_ARG(path), i));
+    yyjson_arr_foreach(value, i, n, inner)
+        walk_texts(walk, yyjson_obj_get(schema, "items"), inner,
+                   arena_printf(walk->arena, "%.*s[%zu]", STR_ARG(path), i));
 }
 
 void document_each_text(const struct document_node *node, struct arena *arena,

@@ -96,9 +96,8 @@ static void read_outputs(yyjson_val *list, struct node_output **out, size_t *cou
     yyjson_val *item;
     *out = ARENA_NEW_ARRAY(&catalogue.arena, struct node_output, yyjson_arr_size(list) + 1);
     ASSERT(*out);
-    yyjson_arr_foreach(list, i, n, item)
-        (*out)[(*count)++] = (struct node_output){json_get_text(item, "name"),
-                                                  value_type_parse(json_get_text(item, "type"))};
+    yyjson_arr_foreach(list, i, n, item)(*out)[(*count)++] = (struct node_output){
+        json_get_text(item, "name"), value_type_parse(json_get_text(item, "type"))};
 }
 
 static void read_ports(struct node_type *type, yyjson_val *list)
@@ -113,9 +112,8 @@ static void read_ports(struct node_type *type, yyjson_val *list)
     }
     type->ports = ARENA_NEW_ARRAY(&catalogue.arena, struct node_port, yyjson_arr_size(list) + 1);
     ASSERT(type->ports);
-    yyjson_arr_foreach(list, i, n, item)
-        type->ports[type->port_count++] =
-            (struct node_port){json_get_text(item, "name"), json_get_text(item, "title")};
+    yyjson_arr_foreach(list, i, n, item) type->ports[type->port_count++] =
+        (struct node_port){json_get_text(item, "name"), json_get_text(item, "title")};
 }
 
 static struct node_list_rule read_rule(yyjson_val *rule, const char *name, const char *extra)

@@ -39,7 +39,7 @@ struct node_output {
 
 /* More ports or outputs from a list in the config: members of its items. */
 struct node_list_rule {
-    struct str list; /* empty: none */
+    struct str list;        /* empty: none */
     struct str name, extra; /* the item's member that names it; title or type */
 };
 

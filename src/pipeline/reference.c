@@ -159,8 +159,7 @@ static void scan_code(struct scanner *s, size_t end)
                 take_bound(s, end);
             else if (!filter && !is_word(s, name) && !is_bound(s, name))
                 take_reference(s, end, name);
-            filter = s->jinja && (str_eq(name, STR("is")) ||
-                                  (filter && str_eq(name, STR("not"))));
+            filter = s->jinja && (str_eq(name, STR("is")) || (filter && str_eq(name, STR("not"))));
         } else if (c >= '0' && c <= '9') {
             while (s->at < end && (is_name(s->text.p[s->at]) || s->text.p[s->at] == '.'))
                 s->at++;
@@ -181,8 +180,7 @@ static void scan_code(struct scanner *s, size_t end)
 
 void reference_each(struct str text, enum text_kind kind, reference_visit *visit, void *arg)
 {
-    struct scanner s = {
-        .text = text, .jinja = kind == TEXT_TEMPLATE, .visit = visit, .arg = arg};
+    struct scanner s = {.text = text, .jinja = kind == TEXT_TEMPLATE, .visit = visit, .arg = arg};
     if (kind == TEXT_EXPRESSION) {
         scan_code(&s, text.n);
         return;

@@ -111,10 +111,10 @@ enum rc collection_row_find(struct db_txn *txn, struct id project, struct str na
                             struct arena *arena, struct collection_row *out, struct err *err)
 {
     struct sql_rows rows;
-    enum rc rc = sql_first(
-        &rows, txn,
-        "SELECT " COLLECTION_COLUMNS " FROM collections WHERE project = ?1 AND name = ?2",
-        SQL_BIND(sql_id(&project), sql_text(name)), err);
+    enum rc rc =
+        sql_first(&rows, txn,
+                  "SELECT " COLLECTION_COLUMNS " FROM collections WHERE project = ?1 AND name = ?2",
+                  SQL_BIND(sql_id(&project), sql_text(name)), err);
     return finish_collection(rc, &rows, arena, out, err);
 }
 
@@ -217,9 +217,9 @@ static enum rc read_document(const struct sql_rows *rows, struct arena *arena,
                              struct document_row *row, struct err *err)
 {
     static const int columns[] = {3, 4, 5, 9, 11, 12, 17, 18, 19};
-    struct str *const texts[] = {&row->name,       &row->source,     &row->content_type,
-                                 &row->format,     &row->error,      &row->error_code,
-                                 &row->attributes, &row->tags,       &row->chunking};
+    struct str *const texts[] = {&row->name,       &row->source, &row->content_type,
+                                 &row->format,     &row->error,  &row->error_code,
+                                 &row->attributes, &row->tags,   &row->chunking};
     row->project = sql_column_id(rows, 0);
     row->id = sql_column_id(rows, 1);
     row->collection = sql_column_id(rows, 2);
@@ -291,11 +291,11 @@ enum rc document_row_find_file(struct db_txn *txn, struct id collection, struct 
                                struct arena *arena, struct document_row *out, struct err *err)
 {
     struct sql_rows rows;
-    enum rc rc = sql_first(
-        &rows, txn,
-        "SELECT " DOCUMENT_COLUMNS " FROM documents WHERE collection = ?1 AND file = ?2"
-        " AND state <> 'deleting'",
-        SQL_BIND(sql_id(&collection), sql_id(&file)), err);
+    enum rc rc =
+        sql_first(&rows, txn,
+                  "SELECT " DOCUMENT_COLUMNS " FROM documents WHERE collection = ?1 AND file = ?2"
+                  " AND state <> 'deleting'",
+                  SQL_BIND(sql_id(&collection), sql_id(&file)), err);
     return finish_document(rc, &rows, arena, out, err);
 }
 
@@ -358,7 +358,7 @@ static struct str states_text(unsigned states, char out[256])
 }
 
 #define DOCUMENT_WHERE                                                                             \
-    " FROM documents WHERE (?1 IS NULL OR project = ?1) AND (?2 IS NULL OR collection = ?2)"                       \
+    " FROM documents WHERE (?1 IS NULL OR project = ?1) AND (?2 IS NULL OR collection = ?2)"       \
     " AND (?3 IS NULL OR batch = ?3) AND (?4 IS NULL OR file = ?4)"                                \
     " AND ((?5 = ',' AND state <> 'deleting') OR instr(?5, ',' || state || ',') > 0)"              \
     " AND (?6 = '' OR instr(lower(name), lower(?6)) > 0) AND (?7 = 0 OR file IS NOT NULL)"
@@ -379,15 +379,14 @@ enum rc document_row_list(struct db_txn *txn, const struct document_filter *filt
     *out = ARENA_NEW_ARRAY(arena, struct document_row, limit + 1);
     if (!*out)
         return no_memory(err);
-    enum rc rc = sql_query(txn,
-                           filter->ascending ? "SELECT " DOCUMENT_COLUMNS DOCUMENT_WHERE
-                                               " AND (?8 IS NULL OR id > ?8) ORDER BY id LIMIT ?9"
-                                             : "SELECT " DOCUMENT_COLUMNS DOCUMENT_WHERE
-                                               " AND (?8 IS NULL OR id < ?8)"
-                                               " ORDER BY id DESC LIMIT ?9",
-                           SQL_BIND(DOCUMENT_FILTER(filter, states), sql_id(&after),
-                                    sql_i64((int64_t)limit)),
-                           &rows, err);
+    enum rc rc = sql_query(
+        txn,
+        filter->ascending ? "SELECT " DOCUMENT_COLUMNS DOCUMENT_WHERE
+                            " AND (?8 IS NULL OR id > ?8) ORDER BY id LIMIT ?9"
+                          : "SELECT " DOCUMENT_COLUMNS DOCUMENT_WHERE " AND (?8 IS NULL OR id < ?8)"
+                            " ORDER BY id DESC LIMIT ?9",
+        SQL_BIND(DOCUMENT_FILTER(filter, states), sql_id(&after), sql_i64((int64_t)limit)), &rows,
+        err);
     while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK)
         if ((rc = read_document(&rows, arena, &(*out)[(*count)++], err)) != RC_OK)
             sql_end(&rows);
@@ -401,10 +400,11 @@ enum rc document_rows_count(struct db_txn *txn, const struct document_filter *fi
     char text[256];
     struct str states = states_text(filter->states, text);
     *out = (struct document_counts){{0}};
-    enum rc rc = sql_query(txn,
-                           "SELECT state, count(*), sum(bytes), sum(chunks), sum(tokens)"
-                           DOCUMENT_WHERE " GROUP BY state",
-                           SQL_BIND(DOCUMENT_FILTER(filter, states)), &rows, err);
+    enum rc rc =
+        sql_query(txn,
+                  "SELECT state, count(*), sum(bytes), sum(chunks), sum(tokens)" DOCUMENT_WHERE
+                  " GROUP BY state",
+                  SQL_BIND(DOCUMENT_FILTER(filter, states)), &rows, err);
     while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK) {
         enum document_state state;
         if (document_state_parse(sql_column_str(&rows, 0), &state) != RC_OK)
@@ -489,9 +489,9 @@ enum rc file_row_get(struct db_txn *txn, struct id project, struct id file, stru
                      struct file_row *out, struct err *err)
 {
     struct sql_rows rows;
-    enum rc rc = sql_first(&rows, txn,
-                           "SELECT " FILE_COLUMNS " FROM files WHERE project = ?1 AND id = ?2",
-                           SQL_BIND(sql_id(&project), sql_id(&file)), err);
+    enum rc rc =
+        sql_first(&rows, txn, "SELECT " FILE_COLUMNS " FROM files WHERE project = ?1 AND id = ?2",
+                  SQL_BIND(sql_id(&project), sql_id(&file)), err);
     if (rc == RC_END)
         return err_set(err, ERR_NOT_FOUND, "there is no such file");
     if (rc != RC_OK)

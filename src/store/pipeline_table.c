@@ -6,14 +6,12 @@
 
 enum rc pipeline_table_insert(struct db_txn *txn, const struct pipeline_row *row, struct err *err)
 {
-    enum rc rc = sql_exec(txn,
-                          "INSERT INTO pipelines(" PIPELINE_COLUMNS
-                          ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                          SQL_BIND(sql_id(&row->project), sql_id(&row->id), sql_text(row->name),
-                                   sql_text(row->draft), sql_text(row->author),
-                                   sql_i64(row->revision), sql_i64(row->created_ns),
-                                   sql_i64(row->updated_ns)),
-                          err);
+    enum rc rc = sql_exec(
+        txn, "INSERT INTO pipelines(" PIPELINE_COLUMNS ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        SQL_BIND(sql_id(&row->project), sql_id(&row->id), sql_text(row->name), sql_text(row->draft),
+                 sql_text(row->author), sql_i64(row->revision), sql_i64(row->created_ns),
+                 sql_i64(row->updated_ns)),
+        err);
     if (rc == RC_CONFLICT)
         return err_set_field(err, ERR_CONFLICT, "name", "There is a pipeline '%.*s' already.",
                              STR_ARG(row->name));
@@ -62,10 +60,9 @@ enum rc pipeline_table_get(struct db_txn *txn, struct id project, struct str nam
                            struct arena *arena, struct pipeline_row *out, struct err *err)
 {
     struct sql_rows rows;
-    enum rc rc = sql_first(&rows, txn,
-                           "SELECT " PIPELINE_COLUMNS
-                           " FROM pipelines WHERE project = ?1 AND name = ?2",
-                           SQL_BIND(sql_id(&project), sql_text(name)), err);
+    enum rc rc = sql_first(
+        &rows, txn, "SELECT " PIPELINE_COLUMNS " FROM pipelines WHERE project = ?1 AND name = ?2",
+        SQL_BIND(sql_id(&project), sql_text(name)), err);
     if (rc == RC_END)
         return err_set(err, ERR_NOT_FOUND, "There is no pipeline '%.*s'.", STR_ARG(name));
     if (rc != RC_OK)

@@ -66,10 +66,7 @@ const float *dense_vector(const struct dense *dense, uint32_t slot)
     return dense->exact.vectors + (size_t)slot * dense->exact.dimension;
 }
 
-struct dense_scratch *dense_scratch_new(void)
-{
-    return xcalloc(1, sizeof(struct dense_scratch));
-}
+struct dense_scratch *dense_scratch_new(void) { return xcalloc(1, sizeof(struct dense_scratch)); }
 
 void dense_scratch_free(struct dense_scratch *scratch) { free(scratch); }
 

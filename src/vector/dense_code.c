@@ -120,8 +120,7 @@ void codec_encode(const struct codec *codec, const float *rotated, struct record
         product += rotated[i] * (float)fine[i];
     record->fine = factor_of(record->norm2, product);
     if (codec->guide_bits == 4) {
-        record->factor =
-            factor_of(record->norm2, encode_4bit(codec, rotated, largest, guide));
+        record->factor = factor_of(record->norm2, encode_4bit(codec, rotated, largest, guide));
     } else {
         record->bits_set = encode_1bit(rotated, n, guide);
         record->factor = factor_of(record->norm2, kernels->sum_sizes(rotated, n));
@@ -132,8 +131,8 @@ void codec_encode(const struct codec *codec, const float *rotated, struct record
 
 size_t query_codes_bytes(unsigned padded)
 {
-    return padded * (sizeof(float) + KERNEL_QUERY_PLANES / 8.0 + 2 +
-                     (16.0 / KERNEL_GROUP_BITS)) + CACHE_LINE_BYTES;
+    return padded * (sizeof(float) + KERNEL_QUERY_PLANES / 8.0 + 2 + (16.0 / KERNEL_GROUP_BITS)) +
+           CACHE_LINE_BYTES;
 }
 
 void query_codes_place(struct query_codes *query, unsigned padded, void *memory)

@@ -165,7 +165,7 @@ KERNEL_TARGET static void kernel_quantize(const float *x, size_t n, float scale,
     for (size_t i = 0; i < n; i += LANES) {
         lanes v = LANES_AT(x + i) * scale + offset;
         v += (lanes)((lanes_i32)half | ((lanes_i32)v & SIGN));
-        *(lanes_i8 *)(out + i) = __builtin_convertvector(__builtin_convertvector(v, lanes_i32),
-                                                         lanes_i8);
+        *(lanes_i8 *)(out + i) =
+            __builtin_convertvector(__builtin_convertvector(v, lanes_i32), lanes_i8);
     }
 }

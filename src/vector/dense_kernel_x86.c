@@ -1,6 +1,6 @@
-/* The kernels for x86: AVX2, on every machine since about 2014, and AVX-512 with VNNI and VPOPCNTDQ,
- * which Ice Lake, Zen 4 and later have (older AVX-512 machines take AVX2). The float kernels are
- * AVX2 in both: with AVX-512 the compiler would be free to fuse multiply and add. */
+/* The kernels for x86: AVX2, on every machine since about 2014, and AVX-512 with VNNI and
+ * VPOPCNTDQ, which Ice Lake, Zen 4 and later have (older AVX-512 machines take AVX2). The float
+ * kernels are AVX2 in both: with AVX-512 the compiler would be free to fuse multiply and add. */
 #include "vector/dense_kernel.h"
 
 #if defined(__x86_64__)
@@ -95,7 +95,8 @@ KERNEL_TARGET static void avx2_scan_block(const uint8_t *tables, const uint8_t *
     const __m256i low = _mm256_set1_epi8(15);
     __m256i bytes_a = _mm256_setzero_si256(), odd_a = bytes_a, bytes_b = bytes_a, odd_b = bytes_a;
     for (size_t g = 0; g < groups; g += 4, tables += 64, block += 64) {
-        __m256i c = LOAD_256(block), d = LOAD_256(block + 32), t = LOAD_256(tables), u = LOAD_256(tables + 32);
+        __m256i c = LOAD_256(block), d = LOAD_256(block + 32), t = LOAD_256(tables),
+                u = LOAD_256(tables + 32);
         __m256i a = _mm256_add_epi8(_mm256_shuffle_epi8(t, _mm256_and_si256(c, low)),
                                     _mm256_shuffle_epi8(u, _mm256_and_si256(d, low)));
         c = _mm256_and_si256(_mm256_srli_epi16(c, 4), low);
@@ -111,8 +112,8 @@ KERNEL_TARGET static void avx2_scan_block(const uint8_t *tables, const uint8_t *
     __m256i parts[4] = {bytes_a, odd_a, bytes_b, odd_b};
     __m128i s[4];
     for (int i = 0; i < 4; i++)
-        s[i] = _mm_add_epi16(_mm256_castsi256_si128(parts[i]),
-                             _mm256_extracti128_si256(parts[i], 1));
+        s[i] =
+            _mm_add_epi16(_mm256_castsi256_si128(parts[i]), _mm256_extracti128_si256(parts[i], 1));
     _mm_storeu_si128((__m128i *)out, _mm_unpacklo_epi16(s[0], s[1]));
     _mm_storeu_si128((__m128i *)(out + 8), _mm_unpackhi_epi16(s[0], s[1]));
     _mm_storeu_si128((__m128i *)(out + 16), _mm_unpacklo_epi16(s[2], s[3]));
@@ -168,8 +169,8 @@ TARGET_512 static int32_t avx512_dot_i8(const int8_t *a, const int8_t *b, size_t
 /* The one vector is made unsigned and its rows' 128 Σ avoided by making the rows the unsigned side:
  * Σ (row + 128) a − 128 Σa, and the last sum is the same for all rows. */
 TARGET_512 static void avx512_dot_i8_rows(const int8_t *a, const uint8_t *base, size_t stride,
-                                             const uint32_t *rows, size_t count, size_t n,
-                                             int32_t *out)
+                                          const uint32_t *rows, size_t count, size_t n,
+                                          int32_t *out)
 {
     const __m512i offset = _mm512_set1_epi8(-128);
     __m512i sum = _mm512_setzero_si512();
@@ -182,7 +183,8 @@ TARGET_512 static void avx512_dot_i8_rows(const int8_t *a, const uint8_t *base, 
         size_t i = 0;
         for (; i + 128 <= n; i += 128) {
             even = _mm512_dpbusd_epi32(even, unsigned_of(LOAD_512(row + i)), LOAD_512(a + i));
-            odd = _mm512_dpbusd_epi32(odd, unsigned_of(LOAD_512(row + i + 64)), LOAD_512(a + i + 64));
+            odd =
+                _mm512_dpbusd_epi32(odd, unsigned_of(LOAD_512(row + i + 64)), LOAD_512(a + i + 64));
         }
         if (i < n)
             even = _mm512_dpbusd_epi32(even, unsigned_of(LOAD_512(row + i)), LOAD_512(a + i));
@@ -190,8 +192,8 @@ TARGET_512 static void avx512_dot_i8_rows(const int8_t *a, const uint8_t *base, 
     }
 }
 
-/* `chunks` × 512 bits, the last under a mask; a constant where it is called, so that the planes stay
- * in registers. */
+/* `chunks` × 512 bits, the last under a mask; a constant where it is called, so that the planes
+ * stay in registers. */
 INLINE void popcount_rows(const uint64_t *planes, const uint8_t *base, size_t stride,
                           const uint32_t *rows, size_t count, size_t words, size_t chunks,
                           int32_t *out)
@@ -205,8 +207,8 @@ INLINE void popcount_rows(const uint64_t *planes, const uint8_t *base, size_t st
             __m512i bits = _mm512_maskz_loadu_epi64(mask, code + c * 64);
             for (size_t p = 0; p < KERNEL_QUERY_PLANES; p++) {
                 __m512i plane = _mm512_maskz_loadu_epi64(mask, planes + p * words + c * 8);
-                sums[p] = _mm512_add_epi64(sums[p],
-                                           _mm512_popcnt_epi64(_mm512_and_si512(bits, plane)));
+                sums[p] =
+                    _mm512_add_epi64(sums[p], _mm512_popcnt_epi64(_mm512_and_si512(bits, plane)));
             }
         }
         __m512i high = _mm512_add_epi64(sums[2], _mm512_slli_epi64(sums[3], 1));
@@ -217,8 +219,8 @@ INLINE void popcount_rows(const uint64_t *planes, const uint8_t *base, size_t st
 }
 
 TARGET_512 static void avx512_dot_1bit_rows(const uint64_t *planes, const uint8_t *base,
-                                               size_t stride, const uint32_t *rows, size_t count,
-                                               size_t n, int32_t *out)
+                                            size_t stride, const uint32_t *rows, size_t count,
+                                            size_t n, int32_t *out)
 {
     size_t words = n / 64, chunks = (words + 7) / 8;
     if (chunks == 1)
@@ -229,9 +231,9 @@ TARGET_512 static void avx512_dot_1bit_rows(const uint64_t *planes, const uint8_
         popcount_rows(planes, base, stride, rows, count, words, chunks, out);
 }
 
-TARGET_512 static void avx512_dot_4bit_rows(const int8_t *query, const uint8_t *base,
-                                               size_t stride, const uint32_t *rows, size_t count,
-                                               size_t n, int32_t *out)
+TARGET_512 static void avx512_dot_4bit_rows(const int8_t *query, const uint8_t *base, size_t stride,
+                                            const uint32_t *rows, size_t count, size_t n,
+                                            int32_t *out)
 {
     const __m512i low = _mm512_set1_epi8(15);
     for (size_t r = 0; r < count; r++) {
@@ -243,21 +245,22 @@ TARGET_512 static void avx512_dot_4bit_rows(const int8_t *query, const uint8_t *
             __m512i first = _mm512_and_si512(bytes, low);
             __m512i second = _mm512_and_si512(_mm512_srli_epi16(bytes, 4), low);
             even = _mm512_dpbusd_epi32(even, first, _mm512_maskz_loadu_epi32(mask, query + j));
-            odd = _mm512_dpbusd_epi32(odd, second,
-                                      _mm512_maskz_loadu_epi32(mask, query + j + n / 2));
+            odd =
+                _mm512_dpbusd_epi32(odd, second, _mm512_maskz_loadu_epi32(mask, query + j + n / 2));
         }
         out[r] = _mm512_reduce_add_epi32(_mm512_add_epi32(even, odd));
     }
 }
 
 /* As above, with four groups in a register. */
-TARGET_512 static void avx512_scan_block(const uint8_t *tables, const uint8_t *block,
-                                            size_t groups, uint16_t out[KERNEL_BLOCK_VECTORS])
+TARGET_512 static void avx512_scan_block(const uint8_t *tables, const uint8_t *block, size_t groups,
+                                         uint16_t out[KERNEL_BLOCK_VECTORS])
 {
     const __m512i low = _mm512_set1_epi8(15);
     __m512i bytes_a = _mm512_setzero_si512(), odd_a = bytes_a, bytes_b = bytes_a, odd_b = bytes_a;
     for (size_t g = 0; g < groups; g += 8, tables += 128, block += 128) {
-        __m512i c = LOAD_512(block), d = LOAD_512(block + 64), t = LOAD_512(tables), u = LOAD_512(tables + 64);
+        __m512i c = LOAD_512(block), d = LOAD_512(block + 64), t = LOAD_512(tables),
+                u = LOAD_512(tables + 64);
         __m512i a = _mm512_add_epi8(_mm512_shuffle_epi8(t, _mm512_and_si512(c, low)),
                                     _mm512_shuffle_epi8(u, _mm512_and_si512(d, low)));
         c = _mm512_and_si512(_mm512_srli_epi16(c, 4), low);

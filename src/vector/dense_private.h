@@ -2,8 +2,8 @@
  * vector.md for why.
  *
  * Inside, all metrics are one: vectors get the segment's mean subtracted and are rotated, and what
- * is compared is the squared distance of the results. For unit vectors it orders as the cosine does;
- * for dot products a coordinate is added that makes all vectors equally long (`lifted`). */
+ * is compared is the squared distance of the results. For unit vectors it orders as the cosine
+ * does; for dot products a coordinate is added that makes all vectors equally long (`lifted`). */
 #pragma once
 #include "vector/dense.h"
 #include "vector/dense_kernel.h"
@@ -93,7 +93,7 @@ void codec_encode(const struct codec *codec, const float *rotated, struct record
 
 /* A query in the forms the kernels take. */
 struct query_codes {
-    float *rotated;  /* padded */
+    float *rotated; /* padded */
     uint64_t *planes;
     int8_t *bytes, *low;
     uint8_t *tables;

@@ -88,8 +88,7 @@ enum rc index_config_copy(const struct index_config *config, struct arena *arena
                           struct index_config *out)
 {
     *out = *config;
-    out->language =
-        arena_copy(arena, config->language.n ? config->language : STR("english"));
+    out->language = arena_copy(arena, config->language.n ? config->language : STR("english"));
     out->k1 = config->k1 > 0 ? config->k1 : K1_DEFAULT;
     out->b = config->b > 0 ? config->b : B_DEFAULT;
     bool good = out->language.p != NULL;
@@ -202,9 +201,8 @@ static enum rc read_manifest(yyjson_val *root, struct arena *arena, struct index
         return RC_LIMIT;
     yyjson_arr_foreach(segments, i, n, item)
     {
-        out->segments[out->segment_count++] =
-            (struct index_manifest_segment){(uint64_t)json_get_int(item, "id", 0),
-                                            (uint64_t)json_get_int(item, "dead", 0)};
+        out->segments[out->segment_count++] = (struct index_manifest_segment){
+            (uint64_t)json_get_int(item, "id", 0), (uint64_t)json_get_int(item, "dead", 0)};
     }
     return out->next_row && out->next_file ? RC_OK : RC_CORRUPT;
 }

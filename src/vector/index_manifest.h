@@ -11,7 +11,7 @@ struct index_manifest_segment {
 struct index_manifest {
     struct index_config config; /* texts in the arena */
     uint64_t next_row, next_file;
-    uint64_t watermark; /* records of the log up to this one are in segments */
+    uint64_t watermark;                      /* records of the log up to this one are in segments */
     struct index_manifest_segment *segments; /* in order of their rows */
     size_t segment_count;
 };

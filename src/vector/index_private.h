@@ -42,9 +42,9 @@ struct index_tail {
     struct dense_tail *dense[INDEX_VECTORS_MAX];
     struct index_slots slots[INDEX_VECTORS_MAX];
     uint32_t disabled;
-    uint64_t log_seq;        /* of the record its last row came with */
-    pthread_rwlock_t lock;   /* over ids and words */
-    struct map ids;          /* → row + 1, the latest of the id */
+    uint64_t log_seq;      /* of the record its last row came with */
+    pthread_rwlock_t lock; /* over ids and words */
+    struct map ids;        /* → row + 1, the latest of the id */
     struct words_memory *words;
 };
 
@@ -159,6 +159,9 @@ struct index_scratch *index_scratch_take(struct index *index);
 void index_scratch_give(struct index *index, struct index_scratch *scratch);
 void index_scratch_free(struct index_scratch *scratch);
 
-static inline bool bitmap_get(const uint64_t *bits, uint32_t i) { return bits[i / 64] >> (i % 64) & 1; }
+static inline bool bitmap_get(const uint64_t *bits, uint32_t i)
+{
+    return bits[i / 64] >> (i % 64) & 1;
+}
 static inline void bitmap_set(uint64_t *bits, uint32_t i) { bits[i / 64] |= 1ull << (i % 64); }
 static inline void bitmap_clear(uint64_t *bits, uint32_t i) { bits[i / 64] &= ~(1ull << (i % 64)); }

@@ -5,8 +5,8 @@
 
 #define WORK_BYTES_MAX (256u * 1024 * 1024)
 
-static enum rc copy_row(const struct index *index, const struct index_row *row,
-                        struct arena *arena, struct index_row *out)
+static enum rc copy_row(const struct index *index, const struct index_row *row, struct arena *arena,
+                        struct index_row *out)
 {
     *out = (struct index_row){.disabled = row->disabled};
     out->id = arena_copy(arena, row->id);

@@ -24,7 +24,7 @@ struct search {
     struct index_view *view;
     struct index_scratch *scratch;
     struct words_ranking ranking;
-    struct arena work; /* what does not outlive the search */
+    struct arena work;  /* what does not outlive the search */
     uint64_t **allowed; /* by part; NULL: all rows */
     size_t *allowed_count;
     float *vector; /* at unit length where the metric wants it */
@@ -80,8 +80,8 @@ static int by_score(const void *a, const void *b)
     return (x->row > y->row) - (x->row < y->row);
 }
 
-/* The allowed rows as the part's vectors are numbered. In a tail vectors may be newer than the view,
- * so there it always bounds them. */
+/* The allowed rows as the part's vectors are numbered. In a tail vectors may be newer than the
+ * view, so there it always bounds them. */
 static enum rc allowed_slots(struct search *s, size_t part, const struct index_slots *slots,
                              bool bounded, const uint64_t **out, size_t *count)
 {
@@ -109,8 +109,8 @@ static enum rc allowed_slots(struct search *s, size_t part, const struct index_s
     return RC_OK;
 }
 
-static enum rc search_part_vectors(struct search *s, size_t p, size_t depth,
-                                   struct dense_hit *hits, size_t *found)
+static enum rc search_part_vectors(struct search *s, size_t p, size_t depth, struct dense_hit *hits,
+                                   size_t *found)
 {
     const struct index_part *part = s->view->parts[p].part;
     size_t field = s->query->vector_field;
@@ -225,15 +225,15 @@ static int by_place(const void *a, const void *b)
 }
 
 /* The score of each ranking: from the rank, or from the score between the list's ends. */
-static void score_list(struct candidate *list, size_t count, enum index_fusion fusion, double weight)
+static void score_list(struct candidate *list, size_t count, enum index_fusion fusion,
+                       double weight)
 {
     double best = count ? list[0].score : 0, worst = count ? list[count - 1].score : 0;
     for (size_t i = 0; i < count; i++) {
         if (fusion == FUSION_RRF)
             list[i].score = 2 * weight / (RRF_RANK_BASE + 1 + (double)i);
         else
-            list[i].score =
-                weight * (best > worst ? (list[i].score - worst) / (best - worst) : 1);
+            list[i].score = weight * (best > worst ? (list[i].score - worst) / (best - worst) : 1);
     }
 }
 
@@ -281,8 +281,7 @@ static size_t cut_low(const struct candidate *list, size_t count, double score_m
 /* The grouping member's value as text that tells values apart; empty: the row is its own group. */
 static struct str group_value(struct search *s, const struct candidate *c)
 {
-    yyjson_val *payload =
-        index_part_payload(s->view->parts[c->part].part, c->row, &s->work);
+    yyjson_val *payload = index_part_payload(s->view->parts[c->part].part, c->row, &s->work);
     struct str name = s->query->group_by;
     yyjson_val *value = yyjson_obj_getn(payload, name.p, name.n);
     return value && !yyjson_is_null(value) ? json_write(value, &s->work) : STR_EMPTY;
@@ -431,10 +430,8 @@ static enum rc check_query(struct search *s)
 static enum rc match_parts(struct search *s)
 {
     const struct index_query *q = s->query;
-    struct index_matcher matcher = {.filter = q->filter,
-                                    .tags = q->tags,
-                                    .tag_count = q->tag_count,
-                                    .all_tags = q->all_tags};
+    struct index_matcher matcher = {
+        .filter = q->filter, .tags = q->tags, .tag_count = q->tag_count, .all_tags = q->all_tags};
     s->allowed = ARENA_NEW_ARRAY(&s->work, uint64_t *, s->view->count + 1);
     s->allowed_count = ARENA_NEW_ARRAY(&s->work, size_t, s->view->count + 1);
     if (!s->allowed || !s->allowed_count)

@@ -18,8 +18,8 @@ struct index_tail *index_tail_new(const struct index *index)
     tail->numbers = xmalloc(tail->rows_max * sizeof(*tail->numbers));
     tail->payloads = xcalloc(tail->rows_max, sizeof(*tail->payloads));
     for (size_t v = 0; v < config->vector_count; v++) {
-        tail->dense[v] = dense_tail_new(config->vectors[v].dimension, config->vectors[v].metric,
-                                        tail->rows_max);
+        tail->dense[v] =
+            dense_tail_new(config->vectors[v].dimension, config->vectors[v].metric, tail->rows_max);
         tail->slots[v].rows = xmalloc(tail->rows_max * sizeof(uint32_t));
         tail->slots[v].identity = true;
     }

@@ -1,6 +1,7 @@
-/* Changes. Callers prepare a record each and queue it; the first becomes the leader, writes all that
- * wait into the log, syncs once, applies them in order to a new view and publishes it: group commit.
- * A change is in memory exactly if it is in the log, so what a restart finds is what was seen. */
+/* Changes. Callers prepare a record each and queue it; the first becomes the leader, writes all
+ * that wait into the log, syncs once, applies them in order to a new view and publishes it: group
+ * commit. A change is in memory exactly if it is in the log, so what a restart finds is what was
+ * seen. */
 #include "vector/index_private.h"
 #include "base/utf8.h"
 #include "text/json.h"
@@ -36,8 +37,9 @@ static enum rc check_vectors(const struct index *index, const struct index_row *
         for (unsigned d = 0; d < vf->dimension; d++)
             sum += (double)row->vectors[v][d] * row->vectors[v][d];
         if (!isfinite(sum))
-            return err_set_field(err, ERR_BAD_FIELD, field, "the vector holds a number that is "
-                                                            "not finite");
+            return err_set_field(err, ERR_BAD_FIELD, field,
+                                 "the vector holds a number that is "
+                                 "not finite");
         if (sum == 0 && vf->metric == METRIC_COSINE)
             return err_set_field(err, ERR_BAD_FIELD, field,
                                  "the vector is zero, which has no direction: cosine needs one");
@@ -66,8 +68,8 @@ static enum rc check_row(const struct index *index, const struct index_row *row,
     }
     for (size_t t = 0; t < index->config.text_count; t++)
         if (row->texts[t].n > INDEX_TEXT_BYTES_MAX || !utf8_valid(row->texts[t]))
-            return err_set_field(err, ERR_BAD_FIELD, field,
-                                 "a text has at most %d bytes of UTF-8", INDEX_TEXT_BYTES_MAX);
+            return err_set_field(err, ERR_BAD_FIELD, field, "a text has at most %d bytes of UTF-8",
+                                 INDEX_TEXT_BYTES_MAX);
     return check_vectors(index, row, field, err);
 }
 

@@ -92,10 +92,9 @@ static bool is_stop_word(const struct analyzer *a, struct str word)
 static size_t fold_unicode(struct str word, char out[WORDS_TERM_BYTES_MAX])
 {
     utf8proc_uint8_t *folded = NULL;
-    utf8proc_ssize_t n = utf8proc_map((const utf8proc_uint8_t *)word.p, (utf8proc_ssize_t)word.n,
-                                      &folded,
-                                      UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT |
-                                          UTF8PROC_CASEFOLD | UTF8PROC_IGNORE);
+    utf8proc_ssize_t n = utf8proc_map(
+        (const utf8proc_uint8_t *)word.p, (utf8proc_ssize_t)word.n, &folded,
+        UTF8PROC_STABLE | UTF8PROC_COMPOSE | UTF8PROC_COMPAT | UTF8PROC_CASEFOLD | UTF8PROC_IGNORE);
     if (n <= 0 || !folded) {
         free(folded);
         return 0;

@@ -1,5 +1,5 @@
-/* Finds a query's terms in one part and makes lists of them. Terms of a segment stay packed; terms of
- * rows in memory, phrases and prefixes become plain lists in the arena. */
+/* Finds a query's terms in one part and makes lists of them. Terms of a segment stay packed; terms
+ * of rows in memory, phrases and prefixes become plain lists in the arena. */
 #include "vector/words_lists.h"
 #include "vector/varint.h"
 #include <stdlib.h>
@@ -237,7 +237,7 @@ enum rc words_part_prepare(const struct words_source *source, const struct words
     *part = (struct words_part){
         .source = *source, .query = query, .fields = fields, .rows = source->rows};
     part->lists = ARENA_NEW_ARRAY(arena, struct words_list, query->item_count * fields + 1);
-    part->matching = ARENA_NEW_ARRAY(arena, uint32_t, query->term_count * fields + 1);
+    part->matching = ARENA_NEW_ARRAY(arena, uint32_t, query->term_count *fields + 1);
     enum rc rc = part->lists && part->matching ? RC_OK : RC_LIMIT;
     for (size_t i = 0; rc == RC_OK && part->rows > 0 && i < query->item_count; i++) {
         for (size_t f = 0; rc == RC_OK && f < fields; f++) {

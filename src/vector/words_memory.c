@@ -1,12 +1,12 @@
-/* The growing inverted index: a hash table of terms, each with its postings as varints. A posting is
- * written as its words are met, without sorting: the row's delta when the term is first seen in it,
- * then one number a position; the closing 0 is written when the term is met in a later row. */
+/* The growing inverted index: a hash table of terms, each with its postings as varints. A posting
+ * is written as its words are met, without sorting: the row's delta when the term is first seen in
+ * it, then one number a position; the closing 0 is written when the term is met in a later row. */
 #include "vector/words_memory.h"
 #include "base/hash.h"
 #include "vector/varint.h"
 #include <stdlib.h>
 
-#define TEXT_BLOCK_BYTES (64 * 1024)
+#define TEXT_BLOCK_BYTES  (64 * 1024)
 #define POSTING_BYTES_MIN 16
 
 struct text_block {

@@ -3,9 +3,9 @@
 #pragma once
 #include "vector/words_analyze.h"
 
-#define WORDS_FIELDS_MAX     8
-#define WORDS_LENGTH_MAX     UINT16_MAX /* lengths beyond count as this */
-#define WORDS_FREQUENCY_MAX  UINT16_MAX
+#define WORDS_FIELDS_MAX    8
+#define WORDS_LENGTH_MAX    UINT16_MAX /* lengths beyond count as this */
+#define WORDS_FREQUENCY_MAX UINT16_MAX
 
 /* What ranking needs to know about a set of rows. */
 struct words_stats {

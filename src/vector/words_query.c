@@ -1,5 +1,5 @@
-/* The query parser: stretches of plain text go through the analyzer as a whole, so that words are cut
- * as in documents; only quotes and a star at the end of a word are special. */
+/* The query parser: stretches of plain text go through the analyzer as a whole, so that words are
+ * cut as in documents; only quotes and a star at the end of a word are special. */
 #include "vector/words_query.h"
 
 struct parse {

@@ -1,5 +1,5 @@
-/* The scoring kernel. Vectors are GCC's generic ones: eight lanes, which AVX2 has whole and SSE2 and
- * NEON do in halves; the AVX2 variant is picked at run time. No fused multiply-add anywhere: it
+/* The scoring kernel. Vectors are GCC's generic ones: eight lanes, which AVX2 has whole and SSE2
+ * and NEON do in halves; the AVX2 variant is picked at run time. No fused multiply-add anywhere: it
  * would round differently. */
 #include "vector/words_score.h"
 #include <string.h>
@@ -19,9 +19,10 @@ int32_t words_score_one(const struct words_scale *scale, uint32_t frequency, uin
     return 1 + (int32_t)(scale->weight * f / (f + norm));
 }
 
-static inline __attribute__((always_inline)) void
-score_body(const struct words_scale *scale, const uint32_t *rows, const uint32_t *frequencies,
-           size_t n, const uint16_t *lengths, int32_t *out)
+static inline __attribute__((always_inline)) void score_body(const struct words_scale *scale,
+                                                             const uint32_t *rows,
+                                                             const uint32_t *frequencies, size_t n,
+                                                             const uint16_t *lengths, int32_t *out)
 {
     floats weight = scale->weight - (floats){0}, base = scale->base - (floats){0};
     floats slope = scale->slope - (floats){0};
@@ -42,16 +43,17 @@ score_body(const struct words_scale *scale, const uint32_t *rows, const uint32_t
 }
 
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) static void
-score_avx2(const struct words_scale *scale, const uint32_t *rows, const uint32_t *frequencies,
-           size_t n, const uint16_t *lengths, int32_t *out)
+__attribute__((target("avx2"))) static void score_avx2(const struct words_scale *scale,
+                                                       const uint32_t *rows,
+                                                       const uint32_t *frequencies, size_t n,
+                                                       const uint16_t *lengths, int32_t *out)
 {
     score_body(scale, rows, frequencies, n, lengths, out);
 }
 #endif
 
-void words_score(const struct words_scale *scale, const uint32_t *rows,
-                 const uint32_t *frequencies, size_t n, const uint16_t *lengths, int32_t *out)
+void words_score(const struct words_scale *scale, const uint32_t *rows, const uint32_t *frequencies,
+                 size_t n, const uint16_t *lengths, int32_t *out)
 {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2")) {

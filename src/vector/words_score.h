@@ -10,5 +10,5 @@ struct words_scale {
 
 int32_t words_score_one(const struct words_scale *scale, uint32_t frequency, uint32_t length);
 /* For n rows; `lengths` is indexed by row. */
-void words_score(const struct words_scale *scale, const uint32_t *rows,
-                 const uint32_t *frequencies, size_t n, const uint16_t *lengths, int32_t *out);
+void words_score(const struct words_scale *scale, const uint32_t *rows, const uint32_t *frequencies,
+                 size_t n, const uint16_t *lengths, int32_t *out);

@@ -1,6 +1,7 @@
-/* MaxScore over windows of rows. For each window every list gives an upper bound from its blocks; the
- * weakest lists whose bounds together cannot beat the k-th best so far only confirm candidates that
- * the others bring up; a window in which all lists are such is skipped without decoding anything.
+/* MaxScore over windows of rows. For each window every list gives an upper bound from its blocks;
+ * the weakest lists whose bounds together cannot beat the k-th best so far only confirm candidates
+ * that the others bring up; a window in which all lists are such is skipped without decoding
+ * anything.
  *
  * Scores are whole numbers of 1/unit, chosen by the query so that no sum overflows: the order of
  * addition changes nothing, so pruned and exhaustive search give the same rows. */
@@ -9,7 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define WINDOW_ROWS  2048
+#define WINDOW_ROWS   2048
 #define SCORE_SUM_MAX ((double)(1 << 30))
 
 typedef int32_t ints __attribute__((vector_size(32)));
@@ -31,8 +32,8 @@ struct words_scratch {
 struct words_walk {
     struct words_list *list;
     struct words_scale scale;
-    int32_t bound; /* in this window */
-    uint32_t block; /* first that may reach into the window */
+    int32_t bound;   /* in this window */
+    uint32_t block;  /* first that may reach into the window */
     uint32_t loaded; /* block in rows and scores; UINT32_MAX: none */
     uint32_t count, at;
     uint32_t rows[WORDS_BLOCK_ROWS];
@@ -89,9 +90,8 @@ enum rc words_plan_make(struct words_part *const *parts, size_t part_count,
     for (size_t i = 0; i < query->item_count; i++) {
         for (size_t f = 0; f < fields; f++) {
             const struct words_item *item = &query->items[i];
-            double average = stats->field_rows[f]
-                                 ? (double)stats->lengths[f] / (double)stats->field_rows[f]
-                                 : 1;
+            double average =
+                stats->field_rows[f] ? (double)stats->lengths[f] / (double)stats->field_rows[f] : 1;
             double weight = ranking->weights[f] * item->count * (ranking->k1 + 1) *
                             item_idf(parts, part_count, item, f, fields, (double)stats->rows);
             plan->scales[i * fields + f] = (struct words_scale){
@@ -304,8 +304,8 @@ static void search_window(struct searching *s, struct words_walk **walks, size_t
     for (size_t c = 0; c < found; c++) {
         uint32_t row = start + candidates[c];
         if (is_allowed(s, row))
-            top_add(s->top, (struct words_hit){
-                                .score = sums[candidates[c]], .part = s->part, .row = row});
+            top_add(s->top,
+                    (struct words_hit){.score = sums[candidates[c]], .part = s->part, .row = row});
     }
 }
 
@@ -330,8 +330,7 @@ static void walks_reserve(struct words_scratch *scratch, size_t count)
 
 enum rc words_part_search(struct words_part *part, uint32_t part_number,
                           const struct words_plan *plan, const uint64_t *allowed,
-                          struct arena *arena, struct words_scratch *scratch,
-                          struct words_top *top)
+                          struct arena *arena, struct words_scratch *scratch, struct words_top *top)
 {
     struct searching s = {.scratch = scratch, .top = top, .part = part_number};
     if (part->list_count == 0 || part->rows == 0 || top->k == 0)

@@ -1,5 +1,5 @@
-/* Packed streams: any bytes are refused or unpack to what was announced; any bytes, packed in pieces
- * of any size, unpack to themselves. */
+/* Packed streams: any bytes are refused or unpack to what was announced; any bytes, packed in
+ * pieces of any size, unpack to themselves. */
 #include "trace/stream_pack.h"
 #include <stdlib.h>
 

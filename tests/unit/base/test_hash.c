@@ -107,9 +107,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(crc32c_matches_rfc_3720),
-        cmocka_unit_test(crc32c_of_long_texts_is_that_of_their_bytes), cmocka_unit_test(sha256_matches_fips_180),
-        cmocka_unit_test(hmac_matches_rfc_4231),   cmocka_unit_test(xxh3_is_stable),
-        cmocka_unit_test(hex_round_trips),         cmocka_unit_test(base64_round_trips),
+        cmocka_unit_test(crc32c_of_long_texts_is_that_of_their_bytes),
+        cmocka_unit_test(sha256_matches_fips_180),
+        cmocka_unit_test(hmac_matches_rfc_4231),
+        cmocka_unit_test(xxh3_is_stable),
+        cmocka_unit_test(hex_round_trips),
+        cmocka_unit_test(base64_round_trips),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

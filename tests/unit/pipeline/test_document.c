@@ -96,17 +96,15 @@ static void test_good_definition_has_no_findings(void **state)
     UNUSED(state);
     struct document *document = check(text);
     if (findings.count)
-        fail_msg("%.*s: %.*s", STR_ARG(findings.items[0].node),
-                 STR_ARG(findings.items[0].message));
+        fail_msg("%.*s: %.*s", STR_ARG(findings.items[0].node), STR_ARG(findings.items[0].message));
     assert_int_equal(document->start, 0);
-    assert_int_equal(json_schema_compile(nodes_definition_schema(), &arena, &schema, &err),
-                     RC_OK);
+    assert_int_equal(json_schema_compile(nodes_definition_schema(), &arena, &schema, &err), RC_OK);
     assert_int_equal(json_schema_check(schema, json(text), &problem), RC_OK);
-    assert_int_equal(
-        json_schema_check(schema, json("{'schema':1,'nodes':[{'id':'a','type':'llm',"
-                                       "'config':{}}],'edges':[]}"),
-                          &problem),
-        RC_INVALID);
+    assert_int_equal(json_schema_check(schema,
+                                       json("{'schema':1,'nodes':[{'id':'a','type':'llm',"
+                                            "'config':{}}],'edges':[]}"),
+                                       &problem),
+                     RC_INVALID);
 }
 
 static void test_what_is_wrong_is_told_where_it_stands(void **state)

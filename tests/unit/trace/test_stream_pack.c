@@ -99,8 +99,9 @@ static void a_full_packer_says_so(void **state)
 static void what_is_not_packed_is_refused(void **state)
 {
     static const struct str wrong[] = {
-        STR_INIT("\x01\x00\x00"),         /* the first has nothing before it */
-        STR_INIT("\x00\x00\x05" "abcd"),  /* cut */
+        STR_INIT("\x01\x00\x00"), /* the first has nothing before it */
+        STR_INIT("\x00\x00\x05"
+                 "abcd"),                      /* cut */
         STR_INIT("\x00\x00\x01x\x01\x01\x00"), /* beginning and end overlap */
         STR_INIT("\x00\x00\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
         STR_INIT("\x00"),

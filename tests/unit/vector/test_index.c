@@ -123,12 +123,13 @@ static void check_answers(struct index *index)
     assert_string_equal(find(index, query, NULL), "cbd");
     query.fusion = FUSION_WEIGHTED;
     query.text_weight = 1;
-    assert_string_equal(find(index, (struct index_query){.vector = near_c,
-                                                         .text = STR("fox"),
-                                                         .fusion = FUSION_WEIGHTED,
-                                                         .text_weight = 1,
-                                                         .k = 1,
-                                                         .all_tags = true},
+    assert_string_equal(find(index,
+                             (struct index_query){.vector = near_c,
+                                                  .text = STR("fox"),
+                                                  .fusion = FUSION_WEIGHTED,
+                                                  .text_weight = 1,
+                                                  .k = 1,
+                                                  .all_tags = true},
                              NULL),
                         "a");
     query = (struct index_query){.vector = near_c, .group_by = STR("doc"), .all_tags = true};
@@ -279,9 +280,9 @@ static void refuses_what_is_wrong(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_what_was_put),    cmocka_unit_test(replaces_and_deletes),
-        cmocka_unit_test(scrolls_and_counts),    cmocka_unit_test(hides_disabled_rows),
-        cmocka_unit_test(copies_itself),         cmocka_unit_test(refuses_what_is_wrong),
+        cmocka_unit_test(finds_what_was_put), cmocka_unit_test(replaces_and_deletes),
+        cmocka_unit_test(scrolls_and_counts), cmocka_unit_test(hides_disabled_rows),
+        cmocka_unit_test(copies_itself),      cmocka_unit_test(refuses_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
-/* See forward.h. A batch is one POST: records one after the other, each behind its length (u32,
+/* See delivery.h. A batch is one POST: records one after the other, each behind its length (u32,
  * little-endian). 204 says that all of them are durable. */
-#include "app/forward.h"
+#include "app/delivery.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -32,7 +32,7 @@ struct forwarded {
     char p[];
 };
 
-struct forward {
+struct delivery {
     struct loop *loop;
     struct worker_pool *workers;
     struct http_client *client;
@@ -57,7 +57,7 @@ struct forward {
     bool nudged;
 };
 
-static void forward_step(struct forward *forward);
+static void delivery_step(struct delivery *delivery);
 
 /* Blocks until all are durable. What is there already is left out: the process before may have sent
  * it without hearing the answer. */
@@ -65,33 +65,33 @@ static enum rc receive_records(struct trace_store *store, struct str body);
 
 static void nudge_run(struct task *task)
 {
-    struct forward *forward = CONTAINER_OF(task, struct forward, nudge);
-    pthread_mutex_lock(&forward->mutex);
-    forward->nudged = false;
-    pthread_mutex_unlock(&forward->mutex);
-    forward_step(forward);
+    struct delivery *delivery = CONTAINER_OF(task, struct delivery, nudge);
+    pthread_mutex_lock(&delivery->mutex);
+    delivery->nudged = false;
+    pthread_mutex_unlock(&delivery->mutex);
+    delivery_step(delivery);
 }
 
-void forward_submit(void *arg, struct str bytes, struct trace_waiter *waiter)
+void delivery_submit(void *arg, struct str bytes, struct trace_waiter *waiter)
 {
-    struct forward *forward = arg;
+    struct delivery *delivery = arg;
     struct forwarded *item = malloc(sizeof(*item) + bytes.n);
-    pthread_mutex_lock(&forward->mutex);
-    bool taken = item && forward->queued_bytes + (int64_t)bytes.n <= QUEUE_BYTES_MAX;
+    pthread_mutex_lock(&delivery->mutex);
+    bool taken = item && delivery->queued_bytes + (int64_t)bytes.n <= QUEUE_BYTES_MAX;
     if (taken) {
         *item = (struct forwarded){.waiter = waiter, .bytes = (uint32_t)bytes.n};
         memcpy(item->p, bytes.p, bytes.n);
-        *forward->last = item;
-        forward->last = &item->next;
-        forward->queued_bytes += (int64_t)bytes.n;
+        *delivery->last = item;
+        delivery->last = &item->next;
+        delivery->queued_bytes += (int64_t)bytes.n;
     } else {
-        forward->lost++;
+        delivery->lost++;
     }
-    bool nudge = taken && !forward->nudged;
-    forward->nudged |= nudge;
-    pthread_mutex_unlock(&forward->mutex);
+    bool nudge = taken && !delivery->nudged;
+    delivery->nudged |= nudge;
+    pthread_mutex_unlock(&delivery->mutex);
     if (nudge)
-        loop_post(forward->loop, &forward->nudge);
+        loop_post(delivery->loop, &delivery->nudge);
     if (taken)
         return;
     free(item);
@@ -100,33 +100,33 @@ void forward_submit(void *arg, struct str bytes, struct trace_waiter *waiter)
 }
 
 /* The front of the queue as a body. */
-static void batch_make(struct forward *forward)
+static void batch_make(struct delivery *delivery)
 {
-    buf_clear(&forward->body);
-    forward->in_batch = 0;
-    pthread_mutex_lock(&forward->mutex);
-    for (struct forwarded *item = forward->first; item; item = item->next) {
+    buf_clear(&delivery->body);
+    delivery->in_batch = 0;
+    pthread_mutex_lock(&delivery->mutex);
+    for (struct forwarded *item = delivery->first; item; item = item->next) {
         uint32_t length = htole32(item->bytes);
-        if (buf_len(&forward->body) + LENGTH_BYTES + item->bytes > BATCH_BYTES_MAX)
+        if (buf_len(&delivery->body) + LENGTH_BYTES + item->bytes > BATCH_BYTES_MAX)
             break;
-        if (buf_append(&forward->body, str_make(&length, LENGTH_BYTES)) != RC_OK ||
-            buf_append(&forward->body, str_make(item->p, item->bytes)) != RC_OK)
+        if (buf_append(&delivery->body, str_make(&length, LENGTH_BYTES)) != RC_OK ||
+            buf_append(&delivery->body, str_make(item->p, item->bytes)) != RC_OK)
             break;
-        forward->in_batch++;
+        delivery->in_batch++;
     }
-    pthread_mutex_unlock(&forward->mutex);
+    pthread_mutex_unlock(&delivery->mutex);
 }
 
-static void batch_done(struct forward *forward, enum rc rc)
+static void batch_done(struct delivery *delivery, enum rc rc)
 {
-    for (; forward->in_batch > 0; forward->in_batch--) {
-        pthread_mutex_lock(&forward->mutex);
-        struct forwarded *item = forward->first;
-        forward->first = item->next;
-        if (!forward->first)
-            forward->last = &forward->first;
-        forward->queued_bytes -= item->bytes;
-        pthread_mutex_unlock(&forward->mutex);
+    for (; delivery->in_batch > 0; delivery->in_batch--) {
+        pthread_mutex_lock(&delivery->mutex);
+        struct forwarded *item = delivery->first;
+        delivery->first = item->next;
+        if (!delivery->first)
+            delivery->last = &delivery->first;
+        delivery->queued_bytes -= item->bytes;
+        pthread_mutex_unlock(&delivery->mutex);
         if (item->waiter)
             trace_waiter_finish(item->waiter, rc);
         free(item);
@@ -136,40 +136,40 @@ static void batch_done(struct forward *forward, enum rc rc)
 /* Nobody took the records for long: the store may be free. On a worker. */
 static void alone_run(struct work *work)
 {
-    struct forward *forward = CONTAINER_OF(work, struct forward, alone);
+    struct delivery *delivery = CONTAINER_OF(work, struct delivery, alone);
     struct trace_store *store;
     struct err err = {0};
-    enum rc rc = trace_open(&forward->trace, &store, &err);
+    enum rc rc = trace_open(&delivery->trace, &store, &err);
     if (rc == RC_OK) {
-        rc = receive_records(store, buf_str(&forward->body));
+        rc = receive_records(store, buf_str(&delivery->body));
         trace_close(store);
     }
-    forward->alone_rc = rc;
+    delivery->alone_rc = rc;
 }
 
-static void batch_failed(struct forward *forward)
+static void batch_failed(struct delivery *delivery)
 {
-    forward->failures++;
-    timer_start(forward->loop, &forward->retry, RETRY_NS);
+    delivery->failures++;
+    timer_start(delivery->loop, &delivery->retry, RETRY_NS);
 }
 
 static void alone_done(struct work *work)
 {
-    struct forward *forward = CONTAINER_OF(work, struct forward, alone);
-    forward->alone_runs = false;
-    if (forward->alone_rc == RC_OK) {
-        batch_done(forward, RC_OK);
-        forward_step(forward);
+    struct delivery *delivery = CONTAINER_OF(work, struct delivery, alone);
+    delivery->alone_runs = false;
+    if (delivery->alone_rc == RC_OK) {
+        batch_done(delivery, RC_OK);
+        delivery_step(delivery);
     } else {
-        batch_failed(forward);
+        batch_failed(delivery);
     }
 }
 
 static void sent_head(void *owner, int status, const struct http_headers *headers)
 {
-    struct forward *forward = owner;
+    struct delivery *delivery = owner;
     UNUSED(headers);
-    forward->status = status;
+    delivery->status = status;
 }
 
 static enum proceed sent_data(void *owner, struct str data)
@@ -181,67 +181,68 @@ static enum proceed sent_data(void *owner, struct str data)
 
 static void sent_done(void *owner, const struct err *err, const struct http_exchange_timing *timing)
 {
-    struct forward *forward = owner;
+    struct delivery *delivery = owner;
     UNUSED(timing);
-    forward->exchange = NULL;
-    if (err || forward->status != 204) {
-        batch_failed(forward);
+    delivery->exchange = NULL;
+    if (err || delivery->status != 204) {
+        batch_failed(delivery);
         return;
     }
-    forward->failures = 0;
-    batch_done(forward, RC_OK);
-    forward_step(forward);
+    delivery->failures = 0;
+    batch_done(delivery, RC_OK);
+    delivery_step(delivery);
 }
 
-static void batch_send(struct forward *forward)
+static void batch_send(struct delivery *delivery)
 {
     static const struct http_exchange_owner calls = {sent_head, sent_data, sent_done};
-    const struct http_origin_options options = {.url = str_from(forward->url),
+    const struct http_origin_options options = {.url = str_from(delivery->url),
                                                 .proxy = STR("none")};
     struct err err = {0};
-    struct http_origin *origin = http_client_origin(forward->client, &options, &err);
+    struct http_origin *origin = http_client_origin(delivery->client, &options, &err);
     const struct http_exchange_request request = {
         .method = STR("POST"),
         .path = STR("/records"),
-        .body = {buf_str(&forward->body)},
+        .body = {buf_str(&delivery->body)},
         .body_parts = 1,
         .head_timeout_ns = ANSWER_TIMEOUT_NS,
     };
-    forward->status = 0;
+    delivery->status = 0;
     if (origin)
-        forward->exchange = http_exchange_start(origin, &request, &calls, forward);
+        delivery->exchange = http_exchange_start(origin, &request, &calls, delivery);
     else
-        batch_failed(forward);
+        batch_failed(delivery);
 }
 
-static void forward_step(struct forward *forward)
+static void delivery_step(struct delivery *delivery)
 {
-    if (!forward->began || forward->exchange || forward->alone_runs || timer_armed(&forward->retry))
+    if (!delivery->began || delivery->exchange || delivery->alone_runs ||
+        timer_armed(&delivery->retry))
         return;
-    batch_make(forward);
-    if (forward->in_batch == 0) {
-        void (*done)(void *) = forward->done;
-        forward->done = NULL;
-        if (forward->finishing && done)
-            done(forward->done_arg);
-        return;
-    }
-    if (forward->failures < ALONE_FAILURES) {
-        batch_send(forward);
+    batch_make(delivery);
+    if (delivery->in_batch == 0) {
+        void (*done)(void *) = delivery->done;
+        delivery->done = NULL;
+        if (delivery->finishing && done)
+            done(delivery->done_arg);
         return;
     }
-    forward->failures = 0;
-    forward->alone_runs = true;
-    forward->alone = (struct work){.home = forward->loop, .work = alone_run, .done = alone_done};
-    if (worker_submit(forward->workers, &forward->alone) != RC_OK) {
-        forward->alone_runs = false;
-        batch_failed(forward);
+    if (delivery->failures < ALONE_FAILURES) {
+        batch_send(delivery);
+        return;
+    }
+    delivery->failures = 0;
+    delivery->alone_runs = true;
+    delivery->alone = (struct work){.home = delivery->loop, .work = alone_run, .done = alone_done};
+    if (worker_submit(delivery->workers, &delivery->alone) != RC_OK) {
+        delivery->alone_runs = false;
+        batch_failed(delivery);
     }
 }
 
 static void retry_fired(struct timer *timer)
 {
-    forward_step(CONTAINER_OF(timer, struct forward, retry));
+    delivery_step(CONTAINER_OF(timer, struct delivery, retry));
 }
 
 static void socket_path(const char *directory, char out[PATH_BYTES_MAX])
@@ -249,55 +250,55 @@ static void socket_path(const char *directory, char out[PATH_BYTES_MAX])
     snprintf(out, PATH_BYTES_MAX, "%s/" SOCKET_NAME, directory);
 }
 
-struct forward *forward_new(struct loop *loop, struct worker_pool *workers, const char *directory,
-                            const struct trace_options *trace)
+struct delivery *delivery_new(struct loop *loop, struct worker_pool *workers, const char *directory,
+                              const struct trace_options *trace)
 {
-    struct forward *forward = xcalloc(1, sizeof(*forward));
-    forward->loop = loop;
-    forward->workers = workers;
-    forward->trace = *trace;
-    forward->client = http_client_new(loop);
-    forward->last = &forward->first;
-    forward->nudge.run = nudge_run;
-    snprintf(forward->url, sizeof(forward->url), "unix:%s/" SOCKET_NAME, directory);
-    buf_init(&forward->body, BATCH_BYTES_MAX);
-    timer_init(&forward->retry, retry_fired);
-    pthread_mutex_init(&forward->mutex, NULL);
-    return forward;
+    struct delivery *delivery = xcalloc(1, sizeof(*delivery));
+    delivery->loop = loop;
+    delivery->workers = workers;
+    delivery->trace = *trace;
+    delivery->client = http_client_new(loop);
+    delivery->last = &delivery->first;
+    delivery->nudge.run = nudge_run;
+    snprintf(delivery->url, sizeof(delivery->url), "unix:%s/" SOCKET_NAME, directory);
+    buf_init(&delivery->body, BATCH_BYTES_MAX);
+    timer_init(&delivery->retry, retry_fired);
+    pthread_mutex_init(&delivery->mutex, NULL);
+    return delivery;
 }
 
-void forward_free(struct forward *forward)
+void delivery_free(struct delivery *delivery)
 {
-    if (!forward)
+    if (!delivery)
         return;
-    if (forward->exchange)
-        http_exchange_cancel(forward->exchange);
-    timer_stop(&forward->retry);
-    for (struct forwarded *item; (item = forward->first); free(item)) {
-        forward->first = item->next;
-        forward->lost++;
+    if (delivery->exchange)
+        http_exchange_cancel(delivery->exchange);
+    timer_stop(&delivery->retry);
+    for (struct forwarded *item; (item = delivery->first); free(item)) {
+        delivery->first = item->next;
+        delivery->lost++;
     }
-    if (forward->lost)
-        log_event(LOG_ERROR, "call_records_lost", LOG_I64("count", (int64_t)forward->lost),
+    if (delivery->lost)
+        log_event(LOG_ERROR, "call_records_lost", LOG_I64("count", (int64_t)delivery->lost),
                   LOG_Z("reason", "the process that took over could not be reached"));
-    http_client_free(forward->client);
-    buf_fini(&forward->body);
-    pthread_mutex_destroy(&forward->mutex);
-    free(forward);
+    http_client_free(delivery->client);
+    buf_fini(&delivery->body);
+    pthread_mutex_destroy(&delivery->mutex);
+    free(delivery);
 }
 
-void forward_begin(struct forward *forward)
+void delivery_begin(struct delivery *delivery)
 {
-    forward->began = true;
-    forward_step(forward);
+    delivery->began = true;
+    delivery_step(delivery);
 }
 
-void forward_finish(struct forward *forward, void (*done)(void *arg), void *arg)
+void delivery_finish(struct delivery *delivery, void (*done)(void *arg), void *arg)
 {
-    forward->finishing = true;
-    forward->done = done;
-    forward->done_arg = arg;
-    forward_step(forward);
+    delivery->finishing = true;
+    delivery->done = done;
+    delivery->done_arg = arg;
+    delivery_step(delivery);
 }
 
 /* ---- receiving ---- */

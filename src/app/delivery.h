@@ -7,19 +7,19 @@
 #include "trace/trace.h"
 
 /* ---- sending: the old process ---- */
-struct forward;
+struct delivery;
 
 /* `directory`: the data folder; `trace`: how to open the store, for the case that at the end nobody
  * is there to take the records. Both outlive it. Loop 0. */
-struct forward *forward_new(struct loop *loop, struct worker_pool *workers, const char *directory,
-                            const struct trace_options *trace);
-void forward_free(struct forward *forward);
+struct delivery *delivery_new(struct loop *loop, struct worker_pool *workers, const char *directory,
+                              const struct trace_options *trace);
+void delivery_free(struct delivery *delivery);
 /* For trace_release: any thread. The waiter (may be NULL) is told when the record is durable. */
-void forward_submit(void *forward, struct str bytes, struct trace_waiter *waiter);
+void delivery_submit(void *delivery, struct str bytes, struct trace_waiter *waiter);
 /* The successor serves: send. */
-void forward_begin(struct forward *forward);
+void delivery_begin(struct delivery *delivery);
 /* `done` once nothing waits any more; from then on nothing may be submitted. */
-void forward_finish(struct forward *forward, void (*done)(void *arg), void *arg);
+void delivery_finish(struct delivery *delivery, void (*done)(void *arg), void *arg);
 
 /* ---- receiving: the process that writes ---- */
 struct receiver;
