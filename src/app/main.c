@@ -1,10 +1,13 @@
 /* The program's entry: dispatches to the commands of commands.c. */
 #include "app/command.h"
+#include "knowledge/extract.h"
 #include <signal.h>
 #include <string.h>
 
 int main(int argc, char **argv)
 {
+    if (extract_is_child(argc, argv)) /* hidden: a confined reader of one document */
+        return extract_child_main(argc, argv);
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2)
         return command_help(1, argv);

@@ -59,8 +59,12 @@ struct sandbox_command {
     const char *const *argv; /* argv[0] is the path */
     const char *const *envp; /* the whole environment */
     struct confinement confinement;
-    struct str input; /* its standard input */
-    int64_t wall_ns;  /* then it is killed */
+    struct str input; /* its standard input, or: */
+    int input_fd;     /* > 0: this file instead, read from where it stands */
+    /* Another command whose output is this one's input, both at once; of that one only argv, envp,
+     * confinement, input and input_fd count. NULL: none. */
+    const struct sandbox_command *feeder;
+    int64_t wall_ns; /* then it is killed */
     size_t output_bytes_max, error_bytes_max;
     /* Asked about ten times a second; true: killed. NULL: never. */
     bool (*cancelled)(void *arg);
@@ -72,6 +76,8 @@ struct sandbox_result {
     struct str output, error; /* arena memory; `error` is cut at its maximum without complaint */
     int64_t cpu_ns, wall_ns;
     int64_t resident_bytes; /* the most it had */
+    int feeder_status;
+    struct str feeder_error; /* what the feeder wrote there, at most error_bytes_max */
 };
 
 struct arena;

@@ -76,3 +76,12 @@ struct extract_limits {
 enum rc extract_file(const char *path, struct str file_name, struct str content_type,
                      const struct extract_limits *limits, struct arena *arena,
                      struct extracted *out, struct err *err) MUST_CHECK;
+
+/* The child is the program itself, started again: the main function of every program that calls
+ * extract_file begins with
+ *
+ *     if (extract_is_child(argc, argv))
+ *         return extract_child_main(argc, argv);
+ */
+bool extract_is_child(int argc, char **argv);
+int extract_child_main(int argc, char **argv);

@@ -335,6 +335,14 @@ static void programs_run(void **state)
     assert_int_equal(run_program(shell, STR_EMPTY, 10 * NS_PER_S, &result, &err), RC_OK);
     assert_true(WEXITSTATUS(result.status) != 0);
     assert_true(str_find(result.output, STR("root")) < 0);
+    const char *fail[] = {"/bin/sh", "-c", "echo fed; echo why >&2; exit 3", NULL},
+               *envp[] = {NULL};
+    struct sandbox_command feeder = command_of(fail, envp, SANDBOX_CODE, NULL);
+    struct sandbox_command fed = command_of(cat, envp, SANDBOX_CODE, NULL);
+    fed.feeder = &feeder;
+    assert_int_equal(sandbox_run(&fed, &arena, &result, &err), RC_OK);
+    assert_true(str_eq(result.output, STR("fed\n")) && str_eq(result.feeder_error, STR("why\n")));
+    assert_int_equal(WEXITSTATUS(result.feeder_status), 3);
     const char *absent[] = {"/opt/absent", NULL};
     assert_int_equal(run_program(absent, STR_EMPTY, NS_PER_S, &result, &err), RC_INVALID);
     assert_non_null(strstr(err.message, "/opt/absent"));

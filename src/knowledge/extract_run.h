@@ -1,0 +1,18 @@
+/* Shared by the server's side of extraction: one run of our confined reader. */
+#pragma once
+#include "io/sandbox.h"
+#include "knowledge/extract.h"
+
+#define EXTRACT_CHILD_COMMAND "extract-child"
+
+struct extract_input {
+    int format; /* enum extract_format or EXTRACT_OCR */
+    struct str file_name;
+    const struct extract_limits *limits; /* none of them 0 */
+    struct str bytes;                    /* the input, or: */
+    int fd;                              /* > 0: a file, from its start, or: */
+    const struct sandbox_command *feeder;
+};
+
+enum rc extract_run(const struct extract_input *input, struct arena *arena, struct extracted *out,
+                    struct sandbox_result *result, struct err *err);
