@@ -266,7 +266,7 @@ enum rc render_call(struct render *r, const struct value *callee, struct value *
         return render_fail(r, ERR_INVALID, "\"%.*s\" is undefined", STR_ARG(value_str(callee)));
     default:
         return render_fail(r, ERR_INVALID, "a value of type %s cannot be called",
-                           value_type_name(callee));
+                           value_kind_name(callee));
     }
 }
 
@@ -544,7 +544,7 @@ static enum rc sign_node(struct render *r, const struct node *node, struct value
     }
     if (v->kind != VALUE_INT || v->integer == INT64_MIN)
         return render_fail(r, ERR_INVALID, "a number is needed for the sign, not %s",
-                           value_type_name(v));
+                           value_kind_name(v));
     v->integer = node->op == NODE_MINUS ? -v->integer : v->integer;
     return RC_OK;
 }

@@ -348,7 +348,7 @@ static enum rc filter_length(struct render *r, struct value *args, size_t count,
     *out = value_int(value_length(&args[0]));
     return out->integer >= 0 ? render_spend(r, args[0].kind == VALUE_TEXT ? args[0].n / 64 : 0)
                              : render_fail(r, ERR_INVALID, "a value of type %s has no length",
-                                           value_type_name(&args[0]));
+                                           value_kind_name(&args[0]));
 }
 
 static enum rc filter_items(struct render *r, struct value *args, size_t count, struct value *out)

@@ -7,7 +7,7 @@ static enum rc need_text(struct render *r, const struct value *v, const char *wh
 {
     if (v->kind == VALUE_TEXT)
         return RC_OK;
-    return render_fail(r, ERR_INVALID, "%s needs a text, not %s", what, value_type_name(v));
+    return render_fail(r, ERR_INVALID, "%s needs a text, not %s", what, value_kind_name(v));
 }
 
 static bool is_space(uint32_t c)

@@ -12,7 +12,7 @@ static enum rc refuse(struct render *r, const char *operator, const struct value
     if (undefined)
         return render_fail(r, ERR_INVALID, "\"%.*s\" is undefined", STR_ARG(value_str(undefined)));
     return render_fail(r, ERR_INVALID, "%s is not possible between %s and %s", operator,
-                       value_type_name(a), value_type_name(b));
+                       value_kind_name(a), value_kind_name(b));
 }
 
 enum rc value_escape_html(struct render *r, struct str s, struct str *out)

@@ -295,7 +295,7 @@ bool value_is_true(const struct value *v);
 bool value_is_number(const struct value *v, double *out);
 bool value_is_list(const struct value *v);
 bool value_is_mapping(const struct value *v);
-const char *value_type_name(const struct value *v);
+const char *value_kind_name(const struct value *v);
 int64_t value_length(const struct value *v); /* -1: has none */
 bool value_equal(struct render *r, const struct value *a, const struct value *b);
 /* <0, 0, >0; ERR_INVALID for types that have no order */

@@ -106,7 +106,7 @@ static enum rc write_scalar(struct render *r, const struct value *v)
         return render_write(r, str_from(text));
     case VALUE_FLOAT: return render_write(r, float_text(v->number, text));
     default:
-        snprintf(text, sizeof(text), "<%s>", value_type_name(v));
+        snprintf(text, sizeof(text), "<%s>", value_kind_name(v));
         return render_write(r, str_from(text));
     }
 }
@@ -304,7 +304,7 @@ enum rc value_write_json(struct render *r, const struct value *v, const struct j
             rc = write_scalar(r, v);
         else
             rc = render_fail(r, ERR_INVALID, "a value of type %s cannot be written as JSON",
-                             value_type_name(v));
+                             value_kind_name(v));
     }
     r->depth--;
     return rc;

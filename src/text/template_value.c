@@ -42,7 +42,7 @@ bool value_is_number(const struct value *v, double *out)
     }
 }
 
-const char *value_type_name(const struct value *v)
+const char *value_kind_name(const struct value *v)
 {
     static const char *const names[] = {
         [VALUE_UNDEFINED] = "undefined", [VALUE_MISSING] = "undefined",
@@ -208,7 +208,7 @@ enum rc value_items(struct render *r, const struct value *v, struct value **item
     }
     int64_t length = v->kind == VALUE_UNDEFINED ? 0 : value_length(v);
     if (length < 0)
-        return render_fail(r, ERR_INVALID, "a value of type %s is no list", value_type_name(v));
+        return render_fail(r, ERR_INVALID, "a value of type %s is no list", value_kind_name(v));
     if ((rc = render_spend(r, (size_t)length)) != RC_OK ||
         (rc = value_list_new(r, (uint32_t)length, &list)) != RC_OK)
         return rc;
@@ -259,7 +259,7 @@ enum rc value_pairs(struct render *r, const struct value *v, struct value *out)
         return rc;
     }
     if (v->kind != VALUE_OBJECT)
-        return render_fail(r, ERR_INVALID, "a value of type %s is no mapping", value_type_name(v));
+        return render_fail(r, ERR_INVALID, "a value of type %s is no mapping", value_kind_name(v));
     yyjson_obj_foreach(v->json, index, size, key, item)
     {
         if (rc == RC_OK)
@@ -340,8 +340,8 @@ enum rc value_order(struct render *r, const struct value *a, const struct value 
         return RC_OK;
     }
     if (!value_is_list(a) || !value_is_list(b) || r->depth > TEMPLATE_DEPTH_MAX)
-        return render_fail(r, ERR_INVALID, "%s and %s have no order", value_type_name(a),
-                           value_type_name(b));
+        return render_fail(r, ERR_INVALID, "%s and %s have no order", value_kind_name(a),
+                           value_kind_name(b));
     struct value *p, *q;
     uint32_t n, m;
     enum rc rc = value_items(r, a, &p, &n);
@@ -368,7 +368,7 @@ enum rc value_contains(struct render *r, const struct value *in, const struct va
     if (in->kind == VALUE_TEXT) {
         if (what->kind != VALUE_TEXT)
             return render_fail(r, ERR_INVALID, "only a text can be in a text, not %s",
-                               value_type_name(what));
+                               value_kind_name(what));
         *out = str_find(value_str(in), value_str(what)) >= 0;
         return render_spend(r, in->n / 64);
     }
@@ -514,7 +514,7 @@ enum rc value_slice(struct render *r, const struct value *v, const struct value 
     enum rc rc;
     if (v->kind == VALUE_UNDEFINED || (v->kind != VALUE_TEXT && !value_is_list(v)))
         return render_fail(r, ERR_INVALID, "a value of type %s cannot be sliced",
-                           value_type_name(v));
+                           value_kind_name(v));
     if (!slice_bounds(bounds, value_length(v), &start, &stop, &step))
         return render_fail(r, ERR_INVALID, "a slice's bounds are whole numbers, its step not 0");
     if (v->kind == VALUE_TEXT && step == 1) {
