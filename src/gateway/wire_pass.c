@@ -161,6 +161,21 @@ static enum pass_action read_chat_chunk(struct wire_pass *pass, struct str data)
     return usage_only && !pass->options->request->usage_asked ? PASS_DROP : PASS_KEEP;
 }
 
+/* Nothing but content: neither how the answer ended, nor usage, nor an error. */
+static bool chat_is_plain(struct str data)
+{
+    static const struct str finish = STR_INIT("\"finish_reason\""), usage = STR_INIT("\"usage\""),
+                            error = STR_INIT("\"error\"");
+    for (size_t at = 0; (at = scan_quote(data, at, "fue")) < data.n; at++) {
+        if (scan_starts(data, at, finish) ? scan_value(data, at + finish.n) == '"'
+            : scan_starts(data, at, usage) ? scan_value(data, at + usage.n) == '{'
+                                           : scan_starts(data, at, error) &&
+                                               scan_value(data, at + error.n) != 0)
+            return false;
+    }
+    return true;
+}
+
 static enum pass_action scan_chat(struct wire_pass *pass, const struct sse_event *event)
 {
     struct str data = event->data;
@@ -168,8 +183,7 @@ static enum pass_action scan_chat(struct wire_pass *pass, const struct sse_event
         pass->done = true;
         return PASS_KEEP;
     }
-    if (LIKELY(pass->content_seen) && !scan_has(data, STR("\"finish_reason\""), '"') &&
-        !scan_has(data, STR("\"usage\""), '{') && scan_member(data, STR("\"error\"")) < 0)
+    if (LIKELY(pass->content_seen) && chat_is_plain(data))
         return PASS_KEEP;
     return read_chat_chunk(pass, data);
 }

@@ -35,6 +35,51 @@ static inline ssize_t scan_find(struct str s, struct str needle)
     return -1;
 }
 
+/* Offset from `from` on of the next quote that one of three letters follows, or s.n: where a text
+ * begins that may be one of some names. One pass for all of them. */
+static inline size_t scan_quote(struct str s, size_t from, const char letters[3])
+{
+    size_t at = from;
+#if defined(__SSE2__)
+    const __m128i quote = _mm_set1_epi8('"'), first = _mm_set1_epi8(letters[0]),
+                  second = _mm_set1_epi8(letters[1]), third = _mm_set1_epi8(letters[2]);
+    for (; at + 17 <= s.n; at += 16) {
+        __m128i a = _mm_loadu_si128((const __m128i *)(const void *)(s.p + at));
+        __m128i b = _mm_loadu_si128((const __m128i *)(const void *)(s.p + at + 1));
+        __m128i letter = _mm_or_si128(_mm_cmpeq_epi8(b, first), _mm_cmpeq_epi8(b, second));
+        letter = _mm_or_si128(letter, _mm_cmpeq_epi8(b, third));
+        int hits = _mm_movemask_epi8(_mm_and_si128(_mm_cmpeq_epi8(a, quote), letter));
+        if (hits)
+            return at + (size_t)__builtin_ctz((unsigned)hits);
+    }
+#endif
+    for (; at + 1 < s.n; at++)
+        if (s.p[at] == '"' && memchr(letters, s.p[at + 1], 3))
+            return at;
+    return s.n;
+}
+
+static inline bool scan_starts(struct str s, size_t at, struct str with)
+{
+    return s.n - at >= with.n && memcmp(s.p + at, with.p, with.n) == 0;
+}
+
+/* The first character of the value of the member whose quoted name ends at `at`; 0: it is no name.
+ */
+static inline char scan_value(struct str s, size_t at)
+{
+    bool colon = false;
+    for (; at < s.n; at++) {
+        char c = s.p[at];
+        if (c == ' ' || c == '\n' || c == '\t' || c == '\r')
+            continue;
+        if (c != ':' || colon)
+            return colon ? c : 0;
+        colon = true;
+    }
+    return 0;
+}
+
 /* Offset of the value of a member with that name (given with its quotes), at any depth; -1: none.
  */
 static inline ssize_t scan_member(struct str s, struct str quoted_name)
@@ -59,9 +104,3 @@ static inline ssize_t scan_member(struct str s, struct str quoted_name)
     }
 }
 
-/* Whether such a member has a value that starts with `first`: '{' an object, '"' a text. */
-static inline bool scan_has(struct str s, struct str quoted_name, char first)
-{
-    ssize_t at = scan_member(s, quoted_name);
-    return at >= 0 && s.p[at] == first;
-}

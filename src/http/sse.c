@@ -69,6 +69,22 @@ static enum rc field_take(struct sse_parser *parser, struct str line, struct sse
     return RC_OK;
 }
 
+/* What most events are: one line that ends with LF, and the blank line. Bytes used, or 0: look
+ * closer. */
+static size_t event_take_plain(struct sse_parser *parser, struct str data, enum rc *rc,
+                               enum rc (*each)(void *arg, const struct sse_event *event), void *arg)
+{
+    const char *end = memchr(data.p, '\n', data.n);
+    if (!end || end == data.p || end + 1 == data.p + data.n || end[1] != '\n')
+        return 0;
+    size_t n = (size_t)(end + 2 - data.p), data_lines = 0;
+    struct sse_event event = {.raw = str_make(data.p, n)};
+    *rc = field_take(parser, str_make(data.p, n - 2), &event, &data_lines);
+    if (*rc == RC_OK)
+        *rc = each(arg, &event);
+    return n;
+}
+
 /* One whole event, its blank line included. */
 static enum rc event_take(struct sse_parser *parser, struct str raw,
                           enum rc (*each)(void *arg, const struct sse_event *event), void *arg)
@@ -133,7 +149,17 @@ enum rc sse_parse(struct sse_parser *parser, struct str data,
 {
     if (UNLIKELY(!parser->begun) && mark_pending(parser, &data))
         return RC_OK;
+    bool plain = !memchr(data.p, '\r', data.n);
     while (data.n > 0) {
+        if (plain && !parser->after_cr && buf_len(&parser->rest) == 0) {
+            enum rc rc = RC_OK;
+            size_t n = event_take_plain(parser, data, &rc, each, arg);
+            if (rc != RC_OK)
+                return rc;
+            data = str_slice(data, n, data.n);
+            if (n > 0)
+                continue;
+        }
         if (UNLIKELY(parser->after_cr)) {
             parser->after_cr = false;
             if (data.p[0] == '\n') {
