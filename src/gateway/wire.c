@@ -11,6 +11,67 @@
 
 /* ---- reading ---- */
 
+/* The members of a request that are looked at here. */
+#define REQUEST_MEMBERS(MEMBER)                                                                    \
+    MEMBER(model)                                                                                  \
+    MEMBER(stream)                                                                                 \
+    MEMBER(messages)                                                                               \
+    MEMBER(input)                                                                                  \
+    MEMBER(stream_options)                                                                         \
+    MEMBER(store)                                                                                  \
+    MEMBER(user)                                                                                   \
+    MEMBER(safety_identifier)                                                                      \
+    MEMBER(metadata)                                                                               \
+    MEMBER(prompt_cache_key)                                                                       \
+    MEMBER(max_completion_tokens)                                                                  \
+    MEMBER(max_tokens)                                                                             \
+    MEMBER(max_output_tokens)                                                                      \
+    MEMBER(n)                                                                                      \
+    MEMBER(tools)
+
+struct request_members {
+#define MEMBER(name) yyjson_val *name; /* NULL: absent */
+    REQUEST_MEMBERS(MEMBER)
+#undef MEMBER
+};
+
+static const struct request_member {
+    struct str name;
+    size_t offset;
+} request_members[] = {
+#define MEMBER(name) {STR_INIT(#name), offsetof(struct request_members, name)},
+    REQUEST_MEMBERS(MEMBER)
+#undef MEMBER
+};
+
+/* The first ones of the table: given twice, two readers could take different ones. */
+#define REQUEST_MEMBERS_ONCE 4
+
+/* All of them in one pass; of a name given twice the first, as a look-up would find. */
+static enum rc find_members(yyjson_val *root, struct request_members *out, struct err *err)
+{
+    size_t index, max;
+    yyjson_val *key, *value;
+    yyjson_obj_foreach(root, index, max, key, value)
+    {
+        const char *name = yyjson_get_str(key);
+        size_t n = yyjson_get_len(key);
+        for (size_t i = 0; i < COUNT_OF(request_members); i++) {
+            const struct request_member *member = &request_members[i];
+            if (member->name.n != n || memcmp(member->name.p, name, n) != 0)
+                continue;
+            yyjson_val **at = (yyjson_val **)((char *)out + member->offset);
+            if (*at && i < REQUEST_MEMBERS_ONCE)
+                return err_set_field(err, ERR_BAD_FIELD, member->name.p, "`%s` is given twice",
+                                     member->name.p);
+            if (!*at)
+                *at = value;
+            break;
+        }
+    }
+    return RC_OK;
+}
+
 static enum rc read_tags(yyjson_val *metadata, struct arena *arena, struct wire_request *out)
 {
     size_t count = yyjson_is_obj(metadata) ? MIN(yyjson_obj_size(metadata), (size_t)LIMIT_TAGS) : 0;
@@ -92,7 +153,7 @@ static size_t read_media(yyjson_val *messages, struct wire_request *out, size_t 
 }
 
 static enum rc check_top(struct wire_request *out, yyjson_val *root, struct arena *arena,
-                         struct err *err)
+                         struct request_members *members, struct err *err)
 {
     if (!yyjson_is_obj(root))
         return err_set(err, ERR_INVALID, "the body must be a JSON object");
@@ -101,11 +162,10 @@ static enum rc check_top(struct wire_request *out, yyjson_val *root, struct aren
         return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may use");
     if (rc)
         return err_set(err, ERR_BAD_JSON, "not valid JSON");
-    static const char *const once[] = {"model", "stream", "messages", "input"};
-    for (size_t i = 0; i < COUNT_OF(once); i++)
-        if (json_member_count(&out->members, str_from(once[i])) > 1)
-            return err_set_field(err, ERR_BAD_FIELD, once[i], "`%s` is given twice", once[i]);
-    yyjson_val *model = yyjson_obj_get(root, "model"), *stream = yyjson_obj_get(root, "stream");
+    rc = find_members(root, members, err);
+    if (rc)
+        return rc;
+    yyjson_val *model = members->model, *stream = members->stream;
     if (!model || (yyjson_is_str(model) && yyjson_get_len(model) == 0))
         return err_set_field(err, ERR_MISSING_FIELD, "model",
                              "`model` is missing: name a route, or provider/model");
@@ -118,11 +178,10 @@ static enum rc check_top(struct wire_request *out, yyjson_val *root, struct aren
     return RC_OK;
 }
 
-static enum rc check_messages(enum wire_format door, yyjson_val *root, struct err *err)
+static enum rc check_messages(enum wire_format door, yyjson_val *messages, struct err *err)
 {
     if (door != WIRE_OPENAI_CHAT && door != WIRE_ANTHROPIC)
         return RC_OK;
-    yyjson_val *messages = yyjson_obj_get(root, "messages");
     if (!messages)
         return err_set_field(err, ERR_MISSING_FIELD, "messages", "`messages` is missing");
     if (!yyjson_is_arr(messages) || yyjson_arr_size(messages) == 0)
@@ -148,31 +207,30 @@ enum rc wire_read_request(enum wire_format door, struct str body, struct arena *
     enum rc rc = json_read(body, arena, &out->doc, err);
     if (rc)
         return rc;
-    yyjson_val *root = yyjson_doc_get_root(out->doc);
-    rc = check_top(out, root, arena, err);
+    struct request_members members = {0};
+    rc = check_top(out, yyjson_doc_get_root(out->doc), arena, &members, err);
     if (!rc)
-        rc = check_messages(door, root, err);
+        rc = check_messages(door, members.messages, err);
     if (rc)
         return rc;
-    out->usage_asked =
-        json_get_bool(yyjson_obj_get(root, "stream_options"), "include_usage", false);
-    out->store_false = yyjson_is_false(yyjson_obj_get(root, "store"));
-    out->user = json_get_text(root, "user");
+    out->usage_asked = json_get_bool(members.stream_options, "include_usage", false);
+    out->store_false = yyjson_is_false(members.store);
+    out->user = json_text(members.user);
     if (!out->user.n)
-        out->user = json_get_text(root, "safety_identifier");
-    if (read_tags(yyjson_obj_get(root, "metadata"), arena, out))
+        out->user = json_text(members.safety_identifier);
+    if (read_tags(members.metadata, arena, out))
         return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may use");
     read_session_of_user(out, arena);
     if (!out->session.n && door == WIRE_OPENAI_RESPONSES)
-        out->session = json_get_text(root, "prompt_cache_key");
-    static const char *const limits[] = {"max_completion_tokens", "max_tokens",
-                                         "max_output_tokens"};
+        out->session = json_text(members.prompt_cache_key);
+    yyjson_val *limits[] = {members.max_completion_tokens, members.max_tokens,
+                            members.max_output_tokens};
     for (size_t i = 0; i < COUNT_OF(limits) && out->output_tokens_max <= 0; i++)
-        out->output_tokens_max = MAX(json_get_int(root, limits[i], 0), 0);
-    out->choices = (int)MIN(MAX(json_get_int(root, "n", 1), 1), 1024);
-    out->has_tools = yyjson_arr_size(yyjson_obj_get(root, "tools")) > 0;
-    size_t images = 0, media = read_media(yyjson_obj_get(root, "messages"), out, &images) +
-                               read_media(yyjson_obj_get(root, "input"), out, &images);
+        out->output_tokens_max = MAX(json_integer(limits[i], 0), 0);
+    out->choices = (int)MIN(MAX(json_integer(members.n, 1), 1), 1024);
+    out->has_tools = yyjson_arr_size(members.tools) > 0;
+    size_t images = 0, media = read_media(members.messages, out, &images) +
+                               read_media(members.input, out, &images);
     out->input_tokens_estimate =
         (body.n - MIN(media, body.n)) / 4 + images * TOKENS_PER_IMAGE_ESTIMATE;
     return RC_OK;
@@ -352,6 +410,25 @@ static enum rc splice(const struct wire_request *request, const struct wire_upst
     return rc ? rc : json_edit_finish(&edit, out->body, COUNT_OF(out->body), &out->body_parts);
 }
 
+/* The type of the answer's format, wherever the door's format has it. */
+static struct str output_format(yyjson_val *root)
+{
+    struct str format = json_get_text(yyjson_obj_get(root, "response_format"), "type");
+    if (!format.n)
+        format = json_get_text(yyjson_obj_get(yyjson_obj_get(root, "text"), "format"), "type");
+    if (!format.n)
+        format =
+            json_get_text(yyjson_obj_get(yyjson_obj_get(root, "output_config"), "format"), "type");
+    return format;
+}
+
+static bool forces_tool(yyjson_val *root)
+{
+    yyjson_val *choice = yyjson_obj_get(root, "tool_choice");
+    struct str kind = yyjson_is_str(choice) ? json_text(choice) : json_get_text(choice, "type");
+    return choice && kind.n && !str_eq(kind, STR("auto")) && !str_eq(kind, STR("none"));
+}
+
 /* What the row cannot do, said before it is asked, whatever way the request is written. */
 static enum rc refuse_unsupported(const struct wire_request *request,
                                   const struct wire_upstream *upstream, struct err *err)
@@ -364,24 +441,16 @@ static enum rc refuse_unsupported(const struct wire_request *request,
         return err_set_field(err, ERR_UNSUPPORTED, "n",
                              "%s gives one choice per call: leave `n` away and call several times",
                              title);
-    if (json_get_bool(root, "logprobs", false) && wire_has_quirk(upstream, PROVIDER_NO_LOGPROBS))
+    if (wire_has_quirk(upstream, PROVIDER_NO_LOGPROBS) && json_get_bool(root, "logprobs", false))
         return err_set_field(err, ERR_UNSUPPORTED, "logprobs",
                              "%s gives no log probabilities: leave `logprobs` away", title);
-    struct str format = json_get_text(yyjson_obj_get(root, "response_format"), "type");
-    if (!format.n)
-        format = json_get_text(yyjson_obj_get(yyjson_obj_get(root, "text"), "format"), "type");
-    if (!format.n)
-        format =
-            json_get_text(yyjson_obj_get(yyjson_obj_get(root, "output_config"), "format"), "type");
-    if (str_eq(format, STR("json_schema")) && wire_has_quirk(upstream, PROVIDER_NO_JSON_SCHEMA))
+    if (wire_has_quirk(upstream, PROVIDER_NO_JSON_SCHEMA) &&
+        str_eq(output_format(root), STR("json_schema")))
         return err_set_field(err, ERR_UNSUPPORTED, "response_format",
                              "%s takes no JSON schema: use {\"type\":\"json_object\"} and describe "
                              "the schema in the prompt",
                              title);
-    yyjson_val *choice = yyjson_obj_get(root, "tool_choice");
-    struct str kind = yyjson_is_str(choice) ? json_text(choice) : json_get_text(choice, "type");
-    bool forced = choice && kind.n && !str_eq(kind, STR("auto")) && !str_eq(kind, STR("none"));
-    if (forced && wire_has_quirk(upstream, PROVIDER_NO_TOOL_CHOICE))
+    if (wire_has_quirk(upstream, PROVIDER_NO_TOOL_CHOICE) && forces_tool(root))
         return err_set_field(err, ERR_UNSUPPORTED, "tool_choice",
                              "%s decides by itself whether to call a tool: use `auto`", title);
     return RC_OK;

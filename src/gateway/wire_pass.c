@@ -397,26 +397,35 @@ enum wire_verdict wire_pass_data(struct wire_pass *pass, struct str bytes, struc
 
 /* ---- the end ---- */
 
+static yyjson_val *member_parse(struct wire_pass *pass, const struct json_object *answer,
+                                struct str name)
+{
+    const struct json_member *member = json_member_find(answer, name);
+    return member ? parse(pass, json_member_value(answer, member)) : NULL;
+}
+
+/* A member's text; parsed only where it has escapes. */
+static struct str member_text(struct wire_pass *pass, const struct json_object *answer,
+                              struct str name)
+{
+    const struct json_member *member = json_member_find(answer, name);
+    struct str value = member ? json_member_value(answer, member) : STR_EMPTY;
+    if (value.n < 2 || value.p[0] != '"')
+        return STR_EMPTY;
+    return memchr(value.p, '\\', value.n) ? json_text(parse(pass, value))
+                                           : str_slice(value, 1, value.n - 1);
+}
+
 /* A whole answer is looked through by its members' places; only small values are parsed. */
 static void read_whole(struct wire_pass *pass, struct json_object *answer)
 {
-    static const char *const wanted[] = {"id",          "model",  "usage",
-                                         "stop_reason", "status", "incomplete_details"};
-    struct buf text;
-    buf_init(&text, LIMIT_SSE_EVENT_BYTES);
-    struct json_writer w = json_writer_to(&text);
-    json_begin_object(&w);
-    for (size_t i = 0; i < COUNT_OF(wanted); i++) {
-        const struct json_member *member = json_member_find(answer, str_from(wanted[i]));
-        if (member)
-            json_put_raw(&w, wanted[i], json_member_value(answer, member));
-    }
-    json_end_object(&w);
-    yyjson_val *root = w.rc == RC_OK ? parse(pass, buf_str(&text)) : NULL;
-    note_response(pass, root);
-    note_finish(pass, json_get_text(root, "stop_reason"));
-    note_finish(pass, json_get_text(yyjson_obj_get(root, "incomplete_details"), "reason"));
-    buf_fini(&text);
+    pass->response_id = keep(pass, member_text(pass, answer, STR("id")));
+    pass->response_model = keep(pass, member_text(pass, answer, STR("model")));
+    wire_read_usage(pass->format, pass->options->upstream->row,
+                    member_parse(pass, answer, STR("usage")), &pass->usage);
+    note_finish(pass, member_text(pass, answer, STR("stop_reason")));
+    yyjson_val *incomplete = member_parse(pass, answer, STR("incomplete_details"));
+    note_finish(pass, json_get_text(incomplete, "reason"));
     const struct json_member *choices = json_member_find(answer, STR("choices"));
     if (choices) {
         struct str value = json_member_value(answer, choices);

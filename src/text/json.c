@@ -80,7 +80,7 @@ struct str json_get_text(yyjson_val *object, const char *name)
     return json_text(yyjson_obj_get(object, name));
 }
 
-static int64_t int_of(yyjson_val *value, int64_t otherwise)
+int64_t json_integer(yyjson_val *value, int64_t otherwise)
 {
     if (yyjson_is_uint(value))
         return (int64_t)MIN(yyjson_get_uint(value), (uint64_t)INT64_MAX);
@@ -94,7 +94,7 @@ static int64_t int_of(yyjson_val *value, int64_t otherwise)
 
 int64_t json_get_int(yyjson_val *object, const char *name, int64_t otherwise)
 {
-    return int_of(yyjson_obj_get(object, name), otherwise);
+    return json_integer(yyjson_obj_get(object, name), otherwise);
 }
 
 double json_get_double(yyjson_val *object, const char *name, double otherwise)

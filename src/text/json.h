@@ -16,6 +16,8 @@ enum rc json_read(struct str text, struct arena *arena, yyjson_doc **doc,
 struct str json_text(yyjson_val *value);
 /* The same for a member of an object (`object` may be NULL or of another type). */
 struct str json_get_text(yyjson_val *object, const char *name);
+/* A number, truncated; `otherwise` for NULL and any other type. */
+int64_t json_integer(yyjson_val *value, int64_t otherwise);
 /* A member's number, truncated; `otherwise` when absent or no number. */
 int64_t json_get_int(yyjson_val *object, const char *name, int64_t otherwise);
 double json_get_double(yyjson_val *object, const char *name, double otherwise);
