@@ -8,11 +8,27 @@
 
 static char ascii_lower(char c) { return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c; }
 
+/* Eight bytes at once. In bytes below 128, adding what is missing to 128 tells by the highest bit
+ * what is at least 'A', and what is above 'Z'. */
+static uint64_t lower8(const char *p)
+{
+    const uint64_t ones = 0x0101010101010101ull, high = 0x80 * ones;
+    uint64_t word;
+    memcpy(&word, p, 8);
+    uint64_t low = word & ~high;
+    uint64_t upper = (low + (0x80 - 'A') * ones) & ~(low + (0x7f - 'Z') * ones) & ~word & high;
+    return word | upper >> 2;
+}
+
 bool str_eq_nocase(struct str a, struct str b)
 {
     if (a.n != b.n)
         return false;
-    for (size_t i = 0; i < a.n; i++)
+    size_t i = 0;
+    for (; i + 8 <= a.n; i += 8)
+        if (lower8(a.p + i) != lower8(b.p + i))
+            return false;
+    for (; i < a.n; i++)
         if (ascii_lower(a.p[i]) != ascii_lower(b.p[i]))
             return false;
     return true;

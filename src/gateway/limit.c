@@ -389,11 +389,12 @@ void limit_settle(struct limit_holds *holds, uint64_t tokens, int64_t cost_pico,
 static int64_t window_reset_ns(const struct window *window, int64_t now_ns)
 {
     uint64_t period = window_period(now_ns);
+    size_t at = period % WINDOW_SLOTS;
     for (uint32_t age = 0; age < WINDOW_SLOTS; age++) {
-        uint64_t slot = atomic_load_explicit(&window->slots[(period - age) % WINDOW_SLOTS],
-                                             memory_order_relaxed);
+        uint64_t slot = atomic_load_explicit(&window->slots[at], memory_order_relaxed);
         if ((uint32_t)(slot >> 32) == (uint32_t)(period - age) && (uint32_t)slot > 0)
             return (int64_t)(WINDOW_SLOTS - age) * WINDOW_SLOT_NS - now_ns % WINDOW_SLOT_NS;
+        at = at ? at - 1 : WINDOW_SLOTS - 1;
     }
     return 0;
 }

@@ -69,7 +69,9 @@ static int take_value(llhttp_t *parser, const char *p, size_t n)
 
 static int end_value(llhttp_t *parser)
 {
-    ((struct http_head *)parser->data)->headers.count++;
+    struct http_headers *headers = &((struct http_head *)parser->data)->headers;
+    headers->names |= http_name_bit(headers->items[headers->count].name);
+    headers->count++;
     return 0;
 }
 

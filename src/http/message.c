@@ -5,6 +5,8 @@
 
 struct str http_header_get(const struct http_headers *headers, struct str name)
 {
+    if (headers->names && !(headers->names & http_name_bit(name)))
+        return STR_EMPTY;
     for (size_t i = 0; i < headers->count; i++)
         if (headers->items[i].name.n == name.n && str_eq_nocase(headers->items[i].name, name))
             return headers->items[i].value;
@@ -27,21 +29,27 @@ bool http_is_token(struct str s)
     return all;
 }
 
-/* Eight bytes at a time: every header that is sent goes through here. */
-bool http_is_field_value(struct str s)
+/* Of eight bytes: is any a control character? */
+static bool any_control(const char *p)
 {
     const uint64_t ones = 0x0101010101010101ull, high = 0x8080808080808080ull;
+    uint64_t word;
+    memcpy(&word, p, 8);
+    uint64_t deleted = word ^ 0x7f * ones;
+    return ((((word - 0x20 * ones) & ~word) | ((deleted - ones) & ~deleted)) & high) != 0;
+}
+
+/* Eight bytes at a time, the last ones twice: every header that is sent goes through here. */
+bool http_is_field_value(struct str s)
+{
     size_t i = 0;
-    uint64_t suspect = 0;
-    for (; i + 8 <= s.n; i += 8) {
-        uint64_t word;
-        memcpy(&word, s.p + i, 8);
-        uint64_t deleted = word ^ 0x7f * ones;
-        suspect |= ((word - 0x20 * ones) & ~word) | ((deleted - ones) & ~deleted);
+    if (LIKELY(s.n >= 8)) {
+        for (; i + 8 <= s.n && !any_control(s.p + i); i += 8)
+            ;
+        if (i + 8 > s.n && !any_control(s.p + s.n - 8))
+            return true;
     }
-    if (UNLIKELY((suspect & high) != 0))
-        i = 0; /* a tab, or worse: look closely */
-    for (; i < s.n; i++)
+    for (; i < s.n; i++) /* a short one; or a tab, or worse: look closely */
         if (((unsigned char)s.p[i] < 0x20 && s.p[i] != '\t') || s.p[i] == 0x7f)
             return false;
     return true;
@@ -64,6 +72,8 @@ enum rc http_header_add(struct http_headers *headers, struct arena *arena, struc
         headers->items = items;
         headers->capacity = capacity;
     }
+    if (headers->count == 0 || headers->names)
+        headers->names |= http_name_bit(name);
     headers->items[headers->count++] = (struct http_header){.name = name, .value = value};
     return RC_OK;
 }

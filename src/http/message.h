@@ -11,7 +11,16 @@ struct http_header {
 struct http_headers {
     struct http_header *items;
     size_t count, capacity;
+    uint64_t names; /* a bit for each name there is (http_name_bit), so that most look-ups end at
+                       once; 0: not known */
 };
+
+/* The same bit for the same name, however it is spelled. */
+static inline uint64_t http_name_bit(struct str name)
+{
+    unsigned last = name.n ? (unsigned char)name.p[name.n - 1] | 0x20u : 0;
+    return 1ull << ((last * 5 + name.n * 3) & 63);
+}
 
 /* First value of the name, or .p NULL. */
 struct str http_header_get(const struct http_headers *headers, struct str name);
