@@ -9,6 +9,8 @@
 /* What the data of an epoll event points to. */
 struct source {
     void (*ready)(struct source *source, uint32_t events); /* NULL: closed, or the wake-up */
+    bool is_socket; /* embedded in a struct socket_stream */
+    bool dialed;    /* of those: connected by us */
 };
 
 struct epoll_loop {
@@ -17,6 +19,8 @@ struct epoll_loop {
     struct source wake_source;
     int event_count;
     bool no_pwait2; /* the kernel lacks epoll_pwait2 */
+    bool in_turn;   /* what is written may wait for the end of the turn */
+    struct batch *batch;
     int64_t wall_read_ns, wall_offset_ns;
     struct epoll_event events[EPOLL_EVENTS_MAX];
 };
@@ -25,6 +29,13 @@ struct epoll_loop {
 enum rc epoll_add(struct loop *loop, int fd, uint32_t events, struct source *source) MUST_CHECK;
 void epoll_change(struct loop *loop, int fd, uint32_t events, struct source *source);
 void epoll_remove(struct loop *loop, int fd);
+
+/* socket_batch.c: the reads and writes of a turn in batches */
+struct batch *batch_new(void);
+void batch_free(struct batch *batch);
+int batch_read_ahead(struct epoll_loop *epoll, int at);
+void batch_keep_ahead(struct epoll_loop *epoll, int from, int to);
+void batch_flush(struct loop *loop);
 
 /* socket.c */
 struct stream *socket_dial(struct loop *loop, const struct endpoint *to, struct err *err);

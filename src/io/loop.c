@@ -1,6 +1,7 @@
 /* The part of a loop that does not depend on where events come from: a turn's order, timers, tasks.
  *
- * A turn: wait; read the clock; hooks; events; timers; posted tasks; deferred tasks; free the dead.
+ * A turn: wait; read the clock; hooks; events; timers; posted tasks; deferred tasks; send what was
+ * gathered; free the dead.
  * Events come before timers, so that an answer that arrives together with its deadline counts.
  *
  * Posting from another thread costs one compare-and-swap; the system call that wakes the loop is
@@ -185,6 +186,8 @@ void loop_turn(struct loop *loop, int64_t until_ns_max)
     run_timers(loop);
     run_posted(loop);
     run_deferred(loop);
+    if (loop->ops->flush)
+        loop->ops->flush(loop);
     free_dead(loop);
     count_turn(loop, clock_monotonic_ns() - loop->now_ns);
 }

@@ -24,6 +24,8 @@ struct loop_ops {
     void (*wait)(struct loop *loop, int64_t until_ns);
     /* Hands out the events found by wait. */
     void (*dispatch)(struct loop *loop);
+    /* The end of the turn: what was gathered is sent. NULL: nothing is. */
+    void (*flush)(struct loop *loop);
     void (*wake)(struct loop *loop); /* any thread: ends a wait */
     void (*free)(struct loop *loop);
 

@@ -4,24 +4,12 @@
  * short transfer, which epoll(7) allows to be taken for it. So after a request was read in one
  * piece the next stream_read answers RC_AGAIN without a system call. The exception is the end of
  * the stream: once a hang-up was reported no further edge will come for it, so reading then goes on
- * until it says so. */
-#include "io/epoll.h"
+ * until it says so. What socket_batch.c has read ahead is given first; small writes go through it.
+ */
+#include "io/socket_private.h"
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
-
-struct socket_stream {
-    struct stream base;
-    struct source source;
-    struct dead dead;
-    int fd;
-    struct endpoint_short {
-        sa_family_t family;
-        uint8_t bytes[16];
-    } peer;
-    char peer_text[INET6_ADDRSTRLEN]; /* made when asked for */
-};
-#define SOCKET(stream) CONTAINER_OF(stream, struct socket_stream, base)
 
 static void socket_ready(struct source *source, uint32_t events)
 {
@@ -34,12 +22,19 @@ static void socket_ready(struct source *source, uint32_t events)
         told |= STREAM_CLOSED | STREAM_READABLE;
     }
     if (events & EPOLLIN) {
-        stream->readable = true;
+        if (!socket->looked) {
+            stream->readable = true;
+            socket->drained = false;
+        }
         told |= STREAM_READABLE;
     }
+    socket->looked = false;
     /* Each edge repeats what is ready: writable is news only after a write fell short. */
-    if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) && !stream->writable) {
+    if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) && !stream->writable &&
+        (!socket->unsent || batch_send_unsent(socket))) {
         stream->writable = true;
+        if (socket->end_wanted)
+            shutdown(socket->fd, SHUT_WR);
         told |= STREAM_WRITABLE;
     }
     if (told)
@@ -48,26 +43,33 @@ static void socket_ready(struct source *source, uint32_t events)
 
 static enum rc socket_read(struct stream *stream, void *p, size_t n_max, size_t *n)
 {
-    if (!stream->readable)
-        return RC_AGAIN;
+    struct socket_stream *socket = SOCKET(stream);
+    size_t have = batch_take(socket, p, n_max);
+    *n = have;
+    if (have == n_max || !stream->readable)
+        return have ? RC_OK : RC_AGAIN;
+    if (socket->broken)
+        return have ? RC_OK : RC_IO;
     ssize_t got;
     do
-        got = recv(SOCKET(stream)->fd, p, n_max, 0);
+        got = recv(socket->fd, (char *)p + have, n_max - have, 0);
     while (got < 0 && errno == EINTR);
     if (got > 0) {
-        *n = (size_t)got;
-        if ((size_t)got < n_max && !stream->hung_up)
+        *n = have + (size_t)got;
+        batch_note_read(socket, *n);
+        if (*n < n_max && !stream->hung_up)
             stream->readable = false;
         return RC_OK;
     }
     if (got == 0) {
         stream->hung_up = true;
-        return RC_END;
+        return have ? RC_OK : RC_END;
     }
-    if (errno != EAGAIN)
-        return RC_IO;
-    stream->readable = false;
-    return RC_AGAIN;
+    socket->broken = errno != EAGAIN;
+    stream->readable = socket->broken;
+    if (have)
+        return RC_OK;
+    return socket->broken ? RC_IO : RC_AGAIN;
 }
 
 static enum rc socket_write(struct stream *stream, const struct iovec *parts, int count, size_t *n)
@@ -78,6 +80,13 @@ static enum rc socket_write(struct stream *stream, const struct iovec *parts, in
     size_t offered = 0;
     for (int i = 0; i < count; i++)
         offered += parts[i].iov_len;
+    *n = offered;
+    if (batch_gather(SOCKET(stream), parts, count, offered))
+        return RC_OK;
+    batch_send(SOCKET(stream));
+    *n = 0;
+    if (!stream->writable)
+        return RC_AGAIN;
     ssize_t sent;
     do {
         if (count == 1) {
@@ -98,7 +107,15 @@ static enum rc socket_write(struct stream *stream, const struct iovec *parts, in
     return RC_OK;
 }
 
-static void socket_shutdown(struct stream *stream) { shutdown(SOCKET(stream)->fd, SHUT_WR); }
+static void socket_shutdown(struct stream *stream)
+{
+    struct socket_stream *socket = SOCKET(stream);
+    batch_send(socket);
+    if (socket->unsent)
+        socket->end_wanted = true;
+    else
+        shutdown(socket->fd, SHUT_WR);
+}
 
 static void socket_free(struct dead *dead)
 {
@@ -106,12 +123,18 @@ static void socket_free(struct dead *dead)
     slab_give(&socket->base.loop->streams, socket);
 }
 
+void socket_bury(struct socket_stream *socket)
+{
+    socket->source.ready = NULL;
+    close(socket->fd); /* also takes it out of epoll: the descriptor is never shared */
+    loop_bury(socket->base.loop, &socket->dead);
+}
+
 static void socket_close(struct stream *stream)
 {
     struct socket_stream *socket = SOCKET(stream);
-    socket->source.ready = NULL;
-    close(socket->fd); /* also takes it out of epoll: the descriptor is never shared */
-    loop_bury(stream->loop, &socket->dead);
+    if (!batch_close(socket))
+        socket_bury(socket);
 }
 
 static struct str socket_peer_text(const struct stream *stream)
@@ -150,6 +173,7 @@ struct stream *socket_stream_new(struct loop *loop, int fd, const struct endpoin
     }
     socket->base = (struct stream){.ops = &socket_ops, .loop = loop, .writable = true};
     socket->source.ready = socket_ready;
+    socket->source.is_socket = true;
     list_init(&socket->dead.node);
     socket->dead.free = socket_free;
     socket->fd = fd;
@@ -187,8 +211,10 @@ struct stream *socket_dial(struct loop *loop, const struct endpoint *to, struct 
     struct stream *stream = socket_stream_new(loop, fd, to);
     if (stream == NULL)
         err_set(err, ERR_OVERLOADED, "no memory for a connection");
-    else
+    else {
         stream->writable = false; /* becoming it is the news */
+        SOCKET(stream)->source.dialed = true;
+    }
     return stream;
 }
 
