@@ -117,20 +117,31 @@ void answer_write(void *arg, struct str bytes)
         call->attempt.overflow = true;
 }
 
+void answer_write_whole(void *arg, struct str bytes)
+{
+    struct call *call = arg;
+    if (call->head_sent || call->flows || call->whole.n || bytes.n > WHOLE_ANSWER_BYTES_MAX)
+        answer_write(call, bytes);
+    else {
+        call->whole = bytes;
+        call->whole_capacity = 0; /* nothing is to be appended there */
+    }
+}
+
 /* What the last piece of the upstream became goes on its way. */
 static void pass_on(struct call *call)
 {
     struct buf *gathered = &call->gateway->gathered;
     struct str bytes = buf_str(gathered);
     struct attempt *attempt = &call->attempt;
-    if (bytes.n && attempt->first_content_ns == 0) {
+    if ((bytes.n || call->whole.n) && attempt->first_content_ns == 0) {
         attempt->first_content_ns = loop_now_ns(call->gateway->loop);
         call->record.first_token_ns = attempt->first_content_ns - call->request.started_ns;
         call->first_token_due_ns = 0;
     }
     if (call->head_sent || call->flows) {
         flow(call, bytes);
-    } else if (!collect(call, bytes)) {
+    } else if (bytes.n && !collect(call, bytes)) {
         call->flows = true;
         struct str collected = call->whole;
         call->whole = STR_EMPTY;

@@ -219,6 +219,7 @@ static enum rc answer_prepare(struct call *call, struct err *err)
         .route = call->resolved.route,
         .now_s = loop_wall_ns(call->gateway->loop) / NS_PER_S,
         .write = answer_write,
+        .write_whole = answer_write_whole,
         .arg = call,
     };
     if (!call->wire.doc || call->request.path_suffix.n)

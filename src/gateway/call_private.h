@@ -190,8 +190,9 @@ void attempt_close(struct call *call, const struct err *err);
 
 /* ---- call_answer.c ---- */
 extern const struct http_exchange_owner answer_exchange;
-/* `write` of wire_answer_options. */
+/* `write` and `write_whole` of wire_answer_options. */
 void answer_write(void *arg, struct str bytes);
+void answer_write_whole(void *arg, struct str bytes);
 /* Sends head and body of an answer that is there whole. */
 void answer_send_whole(struct call *call);
 void answer_replay(struct call *call);

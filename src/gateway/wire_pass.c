@@ -17,7 +17,9 @@ struct wire_pass {
     bool stream;
 
     struct sse_parser parser;
-    struct buf held; /* opening events of a stream, or the whole answer */
+    struct buf held; /* opening events of a stream */
+    char *whole;     /* the answer that is no stream, in the arena */
+    size_t whole_bytes, whole_capacity;
     struct buf out;  /* changed events of this read, where the model's name is replaced */
     struct str run;  /* events of this read that go through, in one piece */
     struct arena scratch;
@@ -44,7 +46,7 @@ struct wire_pass *wire_pass_new(struct arena *arena, const struct wire_answer_op
     pass->format = options->upstream->format;
     pass->stream = is_streamed(options);
     sse_parser_init(&pass->parser);
-    buf_init(&pass->held, pass->stream ? LIMIT_STALLED_BYTES : LIMIT_RESPONSE_BYTES);
+    buf_init(&pass->held, LIMIT_STALLED_BYTES);
     buf_init(&pass->out, LIMIT_RESPONSE_BYTES);
     arena_init(&pass->scratch, SCRATCH_BYTES_MAX);
     return pass;
@@ -371,12 +373,34 @@ static enum wire_verdict verdict(const struct wire_pass *pass)
     return pass->done ? WIRE_DONE : pass->content_seen ? WIRE_FLOW : WIRE_HOLD;
 }
 
+/* The first piece is most often all of it: room for just that. */
+static bool keep_whole(struct wire_pass *pass, struct str bytes)
+{
+    size_t need = pass->whole_bytes + bytes.n;
+    if (need > LIMIT_RESPONSE_BYTES)
+        return false;
+    if (need > pass->whole_capacity) {
+        size_t capacity = MAX(need, MIN(pass->whole_capacity * 2, (size_t)LIMIT_RESPONSE_BYTES));
+        char *p = arena_alloc(pass->arena, capacity);
+        if (!p)
+            return false;
+        if (pass->whole_bytes)
+            memcpy(p, pass->whole, pass->whole_bytes);
+        pass->whole = p;
+        pass->whole_capacity = capacity;
+    }
+    if (bytes.n)
+        memcpy(pass->whole + pass->whole_bytes, bytes.p, bytes.n);
+    pass->whole_bytes = need;
+    return true;
+}
+
 static enum wire_verdict data_of_whole(struct wire_pass *pass, struct str bytes)
 {
     if (pass->format == WIRE_OPAQUE) {
         pass->content_seen = pass->content_seen || bytes.n > 0;
         write_bytes(pass, bytes);
-    } else if (buf_append(&pass->held, bytes) != RC_OK) {
+    } else if (!keep_whole(pass, bytes)) {
         fail(pass, "the provider's answer is too long");
     }
     return verdict(pass);
@@ -443,7 +467,10 @@ static void write_whole(struct wire_pass *pass, struct json_object *answer)
 {
     const struct json_member *model = json_member_find(answer, STR("model"));
     if (!pass->options->model_shown.n || !model) {
-        write_bytes(pass, answer->source);
+        if (pass->options->write_whole)
+            pass->options->write_whole(pass->options->arg, answer->source);
+        else
+            write_bytes(pass, answer->source);
         return;
     }
     struct json_writer w = json_writer_to(&pass->out);
@@ -459,7 +486,7 @@ static void write_whole(struct wire_pass *pass, struct json_object *answer)
 
 static void end_whole(struct wire_pass *pass)
 {
-    struct str body = buf_str(&pass->held);
+    struct str body = str_make(pass->whole, pass->whole_bytes);
     struct json_object answer;
     if (pass->format == WIRE_OPAQUE) {
         pass->done = true;
