@@ -69,6 +69,8 @@ static enum rc take_manifest(struct index *index, const struct index_manifest *m
     for (size_t v = 0; v < config->vector_count; v++)
         index->shape.dimensions[v] = config->vectors[v].dimension;
     index->next_row = manifest->next_row;
+    index->next_file = manifest->next_file;
+    index->watermark = manifest->watermark;
     take_ranking(index);
     return rc;
 }
@@ -86,27 +88,55 @@ static enum rc replay_each(void *arg, const struct log_record *record)
     return index_replay(replay->index, replay->view, record);
 }
 
-static enum rc open_log(struct index *index, uint64_t watermark, struct err *err)
+static enum rc open_segments(struct index *index, const struct index_manifest *manifest,
+                             struct index_view *view, struct err *err)
+{
+    enum rc rc = manifest->segment_count < INDEX_PARTS_MAX ? RC_OK : RC_CORRUPT;
+    for (size_t i = 0; rc == RC_OK && i < manifest->segment_count; i++) {
+        struct index_segment *segment;
+        rc = index_segment_open(index, manifest->segments[i].id, &segment, err);
+        if (rc != RC_OK)
+            break;
+        struct index_view_part *vp = &view->parts[view->count++];
+        *vp = (struct index_view_part){.part = index_part_new(NULL, segment),
+                                       .rows = rows_segment_count(segment->rows),
+                                       .disabled = rows_segment_disabled(segment->rows)};
+        segment->dead_file = manifest->segments[i].dead;
+        if (segment->dead_file) {
+            rc = index_dead_load(index, segment->id, segment->dead_file, vp->rows, &vp->dead, err);
+            segment->dead_stored = rc == RC_OK ? vp->dead->count : 0;
+        }
+    }
+    return rc;
+}
+
+static enum rc open_log(struct index *index, struct index_view *view, struct err *err)
 {
     char path[INDEX_PATH_BYTES_MAX];
-    struct replay replay = {.index = index, .view = xcalloc(1, sizeof(*replay.view))};
+    struct replay replay = {.index = index, .view = view};
     struct log_recovery recovery;
     snprintf(path, sizeof(path), "%s/rows", index->folder);
     struct log_options options = {.fs = index->fs,
                                   .directory = path,
                                   .kind = ROWS_LOG_KIND,
                                   .epoch = index->epoch,
-                                  .start_seq = watermark + 1,
+                                  .start_seq = index->watermark + 1,
                                   .file_bytes_max = LOG_FILE_BYTES};
-    replay.view->refs = 1;
     enum rc rc = log_open(&options, replay_each, &replay, &recovery, &index->log, err);
-    if (rc == RC_OK)
-        index_view_publish(index, replay.view);
-    else
-        index_view_release(replay.view);
     if (rc == RC_CORRUPT)
         err_set(err, ERR_INTERNAL, "%s: a record of the index's log is damaged", index->folder);
     return rc;
+}
+
+static enum rc open_rows(struct index *index, const struct index_manifest *manifest,
+                         struct err *err)
+{
+    struct index_view *view = xcalloc(1, sizeof(*view));
+    view->refs = 1;
+    index->view = view;
+    index_remove_leftovers(index, manifest);
+    enum rc rc = open_segments(index, manifest, view, err);
+    return rc == RC_OK ? open_log(index, view, err) : rc;
 }
 
 static struct index *index_new(struct file_system *fs, const char *folder)
@@ -119,6 +149,9 @@ static struct index *index_new(struct file_system *fs, const char *folder)
     pthread_mutex_init(&index->leading, NULL);
     pthread_cond_init(&index->led, NULL);
     pthread_mutex_init(&index->viewing, NULL);
+    pthread_mutex_init(&index->sealing, NULL);
+    pthread_mutex_init(&index->merging, NULL);
+    index->tail_rows_max = INDEX_TAIL_ROWS_MAX;
     return index;
 }
 
@@ -144,7 +177,7 @@ enum rc index_open(struct file_system *fs, const char *folder, const struct inde
     if (rc == RC_OK)
         rc = analyzer_new(index->config.language, &index->analyzer, err);
     if (rc == RC_OK)
-        rc = open_log(index, manifest.watermark, err);
+        rc = open_rows(index, &manifest, err);
     arena_fini(&arena);
     if (rc == RC_OK)
         *out = index;
@@ -172,6 +205,8 @@ void index_close(struct index *index)
     pthread_mutex_destroy(&index->leading);
     pthread_cond_destroy(&index->led);
     pthread_mutex_destroy(&index->viewing);
+    pthread_mutex_destroy(&index->sealing);
+    pthread_mutex_destroy(&index->merging);
     free(index->folder);
     free(index);
 }
@@ -179,14 +214,6 @@ void index_close(struct index *index)
 /* ---- settings and figures ---- */
 
 const struct index_config *index_config_of(const struct index *index) { return &index->config; }
-
-static enum rc store_manifest(struct index *index, const struct index_config *config,
-                              struct err *err)
-{
-    struct index_manifest manifest = {
-        .config = *config, .next_row = index->next_row, .next_file = 1};
-    return index_manifest_store(index->fs, index->folder, &manifest, err);
-}
 
 enum rc index_set_ranking(struct index *index, double k1, double b, const double *text_weights,
                           struct err *err)
@@ -199,10 +226,13 @@ enum rc index_set_ranking(struct index *index, double k1, double b, const double
         config.texts[t].weight = text_weights[t];
     enum rc rc = index_config_check(&config, err);
     if (rc == RC_OK)
-        rc = store_manifest(index, &config, err);
+        rc = index_store_view(index, index->view, &config, index->watermark, err);
     if (rc == RC_OK) {
         pthread_mutex_lock(&index->viewing);
-        index->config = config;
+        index->config.k1 = config.k1; /* only what nobody reads without the lock */
+        index->config.b = config.b;
+        for (size_t t = 0; t < config.text_count; t++)
+            index->config.texts[t].weight = config.texts[t].weight;
         take_ranking(index);
         pthread_mutex_unlock(&index->viewing);
     }
@@ -213,12 +243,18 @@ enum rc index_set_ranking(struct index *index, double k1, double b, const double
 void index_stats(struct index *index, struct index_stats *out)
 {
     struct index_view *view = index_view_take(index);
-    *out = (struct index_stats){.disk_bytes = (uint64_t)log_bytes(index->log)};
+    *out = (struct index_stats){.disk_bytes = (uint64_t)log_bytes(index->log),
+                                .sealing = atomic_load(&index->is_sealing)};
     for (size_t p = 0; p < view->count; p++) {
         const struct index_view_part *vp = &view->parts[p];
         uint32_t dead = vp->dead ? vp->dead->count : 0;
         out->rows += vp->rows - dead;
         out->deleted += dead;
+        if (vp->part->segment) {
+            out->segments++;
+            out->disk_bytes += (uint64_t)index_segment_bytes(vp->part->segment);
+            continue;
+        }
         out->tail_rows += vp->rows - dead;
         pthread_rwlock_rdlock(&vp->part->tail->lock);
         out->memory_bytes += (uint64_t)index_tail_bytes(vp->part->tail);
@@ -227,14 +263,7 @@ void index_stats(struct index *index, struct index_stats *out)
     index_view_release(view);
 }
 
-/* ---- maintenance ---- */
-
-enum rc index_maintain(struct index *index, bool (*cancelled)(void *arg), void *arg,
-                       struct err *err)
-{
-    UNUSED(index), UNUSED(cancelled), UNUSED(arg), UNUSED(err);
-    return RC_OK;
-}
+/* ---- a copy ---- */
 
 #define SNAPSHOT_ROWS 256
 
@@ -248,16 +277,21 @@ static enum rc copy_part(const struct index_view_part *vp, struct index *copy, s
             rc = index_upsert(copy, rows, count, err);
             count = 0;
         }
-        if (row < vp->rows && !index_is_dead(vp, row))
-            index_part_row(vp->part, row, &rows[count++]);
+        if (rc == RC_OK && row < vp->rows && !index_is_dead(vp, row))
+            rc = index_part_row(vp->part, row, &rows[count++]);
     }
+    if (rc == RC_CORRUPT)
+        err_set(err, ERR_INTERNAL, "rows of the index are damaged on disk");
     return rc;
 }
 
 enum rc index_snapshot(struct index *index, const char *folder, struct err *err)
 {
     struct index *copy;
-    enum rc rc = index_open(index->fs, folder, &index->config, &copy, err);
+    pthread_mutex_lock(&index->viewing);
+    struct index_config config = index->config;
+    pthread_mutex_unlock(&index->viewing);
+    enum rc rc = index_open(index->fs, folder, &config, &copy, err);
     if (rc != RC_OK)
         return rc;
     struct index_view *view = index_view_take(index);

@@ -1,10 +1,11 @@
 /* An index: rows of text, vectors and payload, found by meaning, by words, by both, under filters.
  * One per collection, in one folder, with one writer.
  *
- *   rows.log (the truth) → tail in memory, found at once → sealed segments: vectors, words, columns
+ *   log of rows → tail in memory, found at once → sealed segments: rows; vectors, words, columns
  *
- * The log's rows are durable when a change returns; segments are caches of the log up to a
- * watermark and can always be rebuilt. A delete is a bit; an upsert is a delete and an append.
+ * A change is in the log, durable, when it returns. Sealing moves rows from the log into files of
+ * their own (up to a watermark); what else a segment has is a cache of its rows and made again when
+ * missing or damaged. A delete is a bit; an upsert is a delete and an append.
  *
  * All functions block: they are for workers. Changes of one index are serialised inside; queries
  * run beside them and see each change whole or not at all. */
@@ -20,6 +21,7 @@
 #define INDEX_PAYLOAD_BYTES_MAX (64 * 1024)
 #define INDEX_TEXT_BYTES_MAX    (1024 * 1024)
 #define INDEX_K_MAX             10000
+#define INDEX_BATCH_ROWS_MAX    16384
 
 struct index_vector_field {
     struct str name; /* "" is usual for the only one */

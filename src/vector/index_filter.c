@@ -2,6 +2,8 @@
 #include "vector/index_private.h"
 #include "text/json.h"
 
+#define ROW_BYTES_MAX (2u << 20) /* to look at one row */
+
 struct looking {
     yyjson_val *payload;
 };
@@ -39,17 +41,21 @@ static bool tags_allow(yyjson_val *payload, const struct index_matcher *m)
     return yyjson_arr_size(tags) == 0;
 }
 
-bool index_match_row(const struct index_view_part *vp, uint32_t row,
-                     const struct index_matcher *matcher, struct arena *scratch)
+enum rc index_match_row(const struct index_view_part *vp, uint32_t row,
+                        const struct index_matcher *matcher, struct arena *scratch, bool *out)
 {
+    struct looking looking;
+    *out = false;
     if (index_is_dead(vp, row) ||
         (!matcher->disabled_too && vp->disabled && index_part_disabled(vp->part, row)))
-        return false;
+        return RC_OK;
+    *out = true;
     if (!matcher->filter && matcher->all_tags)
-        return true;
-    struct looking looking = {.payload = index_part_payload(vp->part, row, scratch)};
-    return tags_allow(looking.payload, matcher) &&
+        return RC_OK;
+    enum rc rc = index_part_payload(vp->part, row, scratch, &looking.payload);
+    *out = rc == RC_OK && tags_allow(looking.payload, matcher) &&
            (!matcher->filter || expression_test(matcher->filter, look_up, &looking, scratch));
+    return rc;
 }
 
 enum rc index_match(const struct index_view_part *vp, const struct index_matcher *matcher,
@@ -62,18 +68,19 @@ enum rc index_match(const struct index_view_part *vp, const struct index_matcher
         return RC_OK;
     uint64_t *bits = ARENA_NEW_ARRAY(arena, uint64_t, (vp->rows + 63) / 64 + 1);
     struct arena scratch;
-    if (!bits)
-        return RC_LIMIT;
+    enum rc rc = bits ? RC_OK : RC_LIMIT;
     *count = 0;
-    arena_init(&scratch, 1 << 20);
-    for (uint32_t row = 0; row < vp->rows; row++) {
-        if (!index_match_row(vp, row, matcher, &scratch))
-            continue;
-        bitmap_set(bits, row);
-        ++*count;
+    arena_init(&scratch, ROW_BYTES_MAX);
+    for (uint32_t row = 0; rc == RC_OK && row < vp->rows; row++) {
+        bool matches;
+        rc = index_match_row(vp, row, matcher, &scratch, &matches);
+        if (matches) {
+            bitmap_set(bits, row);
+            ++*count;
+        }
         arena_reset(&scratch);
     }
     arena_fini(&scratch);
     *out = bits;
-    return RC_OK;
+    return rc;
 }

@@ -9,8 +9,10 @@
 #include "store/lock.h"
 #include "store/log.h"
 #include "vector/index.h"
-#include "vector/rows_record.h"
+#include "vector/index_manifest.h"
+#include "vector/rows_segment.h"
 #include "vector/words_search.h"
+#include "vector/words_segment.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -48,9 +50,26 @@ struct index_tail {
     struct words_memory *words;
 };
 
+/* A sealed segment: the rows, and what is made of them. */
+struct index_segment {
+    uint64_t id;
+    struct file_system *fs;
+    char *folder;
+    bool obsolete; /* its files go with it */
+    struct rows_segment *rows;
+    struct words_segment *words; /* NULL: no texts */
+    struct segment *vector_files[INDEX_VECTORS_MAX];
+    struct dense *dense[INDEX_VECTORS_MAX]; /* NULL: no row has one */
+    struct index_slots slots[INDEX_VECTORS_MAX];
+    uint64_t dead_file;   /* generation; 0: none */
+    uint32_t dead_stored; /* rows in it */
+};
+
+/* One of the two. */
 struct index_part {
     _Atomic uint32_t refs;
     struct index_tail *tail;
+    struct index_segment *segment;
 };
 
 struct index_view_part {
@@ -88,8 +107,13 @@ struct index {
     bool has_leader;
     struct index_change *waiting, **waiting_end;
     /* the leader's */
-    uint64_t next_row;
+    uint64_t next_row, next_file;
+    uint64_t watermark;
     struct analyzer *analyzer;
+    uint32_t tail_rows_max; /* of tails to come: tests set it */
+
+    pthread_mutex_t sealing, merging; /* one of each at a time; taken before the lead */
+    _Atomic bool is_sealing;
 
     pthread_mutex_t viewing; /* over the pointer, the ranking and the scratches */
     struct index_view *view;
@@ -102,8 +126,10 @@ struct index_view *index_view_take(struct index *index);
 void index_view_release(struct index_view *view);
 /* A copy to change and publish: the leader's. */
 struct index_view *index_view_copy(const struct index_view *view);
+/* Gives back what the part of a view holds. */
+void index_view_forget(struct index_view_part *vp);
 void index_view_publish(struct index *index, struct index_view *view);
-struct index_part *index_part_new(struct index_tail *tail);
+struct index_part *index_part_new(struct index_tail *tail, struct index_segment *segment);
 void index_part_release(struct index_part *part);
 /* Marks a row dead in a view that is not published. */
 void index_view_kill(struct index_view *view, size_t part, uint32_t row);
@@ -114,12 +140,46 @@ static inline bool index_is_dead(const struct index_view_part *vp, uint32_t row)
 /* The live row of this id. */
 bool index_view_find(const struct index_view *view, struct str id, size_t *part, uint32_t *row);
 
-/* ---- rows of a part, whatever it is ---- */
-void index_part_row(const struct index_part *part, uint32_t row, struct index_row *out);
+/* ---- rows of a part, whatever it is: RC_CORRUPT ---- */
+enum rc index_part_row(const struct index_part *part, uint32_t row,
+                       struct index_row *out) MUST_CHECK;
 uint64_t index_part_number(const struct index_part *part, uint32_t row);
 bool index_part_disabled(const struct index_part *part, uint32_t row);
-/* The payload's members; NULL: it has none. */
-yyjson_val *index_part_payload(const struct index_part *part, uint32_t row, struct arena *arena);
+/* The payload's members; *out NULL: it has none. RC_LIMIT. */
+enum rc index_part_payload(const struct index_part *part, uint32_t row, struct arena *arena,
+                           yyjson_val **out) MUST_CHECK;
+
+/* ---- index_segment.c ---- */
+/* Writes the segment's files from the rows of the parts that are not dead. maps[i][row]: its new row,
+ * or UINT32_MAX; the caller frees them. RC_CANCELLED. */
+enum rc index_segment_build(struct index *index, const struct index_view_part *parts, size_t count,
+                            uint64_t id, uint32_t **maps, bool (*cancelled)(void *arg), void *arg,
+                            struct err *err) MUST_CHECK;
+/* Opens it; words and vectors that are missing or damaged are made again. */
+enum rc index_segment_open(struct index *index, uint64_t id, struct index_segment **out,
+                           struct err *err) MUST_CHECK;
+void index_segment_close(struct index_segment *segment);
+int64_t index_segment_bytes(const struct index_segment *segment);
+/* The dead rows of a segment in a file of their own. */
+enum rc index_dead_store(struct index *index, uint64_t id, uint64_t generation,
+                         const struct index_dead *dead, struct err *err) MUST_CHECK;
+enum rc index_dead_load(struct index *index, uint64_t id, uint64_t generation, uint32_t rows,
+                        struct index_dead **out, struct err *err) MUST_CHECK;
+void index_dead_remove(struct index *index, uint64_t id, uint64_t generation);
+/* Removes what the manifest does not name. */
+void index_remove_leftovers(struct index *index, const struct index_manifest *manifest);
+
+/* ---- index_maintain.c ---- */
+/* Makes the manifest of a view durable, with the files of dead rows that it needs. */
+enum rc index_store_view(struct index *index, const struct index_view *view,
+                         const struct index_config *config, uint64_t watermark,
+                         struct err *err) MUST_CHECK;
+/* Tails that are full and wait. */
+size_t index_tails_waiting(struct index *index);
+enum rc index_seal(struct index *index, bool (*cancelled)(void *arg), void *arg,
+                   struct err *err) MUST_CHECK;
+/* A damaged words file that a query met is made again. */
+enum rc index_repair(struct index *index, struct err *err) MUST_CHECK;
 
 /* ---- index_tail.c ---- */
 struct index_tail *index_tail_new(const struct index *index);
@@ -147,12 +207,14 @@ struct index_matcher {
     bool all_tags;
     bool disabled_too;
 };
-/* Bitmap of the part's rows that are alive and match; *count of them. *out NULL: all rows. */
+/* Bitmap of the part's rows that are alive and match; *count of them. *out NULL: all rows. RC_LIMIT,
+ * RC_CORRUPT. */
 enum rc index_match(const struct index_view_part *vp, const struct index_matcher *matcher,
                     struct arena *arena, uint64_t **out, size_t *count) MUST_CHECK;
 /* The same for one row. */
-bool index_match_row(const struct index_view_part *vp, uint32_t row,
-                     const struct index_matcher *matcher, struct arena *scratch);
+enum rc index_match_row(const struct index_view_part *vp, uint32_t row,
+                        const struct index_matcher *matcher, struct arena *scratch,
+                        bool *out) MUST_CHECK;
 
 /* ---- index_search.c ---- */
 struct index_scratch *index_scratch_take(struct index *index);

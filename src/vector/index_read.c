@@ -29,9 +29,13 @@ static enum rc copy_row(const struct index *index, const struct index_row *row, 
     return good ? RC_OK : RC_LIMIT;
 }
 
-static enum rc too_large(struct err *err)
+static enum rc failed(enum rc rc, struct err *err)
 {
-    return err_set(err, ERR_TOO_LARGE, "the answer needs more memory than it may use");
+    if (rc == RC_LIMIT)
+        return err_set(err, ERR_TOO_LARGE, "the answer needs more memory than it may use");
+    if (rc == RC_CORRUPT)
+        err_set(err, ERR_INTERNAL, "rows of the index are damaged on disk");
+    return rc;
 }
 
 enum rc index_get(struct index *index, struct str id, struct arena *arena, struct index_row *out,
@@ -43,13 +47,14 @@ enum rc index_get(struct index *index, struct str id, struct arena *arena, struc
     enum rc rc = RC_NOT_FOUND;
     if (index_view_find(view, id, &part, &at)) {
         struct index_row row;
-        index_part_row(view->parts[part].part, at, &row);
-        rc = copy_row(index, &row, arena, out);
+        rc = index_part_row(view->parts[part].part, at, &row);
+        if (rc == RC_OK)
+            rc = copy_row(index, &row, arena, out);
     }
     index_view_release(view);
     if (rc == RC_NOT_FOUND)
         return err_set(err, ERR_NOT_FOUND, "there is no row \"%.*s\"", STR_ARG(id));
-    return rc == RC_LIMIT ? too_large(err) : rc;
+    return failed(rc, err);
 }
 
 /* The first row of the part whose number is above `after`. */
@@ -78,20 +83,23 @@ enum rc index_scroll(struct index *index, const struct expression *filter, uint6
     *count = 0;
     *out = ARENA_NEW_ARRAY(arena, struct index_row, MAX(limit, (size_t)1));
     enum rc rc = *out ? RC_OK : RC_LIMIT;
-    arena_init(&scratch, 1 << 20);
+    arena_init(&scratch, 2u << 20);
     for (size_t p = 0; rc == RC_OK && !more && p < view->count; p++) {
         const struct index_view_part *vp = &view->parts[p];
         for (uint32_t at = first_after(vp, after); rc == RC_OK && at < vp->rows; at++) {
             struct index_row row;
             arena_reset(&scratch);
-            if (!index_match_row(vp, at, &matcher, &scratch))
+            bool matches;
+            rc = index_match_row(vp, at, &matcher, &scratch, &matches);
+            if (!matches)
                 continue;
             if (*count == limit) {
                 more = true;
                 break;
             }
-            index_part_row(vp->part, at, &row);
-            rc = copy_row(index, &row, arena, &(*out)[(*count)++]);
+            rc = index_part_row(vp->part, at, &row);
+            if (rc == RC_OK)
+                rc = copy_row(index, &row, arena, &(*out)[(*count)++]);
             *cursor = index_part_number(vp->part, at);
         }
     }
@@ -99,7 +107,7 @@ enum rc index_scroll(struct index *index, const struct expression *filter, uint6
         *cursor = 0;
     arena_fini(&scratch);
     index_view_release(view);
-    return rc == RC_LIMIT ? too_large(err) : rc;
+    return failed(rc, err);
 }
 
 /* ---- facets ---- */
@@ -107,12 +115,13 @@ enum rc index_scroll(struct index *index, const struct expression *filter, uint6
 struct counting {
     struct map counts; /* value → struct index_facet */
     struct arena *arena;
+    struct arena row; /* of one row */
     bool failed;
 };
 
 static void count_value(struct counting *c, yyjson_val *value)
 {
-    struct str text = yyjson_is_str(value) ? json_text(value) : json_write(value, c->arena);
+    struct str text = yyjson_is_str(value) ? json_text(value) : json_write(value, &c->row);
     struct index_facet *facet = map_get(&c->counts, text);
     if (!facet) {
         facet = ARENA_NEW(c->arena, struct index_facet);
@@ -127,10 +136,16 @@ static void count_value(struct counting *c, yyjson_val *value)
     facet->count++;
 }
 
-static void count_row(struct counting *c, yyjson_val *payload, struct str member)
+static enum rc count_row(struct counting *c, const struct index_part *part, uint32_t row,
+                         struct str member)
 {
-    yyjson_val *value = yyjson_obj_getn(payload, member.p, member.n), *item;
+    yyjson_val *payload, *item;
     size_t i, n;
+    arena_reset(&c->row);
+    enum rc rc = index_part_payload(part, row, &c->row, &payload);
+    if (rc != RC_OK)
+        return rc;
+    yyjson_val *value = yyjson_obj_getn(payload, member.p, member.n);
     if (yyjson_is_arr(value)) {
         yyjson_arr_foreach(value, i, n, item)
         {
@@ -140,6 +155,7 @@ static void count_row(struct counting *c, yyjson_val *payload, struct str member
     } else if (value && !yyjson_is_obj(value) && !yyjson_is_null(value)) {
         count_value(c, value);
     }
+    return c->failed ? RC_LIMIT : RC_OK;
 }
 
 static int by_count(const void *a, const void *b)
@@ -160,6 +176,7 @@ enum rc index_facets(struct index *index, const struct expression *filter, struc
     struct counting counting = {.arena = &work};
     enum rc rc = RC_OK;
     arena_init(&work, WORK_BYTES_MAX);
+    arena_init(&counting.row, 2u << 20);
     map_init(&counting.counts);
     for (size_t p = 0; rc == RC_OK && p < view->count; p++) {
         const struct index_view_part *vp = &view->parts[p];
@@ -168,7 +185,7 @@ enum rc index_facets(struct index *index, const struct expression *filter, struc
         rc = index_match(vp, &matcher, &work, &bits, &matching);
         for (uint32_t row = 0; rc == RC_OK && row < vp->rows; row++)
             if (!bits || bitmap_get(bits, row))
-                count_row(&counting, index_part_payload(vp->part, row, &work), member);
+                rc = count_row(&counting, vp->part, row, member);
     }
     struct index_facet *all = xcalloc(counting.counts.count + 1, sizeof(*all));
     size_t n = 0;
@@ -185,7 +202,8 @@ enum rc index_facets(struct index *index, const struct expression *filter, struc
     }
     free(all);
     map_fini(&counting.counts);
+    arena_fini(&counting.row);
     arena_fini(&work);
     index_view_release(view);
-    return rc == RC_LIMIT ? too_large(err) : rc;
+    return failed(rc, err);
 }

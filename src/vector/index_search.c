@@ -83,13 +83,13 @@ static int by_score(const void *a, const void *b)
 /* The allowed rows as the part's vectors are numbered. In a tail vectors may be newer than the
  * view, so there it always bounds them. */
 static enum rc allowed_slots(struct search *s, size_t part, const struct index_slots *slots,
-                             bool bounded, const uint64_t **out, size_t *count)
+                             const uint64_t **out, size_t *count)
 {
     const struct index_view_part *vp = &s->view->parts[part];
     const uint64_t *rows = s->allowed[part];
     *out = rows;
     *count = s->allowed_count[part];
-    if ((!rows && !bounded && slots->identity) || (rows && slots->identity && !bounded))
+    if (vp->part->segment && slots->identity)
         return RC_OK;
     size_t capacity = vp->part->tail ? vp->part->tail->rows_max : slots->count;
     uint64_t *bits = ARENA_NEW_ARRAY(&s->work, uint64_t, capacity / 64 + 1);
@@ -97,7 +97,7 @@ static enum rc allowed_slots(struct search *s, size_t part, const struct index_s
         return RC_LIMIT;
     *count = 0;
     for (uint32_t slot = 0; slot < MIN(slots->count, (uint32_t)capacity); slot++) {
-        uint32_t row = slots->rows[slot];
+        uint32_t row = slots->identity ? slot : slots->rows[slot];
         if (row >= vp->rows)
             break;
         if (!rows || bitmap_get(rows, row)) {
@@ -114,15 +114,24 @@ static enum rc search_part_vectors(struct search *s, size_t p, size_t depth, str
 {
     const struct index_part *part = s->view->parts[p].part;
     size_t field = s->query->vector_field;
-    struct index_slots slots = part->tail->slots[field];
+    struct index_slots slots =
+        part->tail ? part->tail->slots[field] : part->segment->slots[field];
     struct dense_query query = {.vector = s->vector,
                                 .k = depth,
                                 .recall = s->query->recall > 0 ? s->query->recall : RECALL_DEFAULT};
-    slots.count = (uint32_t)dense_tail_count(part->tail->dense[field]);
-    enum rc rc = allowed_slots(s, p, &slots, true, &query.allowed, &query.allowed_count);
+    if (part->tail)
+        slots.count = (uint32_t)dense_tail_count(part->tail->dense[field]);
+    else if (!part->segment->dense[field])
+        return RC_OK;
+    enum rc rc = allowed_slots(s, p, &slots, &query.allowed, &query.allowed_count);
     if (rc != RC_OK || query.allowed_count == 0)
         return rc;
-    *found = dense_tail_search(part->tail->dense[field], &query, s->scratch->dense, hits);
+    if (part->tail)
+        *found = dense_tail_search(part->tail->dense[field], &query, s->scratch->dense, hits);
+    else
+        *found = dense_search(part->segment->dense[field], &query, s->scratch->dense, hits);
+    if (slots.identity)
+        return RC_OK;
     for (size_t i = 0; i < *found; i++)
         hits[i].slot = slots.rows[hits[i].slot];
     return RC_OK;
@@ -164,11 +173,18 @@ static enum rc prepare_part(struct search *s, size_t p, const struct words_query
     struct index_view_part *vp = &s->view->parts[p];
     struct index_tail *tail = vp->part->tail;
     struct words_stats stats;
-    struct words_source source = {.memory = tail->words, .rows = vp->rows};
-    pthread_rwlock_rdlock(&tail->lock);
-    words_memory_stats(tail->words, &stats);
+    struct words_source source = {.rows = vp->rows};
+    if (tail) {
+        source.memory = tail->words;
+        pthread_rwlock_rdlock(&tail->lock);
+        words_memory_stats(tail->words, &stats);
+    } else {
+        source.segment = vp->part->segment->words;
+        words_segment_stats(source.segment, &stats);
+    }
     enum rc rc = words_part_prepare(&source, words, s->ranking.fields, &s->work, out);
-    pthread_rwlock_unlock(&tail->lock);
+    if (tail)
+        pthread_rwlock_unlock(&tail->lock);
     total->rows += stats.rows;
     for (size_t f = 0; f < s->ranking.fields; f++) {
         total->field_rows[f] += stats.field_rows[f];
@@ -279,12 +295,14 @@ static size_t cut_low(const struct candidate *list, size_t count, double score_m
 }
 
 /* The grouping member's value as text that tells values apart; empty: the row is its own group. */
-static struct str group_value(struct search *s, const struct candidate *c)
+static enum rc group_value(struct search *s, const struct candidate *c, struct str *out)
 {
-    yyjson_val *payload = index_part_payload(s->view->parts[c->part].part, c->row, &s->work);
     struct str name = s->query->group_by;
-    yyjson_val *value = yyjson_obj_getn(payload, name.p, name.n);
-    return value && !yyjson_is_null(value) ? json_write(value, &s->work) : STR_EMPTY;
+    yyjson_val *payload;
+    enum rc rc = index_part_payload(s->view->parts[c->part].part, c->row, &s->work, &payload);
+    yyjson_val *value = rc == RC_OK ? yyjson_obj_getn(payload, name.p, name.n) : NULL;
+    *out = value && !yyjson_is_null(value) ? json_write(value, &s->work) : STR_EMPTY;
+    return rc;
 }
 
 static enum rc group(struct search *s, struct candidate *list, size_t *count)
@@ -294,8 +312,10 @@ static enum rc group(struct search *s, struct candidate *list, size_t *count)
     if (s->query->group_by.n == 0)
         return RC_OK;
     map_init(&seen);
-    for (size_t i = 0; i < *count; i++) {
-        struct str value = group_value(s, &list[i]);
+    enum rc rc = RC_OK;
+    for (size_t i = 0; rc == RC_OK && i < *count; i++) {
+        struct str value;
+        rc = group_value(s, &list[i], &value);
         uintptr_t had = value.n ? (uintptr_t)map_get(&seen, value) : 0;
         if (had >= size)
             continue;
@@ -305,15 +325,15 @@ static enum rc group(struct search *s, struct candidate *list, size_t *count)
     }
     map_fini(&seen);
     *count = kept;
-    return RC_OK;
+    return rc;
 }
 
-/* The row's vector as stored; NULL: it has none. */
+/* The row's vector as stored; NULL: it has none, or it cannot be read. */
 static const float *vector_of(struct search *s, const struct candidate *c)
 {
     struct index_row row;
-    index_part_row(s->view->parts[c->part].part, c->row, &row);
-    return row.vectors[s->query->vector_field];
+    enum rc rc = index_part_row(s->view->parts[c->part].part, c->row, &row);
+    return rc == RC_OK ? row.vectors[s->query->vector_field] : NULL;
 }
 
 static double cosine(const float *a, const float *b, unsigned dimension)
@@ -372,7 +392,9 @@ static enum rc give(struct search *s, const struct candidate *list, size_t count
     for (size_t i = 0; i < count; i++) {
         struct index_hit *hit = &out->items[i];
         struct index_row row;
-        index_part_row(s->view->parts[list[i].part].part, list[i].row, &row);
+        enum rc rc = index_part_row(s->view->parts[list[i].part].part, list[i].row, &row);
+        if (rc != RC_OK)
+            return rc;
         hit->score = list[i].score;
         hit->vector_score = list[i].vector_score;
         hit->text_score = list[i].text_score;
@@ -499,8 +521,8 @@ static enum rc search_run(struct search *s, struct arena *arena, struct index_hi
     return rc;
 }
 
-enum rc index_search(struct index *index, const struct index_query *query, struct arena *arena,
-                     struct index_hits *out, struct err *err)
+static enum rc search_once(struct index *index, const struct index_query *query,
+                           struct arena *arena, struct index_hits *out, struct err *err)
 {
     struct search s = {.index = index, .query = query, .err = err};
     *out = (struct index_hits){0};
@@ -514,5 +536,20 @@ enum rc index_search(struct index *index, const struct index_query *query, struc
     index_view_release(s.view);
     index_scratch_give(index, s.scratch);
     arena_fini(&s.work);
+    return rc;
+}
+
+enum rc index_search(struct index *index, const struct index_query *query, struct arena *arena,
+                     struct index_hits *out, struct err *err)
+{
+    enum rc rc = search_once(index, query, arena, out, err);
+    if (rc != RC_CORRUPT)
+        return rc;
+    /* Words can be made again from the rows; if it is the rows, the second try says so. */
+    rc = index_repair(index, err);
+    if (rc == RC_OK)
+        rc = search_once(index, query, arena, out, err);
+    if (rc == RC_CORRUPT)
+        err_set(err, ERR_INTERNAL, "rows of the index are damaged on disk");
     return rc;
 }

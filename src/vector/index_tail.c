@@ -13,7 +13,7 @@ struct index_tail *index_tail_new(const struct index *index)
 {
     const struct index_config *config = &index->config;
     struct index_tail *tail = xcalloc(1, sizeof(*tail));
-    tail->rows_max = INDEX_TAIL_ROWS_MAX;
+    tail->rows_max = index->tail_rows_max;
     tail->items = xmalloc(tail->rows_max * sizeof(*tail->items));
     tail->numbers = xmalloc(tail->rows_max * sizeof(*tail->numbers));
     tail->payloads = xcalloc(tail->rows_max, sizeof(*tail->payloads));

@@ -1,13 +1,15 @@
 /* Views: what readers see. Taking one is a reference under a mutex that is held for nanoseconds;
  * parts and dead sets are shared between views by reference. */
+#include "text/json.h"
 #include "vector/index_private.h"
 #include <stdlib.h>
 
-struct index_part *index_part_new(struct index_tail *tail)
+struct index_part *index_part_new(struct index_tail *tail, struct index_segment *segment)
 {
     struct index_part *part = xcalloc(1, sizeof(*part));
     part->refs = 1;
     part->tail = tail;
+    part->segment = segment;
     return part;
 }
 
@@ -17,6 +19,7 @@ void index_part_release(struct index_part *part)
         return;
     if (part->tail)
         index_tail_free(part->tail);
+    index_segment_close(part->segment);
     free(part);
 }
 
@@ -39,11 +42,15 @@ void index_view_release(struct index_view *view)
 {
     if (atomic_fetch_sub(&view->refs, 1) > 1)
         return;
-    for (size_t i = 0; i < view->count; i++) {
-        index_part_release(view->parts[i].part);
-        dead_release(view->parts[i].dead);
-    }
+    for (size_t i = 0; i < view->count; i++)
+        index_view_forget(&view->parts[i]);
     free(view);
+}
+
+void index_view_forget(struct index_view_part *vp)
+{
+    index_part_release(vp->part);
+    dead_release(vp->dead);
 }
 
 struct index_view *index_view_copy(const struct index_view *view)
@@ -117,7 +124,10 @@ bool index_view_find(const struct index_view *view, struct str id, size_t *part,
 {
     for (size_t i = view->count; i-- > 0;) {
         const struct index_view_part *vp = &view->parts[i];
-        if (!tail_find(vp->part->tail, id, vp->rows, row) || index_is_dead(vp, *row))
+        struct index_tail *tail = vp->part->tail;
+        bool found = tail ? tail_find(tail, id, vp->rows, row)
+                          : rows_segment_find(vp->part->segment->rows, id, row);
+        if (!found || index_is_dead(vp, *row))
             continue;
         *part = i;
         return true;
@@ -127,23 +137,40 @@ bool index_view_find(const struct index_view *view, struct str id, size_t *part,
 
 /* ---- rows of a part ---- */
 
-void index_part_row(const struct index_part *part, uint32_t row, struct index_row *out)
+enum rc index_part_row(const struct index_part *part, uint32_t row, struct index_row *out)
 {
+    if (part->segment)
+        return rows_segment_row(part->segment->rows, row, out);
     *out = part->tail->items[row];
+    return RC_OK;
 }
 
 uint64_t index_part_number(const struct index_part *part, uint32_t row)
 {
-    return part->tail->numbers[row];
+    return part->segment ? rows_segment_number(part->segment->rows, row) : part->tail->numbers[row];
 }
 
 bool index_part_disabled(const struct index_part *part, uint32_t row)
 {
-    return part->tail->items[row].disabled;
+    return part->segment ? rows_segment_is_disabled(part->segment->rows, row)
+                         : part->tail->items[row].disabled;
 }
 
-yyjson_val *index_part_payload(const struct index_part *part, uint32_t row, struct arena *arena)
+enum rc index_part_payload(const struct index_part *part, uint32_t row, struct arena *arena,
+                           yyjson_val **out)
 {
-    UNUSED(arena);
-    return yyjson_doc_get_root(part->tail->payloads[row]);
+    struct index_row item;
+    *out = NULL;
+    if (part->tail) {
+        *out = yyjson_doc_get_root(part->tail->payloads[row]);
+        return RC_OK;
+    }
+    enum rc rc = rows_segment_row(part->segment->rows, row, &item);
+    if (rc != RC_OK || item.payload.n == 0)
+        return rc;
+    yyjson_alc alc = json_arena_alc(arena);
+    yyjson_doc *doc = yyjson_read_opts((char *)(uintptr_t)item.payload.p, item.payload.n,
+                                       YYJSON_READ_NOFLAG, &alc, NULL);
+    *out = yyjson_doc_get_root(doc);
+    return doc ? RC_OK : RC_LIMIT; /* it was valid when it was put in */
 }

@@ -8,7 +8,10 @@
 #include <math.h>
 #include <stdlib.h>
 
+#define TAILS_WAITING_MAX 8 /* beyond, who adds rows helps to seal */
+#define PARTS_SPARE       64 /* of a view: room for one group's tails */
 #define GROUP_CHANGES_MAX 256
+#define GROUP_ROWS_MAX    (2 * INDEX_BATCH_ROWS_MAX)
 #define GROUP_BYTES_MAX   (64u * 1024 * 1024)
 #define FILTER_BYTES_MAX  (256u * 1024 * 1024) /* memory of one delete_where */
 
@@ -16,6 +19,7 @@ struct index_change {
     struct index_change *next;
     uint16_t type;
     struct buf record;
+    size_t rows; /* of an upsert */
     const struct expression *where; /* the record is made from it by the leader */
     uint64_t seq;
     size_t deleted;
@@ -93,7 +97,7 @@ static struct index_tail *growing_tail(struct index *index, struct index_view *v
         return last->tail;
     ASSERT(view->count < INDEX_PARTS_MAX);
     struct index_tail *tail = index_tail_new(index);
-    view->parts[view->count++] = (struct index_view_part){.part = index_part_new(tail)};
+    view->parts[view->count++] = (struct index_view_part){.part = index_part_new(tail, NULL)};
     return tail;
 }
 
@@ -120,6 +124,7 @@ static enum rc apply_upsert(struct index *index, struct index_view *view, char *
             memcpy(copy, record.p, record.n);
             struct str same = str_make(copy, record.n);
             uint32_t read = reader.read - 1;
+            keeper->log_seq = seq - 1; /* not all of this one is in it */
             keeper = tail;
             index_tail_keep(tail, copy);
             rc = rows_read_upsert(same, &index->shape, &reader);
@@ -215,7 +220,7 @@ static enum rc make_where(struct index *index, struct index_change *change)
                 capacity = MAX((size_t)64, capacity * 2);
                 ids = xrealloc(ids, capacity * sizeof(*ids));
             }
-            index_part_row(vp->part, row, &item);
+            rc = index_part_row(vp->part, row, &item);
             ids[count++] = item.id;
         }
     }
@@ -225,6 +230,8 @@ static enum rc make_where(struct index *index, struct index_change *change)
     arena_fini(&arena);
     if (rc == RC_LIMIT)
         return err_set(&change->err, ERR_TOO_LARGE, "too many rows match: delete them in parts");
+    if (rc == RC_CORRUPT)
+        err_set(&change->err, ERR_INTERNAL, "rows of the index are damaged on disk");
     return rc;
 }
 
@@ -247,16 +254,20 @@ static void fail_all(struct index_change *group, enum rc rc)
 static void commit(struct index *index, struct index_change *group)
 {
     uint64_t next_row = index->next_row, synced;
+    if (index->view->count > INDEX_PARTS_MAX - PARTS_SPARE) {
+        for (struct index_change *change = group; change; change = change->next)
+            change->rc = err_set(&change->err, ERR_OVERLOADED,
+                                 "rows wait to be sealed and cannot be: is the disk full?");
+        return;
+    }
     if (group->where)
         group->rc = make_where(index, group);
     for (struct index_change *change = group; change; change = change->next) {
         if (change->rc != RC_OK)
             continue;
         if (change->type == ROWS_UPSERT) {
-            struct rows_reader reader;
             rows_set_first(&change->record, next_row);
-            ASSERT(rows_read_upsert(buf_str(&change->record), &index->shape, &reader) == RC_OK);
-            next_row += reader.count;
+            next_row += change->rows;
         }
         change->seq = log_append(index->log, change->type, buf_str(&change->record), NULL);
     }
@@ -282,11 +293,13 @@ static void commit(struct index *index, struct index_change *group)
 static struct index_change *take_group(struct index *index)
 {
     struct index_change *group = index->waiting, *last = group;
-    size_t count = 1, bytes = buf_len(&group->record);
+    size_t count = 1, bytes = buf_len(&group->record), rows = group->rows;
     while (!group->where && last->next && !last->next->where && count < GROUP_CHANGES_MAX &&
-           bytes + buf_len(&last->next->record) <= GROUP_BYTES_MAX) {
+           bytes + buf_len(&last->next->record) <= GROUP_BYTES_MAX &&
+           rows + last->next->rows <= GROUP_ROWS_MAX) {
         last = last->next;
         count++;
+        rows += last->rows;
         bytes += buf_len(&last->record);
     }
     index->waiting = last->next;
@@ -331,11 +344,13 @@ static enum rc change_make(struct index *index, struct index_change *change, str
 enum rc index_upsert(struct index *index, const struct index_row *rows, size_t count,
                      struct err *err)
 {
-    struct index_change change = {.type = ROWS_UPSERT};
+    struct index_change change = {.type = ROWS_UPSERT, .rows = count};
     struct arena arena;
     enum rc rc = RC_OK;
     if (count == 0)
         return RC_OK;
+    if (count > INDEX_BATCH_ROWS_MAX)
+        return err_set(err, ERR_TOO_LARGE, "at most %d rows at once", INDEX_BATCH_ROWS_MAX);
     arena_init(&arena, 4 << 20);
     for (size_t i = 0; rc == RC_OK && i < count; i++) {
         rc = check_row(index, &rows[i], i, &arena, err);
@@ -351,7 +366,12 @@ enum rc index_upsert(struct index *index, const struct index_row *rows, size_t c
         return err_set(err, ERR_TOO_LARGE, "the rows have more than %u MiB: send them in parts",
                        ROWS_RECORD_BYTES_MAX >> 20);
     }
-    return change_make(index, &change, err);
+    rc = change_make(index, &change, err);
+    if (rc == RC_OK && index_tails_waiting(index) >= TAILS_WAITING_MAX) {
+        enum rc sealed = index_seal(index, NULL, NULL, NULL); /* back-pressure */
+        UNUSED(sealed);                                       /* the rows are in the log */
+    }
+    return rc;
 }
 
 enum rc index_delete(struct index *index, const struct str *ids, size_t count, size_t *deleted,

@@ -63,20 +63,26 @@ static void put_row(const struct rows_shape *shape, const struct index_row *row,
     memset(to, 0, (size_t)(end - to));
 }
 
+enum rc rows_encode_row(const struct rows_shape *shape, const struct index_row *row,
+                        struct buf *out)
+{
+    size_t n = row_bytes(shape, row);
+    char *p;
+    enum rc rc = buf_reserve(out, n, &p);
+    if (rc != RC_OK)
+        return rc;
+    put_row(shape, row, n, p);
+    buf_added(out, n);
+    return RC_OK;
+}
+
 enum rc rows_encode_upsert(const struct rows_shape *shape, const struct index_row *rows,
                            size_t count, struct buf *out)
 {
     struct record_header header = {.count = (uint32_t)count, .shape = shape_mark(shape)};
     enum rc rc = buf_append(out, str_make(&header, sizeof(header)));
-    for (size_t i = 0; rc == RC_OK && i < count; i++) {
-        size_t n = row_bytes(shape, &rows[i]);
-        char *p;
-        rc = buf_reserve(out, n, &p);
-        if (rc != RC_OK)
-            break;
-        put_row(shape, &rows[i], n, p);
-        buf_added(out, n);
-    }
+    for (size_t i = 0; rc == RC_OK && i < count; i++)
+        rc = rows_encode_row(shape, &rows[i], out);
     return rc;
 }
 

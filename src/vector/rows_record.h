@@ -20,6 +20,9 @@ struct rows_shape {
 /* RC_LIMIT: the buffer's maximum. */
 enum rc rows_encode_upsert(const struct rows_shape *shape, const struct index_row *rows,
                            size_t count, struct buf *out) MUST_CHECK;
+/* One row as records have it, without a record around it. */
+enum rc rows_encode_row(const struct rows_shape *shape, const struct index_row *row,
+                        struct buf *out) MUST_CHECK;
 enum rc rows_encode_delete(const struct str *ids, size_t count, struct buf *out) MUST_CHECK;
 /* Row numbers are given when the record is written. */
 void rows_set_first(struct buf *record, uint64_t first_row);

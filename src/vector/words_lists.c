@@ -10,21 +10,70 @@
 struct cursor {
     struct words_memory_cursor memory;
     uint32_t row, frequency, row_end;
+    uint32_t term_rows; /* rows with the term */
+    /* in a segment */
+    const struct words_segment *segment;
+    const struct words_term *term;
+    uint32_t block, block_count, count, next; /* next: of the block's postings */
+    uint32_t rows[WORDS_BLOCK_ROWS], frequencies[WORDS_BLOCK_ROWS];
+    const uint8_t *positions, *positions_end; /* of the block's posting number `positioned` */
+    uint32_t positioned, positions_block;
+    bool damaged;
 };
+
+static void start_packed(struct cursor *cursor, const struct words_segment *segment,
+                         const struct words_term *term)
+{
+    cursor->segment = segment;
+    cursor->term = term;
+    cursor->term_rows = term->rows;
+    cursor->block = cursor->count = cursor->next = 0;
+    cursor->block_count = words_segment_blocks(segment, term) ? words_term_blocks(term) : 0;
+    cursor->damaged = cursor->block_count == 0;
+    cursor->positions_block = UINT32_MAX;
+}
 
 static bool cursor_start(const struct words_source *source, size_t field, struct str term,
                          struct cursor *cursor)
 {
+    cursor->row_end = source->rows;
+    cursor->damaged = false;
+    cursor->segment = NULL;
+    if (source->segment) {
+        const struct words_term *t = words_segment_find(source->segment, field, term);
+        if (t)
+            start_packed(cursor, source->segment, t);
+        return t != NULL;
+    }
     const struct words_memory_term *t = words_memory_find(source->memory, field, term);
     if (!t)
         return false;
-    cursor->row_end = source->rows;
+    cursor->term_rows = t->rows;
     words_memory_start(t, &cursor->memory);
+    return true;
+}
+
+static bool next_packed(struct cursor *cursor)
+{
+    if (cursor->next == cursor->count) {
+        if (cursor->block == cursor->block_count)
+            return false;
+        cursor->count = words_segment_load(cursor->segment, cursor->term, cursor->block++,
+                                           cursor->rows, cursor->frequencies);
+        cursor->next = 0;
+        cursor->damaged = cursor->count == 0;
+        if (cursor->damaged)
+            return false;
+    }
+    cursor->row = cursor->rows[cursor->next];
+    cursor->frequency = cursor->frequencies[cursor->next++];
     return true;
 }
 
 static bool cursor_next(struct cursor *cursor)
 {
+    if (cursor->segment)
+        return next_packed(cursor);
     if (!words_memory_next(&cursor->memory))
         return false;
     cursor->row = cursor->memory.row;
@@ -32,11 +81,30 @@ static bool cursor_next(struct cursor *cursor)
     return cursor->row < cursor->row_end;
 }
 
-/* Where the positions of the row's posting lie: `frequency` varints, each the distance plus one. */
-static const uint8_t *cursor_positions(const struct cursor *cursor, const uint8_t **end)
+/* Where the positions of the row's posting lie: `frequency` varints, each the distance plus one.
+ * Called for rows in order. NULL: damaged. */
+static const uint8_t *cursor_positions(struct cursor *cursor, const uint8_t **end)
 {
-    *end = cursor->memory.end;
-    return cursor->memory.positions;
+    if (!cursor->segment) {
+        *end = cursor->memory.end;
+        return cursor->memory.positions;
+    }
+    uint32_t block = cursor->block - 1;
+    if (cursor->positions_block != block) {
+        cursor->positions = words_segment_positions(cursor->segment, cursor->term, block,
+                                                    &cursor->positions_end);
+        cursor->positions_block = block;
+        cursor->positioned = 0;
+    }
+    const uint8_t *at = cursor->positions;
+    cursor->damaged |= at == NULL;
+    for (; at && cursor->positioned + 1 < cursor->next; cursor->positioned++)
+        for (uint32_t f = cursor->frequencies[cursor->positioned]; f > 0 && at < cursor->positions_end;
+             at++)
+            f -= *at < 0x80;
+    cursor->positions = at;
+    *end = cursor->positions_end;
+    return at;
 }
 
 /* ---- plain lists ---- */
@@ -66,13 +134,19 @@ static bool growing_add(struct growing *g, struct arena *arena, uint32_t row, ui
     return true;
 }
 
+static const uint16_t *lengths_of(const struct words_part *part, size_t field)
+{
+    return part->source.segment ? words_segment_lengths(part->source.segment, field)
+                                : words_memory_lengths(part->source.memory, field);
+}
+
 static enum rc list_from(struct words_part *part, size_t item, size_t field,
                          const struct growing *g, struct arena *arena)
 {
     if (g->count == 0)
         return RC_OK;
     uint32_t blocks = (g->count + WORDS_BLOCK_ROWS - 1) / WORDS_BLOCK_ROWS;
-    const uint16_t *lengths = words_memory_lengths(part->source.memory, field);
+    const uint16_t *lengths = lengths_of(part, field);
     uint16_t *bounds = arena_alloc(arena, 2 * sizeof(uint16_t) * blocks);
     if (!bounds)
         return RC_LIMIT;
@@ -103,6 +177,8 @@ static enum rc list_from(struct words_part *part, size_t item, size_t field,
 uint32_t words_list_load(const struct words_list *list, uint32_t block, uint32_t *rows,
                          uint32_t *frequencies)
 {
+    if (list->segment)
+        return words_segment_load(list->segment, list->term, block, rows, frequencies);
     uint32_t start = block * WORDS_BLOCK_ROWS;
     uint32_t n = MIN((uint32_t)WORDS_BLOCK_ROWS, list->count - start);
     memcpy(rows, list->rows + start, n * sizeof(*rows));
@@ -110,13 +186,53 @@ uint32_t words_list_load(const struct words_list *list, uint32_t block, uint32_t
     return n;
 }
 
+int32_t words_list_bound(const struct words_list *list, uint32_t block,
+                         const struct words_scale *scale)
+{
+    if (!list->segment)
+        return words_score_one(scale, list->frequency_max[block], list->length_min[block]);
+    const struct words_block *b = &list->blocks[block];
+    int32_t bound = 0;
+    for (unsigned i = 0; i < MIN(b->bound_count, WORDS_BOUNDS_MAX); i++) {
+        int32_t score = words_score_one(scale, b->bounds[i].frequency, b->bounds[i].length);
+        bound = MAX(bound, score);
+    }
+    return bound;
+}
+
 /* ---- the three kinds of items ---- */
+
+static enum rc prepare_packed(struct words_part *part, size_t i, size_t field)
+{
+    const struct words_item *item = &part->query->items[i];
+    const struct words_segment *segment = part->source.segment;
+    const struct words_term *term = words_segment_find(segment, field, item->terms[0]);
+    if (!term)
+        return RC_OK;
+    const struct words_block *blocks = words_segment_blocks(segment, term);
+    if (!blocks)
+        return RC_CORRUPT;
+    part->matching[item->first_term * part->fields + field] = term->rows;
+    part->lists[part->list_count++] = (struct words_list){
+        .item = (uint16_t)i,
+        .field = (uint16_t)field,
+        .count = term->rows,
+        .block_count = words_term_blocks(term),
+        .lengths = words_segment_lengths(segment, field),
+        .segment = segment,
+        .term = term,
+        .blocks = blocks,
+    };
+    return RC_OK;
+}
 
 static enum rc prepare_term(struct words_part *part, size_t i, size_t field, struct arena *arena)
 {
     const struct words_item *item = &part->query->items[i];
     struct growing g = {0};
     struct cursor cursor;
+    if (part->source.segment)
+        return prepare_packed(part, i, field);
     if (!cursor_start(&part->source, field, item->terms[0], &cursor))
         return RC_OK;
     while (cursor_next(&cursor))
@@ -127,13 +243,13 @@ static enum rc prepare_term(struct words_part *part, size_t i, size_t field, str
 }
 
 /* Keeps the starts that have a position `offset` further on. */
-static size_t keep_starts(const struct cursor *cursor, uint32_t offset, uint32_t *starts,
+static size_t keep_starts(struct cursor *cursor, uint32_t offset, uint32_t *starts,
                           size_t count)
 {
     const uint8_t *end, *at = cursor_positions(cursor, &end);
     size_t kept = 0, s = 0;
     uint32_t position = 0;
-    for (uint32_t i = 0; i < cursor->frequency && s < count; i++) {
+    for (uint32_t i = 0; at && i < cursor->frequency && s < count; i++) {
         position += varint_get(&at, end) - 1;
         while (s < count && starts[s] + offset < position)
             s++;
@@ -144,12 +260,14 @@ static size_t keep_starts(const struct cursor *cursor, uint32_t offset, uint32_t
 }
 
 /* How often the phrase stands in the row at which all cursors are. */
-static uint32_t phrase_count(const struct words_item *item, const struct cursor *cursors,
+static uint32_t phrase_count(const struct words_item *item, struct cursor *cursors,
                              uint32_t *starts)
 {
     const uint8_t *end, *at = cursor_positions(&cursors[0], &end);
     size_t count = MIN(cursors[0].frequency, (uint32_t)STARTS_MAX);
     uint32_t position = 0;
+    if (!at)
+        return 0;
     for (size_t i = 0; i < count; i++)
         starts[i] = position += varint_get(&at, end) - 1;
     for (size_t t = 1; t < item->term_count && count > 0; t++)
@@ -171,9 +289,7 @@ static enum rc prepare_phrase(struct words_part *part, size_t i, size_t field, s
             all = false;
             continue;
         }
-        const struct words_memory_term *term =
-            words_memory_find(part->source.memory, field, item->terms[t]);
-        part->matching[(item->first_term + t) * part->fields + field] = term->rows;
+        part->matching[(item->first_term + t) * part->fields + field] = cursors[t].term_rows;
         all &= cursor_next(&cursors[t]);
     }
     while (all) {
@@ -193,6 +309,9 @@ static enum rc prepare_phrase(struct words_part *part, size_t i, size_t field, s
             return RC_LIMIT;
         all = cursor_next(&cursors[0]);
     }
+    for (size_t t = 0; t < item->term_count; t++)
+        if (cursors[t].damaged)
+            return RC_CORRUPT;
     return list_from(part, i, field, &g, arena);
 }
 
@@ -204,22 +323,41 @@ static void add_frequencies(struct cursor *cursor, uint16_t *frequencies)
     }
 }
 
+static enum rc add_prefix_terms(const struct words_source *source, size_t field,
+                                struct str prefix, uint16_t *frequencies)
+{
+    struct cursor cursor;
+    if (source->segment) {
+        size_t count;
+        const struct words_term *terms =
+            words_segment_prefix(source->segment, field, prefix, &count);
+        for (size_t t = 0; t < count; t++) {
+            start_packed(&cursor, source->segment, &terms[t]);
+            add_frequencies(&cursor, frequencies);
+            if (cursor.damaged)
+                return RC_CORRUPT;
+        }
+        return RC_OK;
+    }
+    const struct words_memory_term *terms;
+    size_t count = words_memory_terms(source->memory, &terms);
+    for (size_t t = 0; t < count; t++) {
+        struct str text = str_make(terms[t].text, terms[t].text_n);
+        if (terms[t].field == field && str_starts(text, prefix) &&
+            cursor_start(source, field, text, &cursor))
+            add_frequencies(&cursor, frequencies);
+    }
+    return RC_OK;
+}
+
 static enum rc prepare_prefix(struct words_part *part, size_t i, size_t field, struct arena *arena)
 {
     const struct words_item *item = &part->query->items[i];
     struct growing g = {0};
-    const struct words_memory_term *terms;
-    size_t term_count = words_memory_terms(part->source.memory, &terms);
     uint16_t *frequencies = calloc(part->rows, sizeof(*frequencies));
-    enum rc rc = frequencies ? RC_OK : RC_LIMIT;
-    for (size_t t = 0; rc == RC_OK && t < term_count; t++) {
-        struct cursor cursor;
-        struct str text = str_make(terms[t].text, terms[t].text_n);
-        if (terms[t].field != field || !str_starts(text, item->terms[0]))
-            continue;
-        if (cursor_start(&part->source, field, text, &cursor))
-            add_frequencies(&cursor, frequencies);
-    }
+    enum rc rc = RC_LIMIT;
+    if (frequencies)
+        rc = add_prefix_terms(&part->source, field, item->terms[0], frequencies);
     for (uint32_t row = 0; rc == RC_OK && row < part->rows; row++)
         if (frequencies[row] && !growing_add(&g, arena, row, frequencies[row]))
             rc = RC_LIMIT;

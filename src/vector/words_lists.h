@@ -2,13 +2,16 @@
  * them or plain in the arena. Private to src/vector/words_*.c. */
 #pragma once
 #include "vector/words_search.h"
-
-#define WORDS_BLOCK_ROWS 128
+#include "vector/words_segment.h"
 
 struct words_list {
     uint16_t item, field;
     uint32_t count, block_count;
     const uint16_t *lengths; /* by row */
+    /* packed */
+    const struct words_segment *segment; /* NULL: plain */
+    const struct words_term *term;
+    const struct words_block *blocks;
     /* plain */
     const uint32_t *rows, *frequencies;
     /* the strongest posting of each block may be bounded by these two */
@@ -28,17 +31,13 @@ struct words_part {
 static inline uint32_t words_list_last(const struct words_list *list, uint32_t block)
 {
     uint32_t end = MIN((block + 1) * WORDS_BLOCK_ROWS, list->count);
-    return list->rows[end - 1];
+    return list->segment ? list->blocks[block].last_row : list->rows[end - 1];
 }
 
 /* No posting of the block scores more. */
-static inline int32_t words_list_bound(const struct words_list *list, uint32_t block,
-                                       const struct words_scale *scale)
-{
-    return words_score_one(scale, list->frequency_max[block], list->length_min[block]);
-}
-
-/* Decodes a block: returns its postings. */
+int32_t words_list_bound(const struct words_list *list, uint32_t block,
+                         const struct words_scale *scale);
+/* Decodes a block: returns its postings; 0: it is damaged. */
 uint32_t words_list_load(const struct words_list *list, uint32_t block, uint32_t *rows,
                          uint32_t *frequencies);
 /* `allowed` and the rows that hold every phrase; NULL: all. */

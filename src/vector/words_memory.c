@@ -2,8 +2,8 @@
  * is written as its words are met, without sorting: the row's delta when the term is first seen in
  * it, then one number a position; the closing 0 is written when the term is met in a later row. */
 #include "vector/words_memory.h"
-#include "base/hash.h"
 #include "vector/varint.h"
+#include "vector/words_layout.h"
 #include <stdlib.h>
 
 #define TEXT_BLOCK_BYTES  (64 * 1024)
@@ -88,11 +88,6 @@ size_t words_memory_terms(const struct words_memory *m, const struct words_memor
 
 /* ---- terms ---- */
 
-static uint64_t term_hash(size_t field, struct str term)
-{
-    return hash_xxh3(term.p, term.n) + field * 0x9e3779b97f4a7c15ull;
-}
-
 /* The slot of the term, or the free one where it belongs. */
 static uint32_t *find_slot(const struct words_memory *m, size_t field, struct str term,
                            uint64_t hash)
@@ -110,7 +105,7 @@ static uint32_t *find_slot(const struct words_memory *m, size_t field, struct st
 const struct words_memory_term *words_memory_find(const struct words_memory *m, size_t field,
                                                   struct str term)
 {
-    uint32_t slot = *find_slot(m, field, term, term_hash(field, term));
+    uint32_t slot = *find_slot(m, field, term, words_term_hash(field, term));
     return slot ? &m->terms[slot - 1] : NULL;
 }
 
@@ -144,7 +139,7 @@ static const char *keep_text(struct words_memory *m, struct str text)
 
 static struct words_memory_term *term_of(struct words_memory *m, size_t field, struct str text)
 {
-    uint64_t hash = term_hash(field, text);
+    uint64_t hash = words_term_hash(field, text);
     uint32_t *slot = find_slot(m, field, text, hash);
     if (*slot)
         return &m->terms[*slot - 1];

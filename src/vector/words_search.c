@@ -35,6 +35,7 @@ struct words_walk {
     int32_t bound;   /* in this window */
     uint32_t block;  /* first that may reach into the window */
     uint32_t loaded; /* block in rows and scores; UINT32_MAX: none */
+    bool damaged;
     uint32_t count, at;
     uint32_t rows[WORDS_BLOCK_ROWS];
     int32_t scores[WORDS_BLOCK_ROWS];
@@ -170,6 +171,7 @@ static void walk_load(struct words_walk *walk, uint32_t block)
     walk->count = words_list_load(walk->list, block, walk->rows, frequencies);
     words_score(&walk->scale, walk->rows, frequencies, walk->count, walk->list->lengths,
                 walk->scores);
+    walk->damaged |= walk->count == 0;
     walk->loaded = block;
     walk->at = 0;
 }
@@ -349,6 +351,7 @@ enum rc words_part_search(struct words_part *part, uint32_t part_number,
         walk->scale = plan->scales[list->item * plan->fields + list->field];
         walk->block = 0;
         walk->loaded = UINT32_MAX;
+        walk->damaged = false;
         walk->at = walk->count = 0;
     }
     for (uint32_t start = 0; start < part->rows; start += WINDOW_ROWS) {
@@ -356,5 +359,8 @@ enum rc words_part_search(struct words_part *part, uint32_t part_number,
         if (window_allowed(s.allowed, start, end))
             search_window(&s, order, part->list_count, start, end);
     }
+    for (size_t i = 0; i < part->list_count; i++)
+        if (scratch->walks[i].damaged)
+            return RC_CORRUPT;
     return RC_OK;
 }
