@@ -89,8 +89,8 @@ const char *checked_get(const struct checked *c, uint64_t at, uint64_t n)
 {
     if (at > c->bytes.n || n > c->bytes.n - at)
         return NULL;
-    for (uint64_t piece = at / CHECKED_PIECE_BYTES; n && piece <= (at + n - 1) / CHECKED_PIECE_BYTES;
-         piece++)
+    for (uint64_t piece = at / CHECKED_PIECE_BYTES;
+         n && piece <= (at + n - 1) / CHECKED_PIECE_BYTES; piece++)
         if (!atomic_load_explicit(&c->good[piece], memory_order_relaxed) && !verify(c, piece))
             return NULL;
     return c->bytes.p ? c->bytes.p + at : "";

@@ -4,11 +4,11 @@
 #include "vector/index_private.h"
 #include <stdlib.h>
 
-#define MERGE_SEGMENTS     6  /* of about one size */
-#define MERGE_ROWS_MAX     (4u * 1024 * 1024)
-#define SIZE_STEP          8  /* between two sizes */
-#define DEAD_SHARE         10 /* percent at which a segment is written anew */
-#define SEAL_SHARE         4  /* a tail this part full is worth a segment */
+#define MERGE_SEGMENTS 6 /* of about one size */
+#define MERGE_ROWS_MAX (4u * 1024 * 1024)
+#define SIZE_STEP      8  /* between two sizes */
+#define DEAD_SHARE     10 /* percent at which a segment is written anew */
+#define SEAL_SHARE     4  /* a tail this part full is worth a segment */
 
 /* ---- the manifest ---- */
 
@@ -250,7 +250,8 @@ static unsigned size_of(const struct index *index, uint32_t rows)
     return size;
 }
 
-/* Segments side by side that are worth one: enough of a size or smaller, or one full of dead rows. */
+/* Segments side by side that are worth one: enough of a size or smaller, or one full of dead rows.
+ */
 static size_t choose(const struct index *index, const struct index_view *view, size_t *first)
 {
     size_t segments = 0;

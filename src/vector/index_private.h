@@ -150,8 +150,8 @@ enum rc index_part_payload(const struct index_part *part, uint32_t row, struct a
                            yyjson_val **out) MUST_CHECK;
 
 /* ---- index_segment.c ---- */
-/* Writes the segment's files from the rows of the parts that are not dead. maps[i][row]: its new row,
- * or UINT32_MAX; the caller frees them. RC_CANCELLED. */
+/* Writes the segment's files from the rows of the parts that are not dead. maps[i][row]: its new
+ * row, or UINT32_MAX; the caller frees them. RC_CANCELLED. */
 enum rc index_segment_build(struct index *index, const struct index_view_part *parts, size_t count,
                             uint64_t id, uint32_t **maps, bool (*cancelled)(void *arg), void *arg,
                             struct err *err) MUST_CHECK;
@@ -207,8 +207,8 @@ struct index_matcher {
     bool all_tags;
     bool disabled_too;
 };
-/* Bitmap of the part's rows that are alive and match; *count of them. *out NULL: all rows. RC_LIMIT,
- * RC_CORRUPT. */
+/* Bitmap of the part's rows that are alive and match; *count of them. *out NULL: all rows.
+ * RC_LIMIT, RC_CORRUPT. */
 enum rc index_match(const struct index_view_part *vp, const struct index_matcher *matcher,
                     struct arena *arena, uint64_t **out, size_t *count) MUST_CHECK;
 /* The same for one row. */

@@ -114,8 +114,7 @@ static enum rc search_part_vectors(struct search *s, size_t p, size_t depth, str
 {
     const struct index_part *part = s->view->parts[p].part;
     size_t field = s->query->vector_field;
-    struct index_slots slots =
-        part->tail ? part->tail->slots[field] : part->segment->slots[field];
+    struct index_slots slots = part->tail ? part->tail->slots[field] : part->segment->slots[field];
     struct dense_query query = {.vector = s->vector,
                                 .k = depth,
                                 .recall = s->query->recall > 0 ? s->query->recall : RECALL_DEFAULT};

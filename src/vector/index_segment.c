@@ -1,5 +1,5 @@
-/* Files of a segment: `ID.rows` is the truth, `ID.words` and `ID.vectors-N` are made of it and can be
- * made again; `ID.dead-G` says which rows are dead (the G-th time that it was written). */
+/* Files of a segment: `ID.rows` is the truth, `ID.words` and `ID.vectors-N` are made of it and can
+ * be made again; `ID.dead-G` says which rows are dead (the G-th time that it was written). */
 #include "vector/index_private.h"
 #include <inttypes.h>
 #include <math.h>
@@ -249,14 +249,13 @@ static enum rc open_slots(struct index_segment *s, size_t v, uint32_t *count)
     return RC_OK;
 }
 
-static enum rc open_vectors(struct index *index, struct index_segment *s, size_t v,
-                            struct err *err)
+static enum rc open_vectors(struct index *index, struct index_segment *s, size_t v, struct err *err)
 {
     char path[INDEX_PATH_BYTES_MAX];
     uint32_t count = 0;
     name_file(path, index->folder, s->id, "vectors", v);
-    enum rc rc = segment_open(index->fs, path, VECTORS_KIND, VECTORS_VERSION, &s->vector_files[v],
-                              err);
+    enum rc rc =
+        segment_open(index->fs, path, VECTORS_KIND, VECTORS_VERSION, &s->vector_files[v], err);
     if (rc != RC_OK)
         return rc;
     rc = open_slots(s, v, &count);
@@ -338,7 +337,10 @@ void index_segment_close(struct index_segment *s)
     for (size_t v = 0; v < INDEX_VECTORS_MAX; v++)
         close_vectors(s, v);
     for (int kind = 0; s->obsolete && kind < 2 + INDEX_VECTORS_MAX; kind++) {
-        name_file(path, s->folder, s->id, kind == 0 ? "rows" : kind == 1 ? "words" : "vectors",
+        name_file(path, s->folder, s->id,
+                  kind == 0   ? "rows"
+                  : kind == 1 ? "words"
+                              : "vectors",
                   (size_t)(kind - 2));
         remove_file(s->fs, path);
     }
@@ -367,8 +369,7 @@ enum rc index_segment_build(struct index *index, const struct index_view_part *p
                             uint64_t id, uint32_t **maps, bool (*cancelled)(void *arg), void *arg,
                             struct err *err)
 {
-    struct building b = {
-        .index = index, .id = id, .cancelled = cancelled, .arg = arg, .err = err};
+    struct building b = {.index = index, .id = id, .cancelled = cancelled, .arg = arg, .err = err};
     struct rows_segment *rows = NULL;
     enum rc rc = build_rows(&b, parts, count, maps);
     if (rc == RC_OK)
@@ -458,7 +459,8 @@ static enum rc look_at(void *arg, const char *name)
     char path[INDEX_PATH_BYTES_MAX];
     if (strspn(name, "0123456789abcdef") != 16 || name[16] != '.')
         return RC_OK;
-    if (strchr(name + 17, '.') == NULL && is_named(l->manifest, strtoull(name, NULL, 16), name + 16))
+    if (strchr(name + 17, '.') == NULL &&
+        is_named(l->manifest, strtoull(name, NULL, 16), name + 16))
         return RC_OK;
     snprintf(path, sizeof(path), "%s/%s", l->index->folder, name);
     remove_file(l->index->fs, path);

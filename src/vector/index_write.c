@@ -8,7 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define TAILS_WAITING_MAX 8 /* beyond, who adds rows helps to seal */
+#define TAILS_WAITING_MAX 8  /* beyond, who adds rows helps to seal */
 #define PARTS_SPARE       64 /* of a view: room for one group's tails */
 #define GROUP_CHANGES_MAX 256
 #define GROUP_ROWS_MAX    (2 * INDEX_BATCH_ROWS_MAX)
@@ -19,7 +19,7 @@ struct index_change {
     struct index_change *next;
     uint16_t type;
     struct buf record;
-    size_t rows; /* of an upsert */
+    size_t rows;                    /* of an upsert */
     const struct expression *where; /* the record is made from it by the leader */
     uint64_t seq;
     size_t deleted;

@@ -38,8 +38,7 @@ enum rc rows_writer_new(struct file_system *fs, const char *path, const struct r
                         size_t count_max, struct rows_writer **out, struct err *err)
 {
     struct segment_writer *segment;
-    enum rc rc =
-        segment_create(fs, path, ROWS_SEGMENT_KIND, ROWS_SEGMENT_VERSION, &segment, err);
+    enum rc rc = segment_create(fs, path, ROWS_SEGMENT_KIND, ROWS_SEGMENT_VERSION, &segment, err);
     if (rc != RC_OK)
         return rc;
     struct rows_writer *w = xcalloc(1, sizeof(*w));
@@ -112,8 +111,7 @@ enum rc rows_writer_seal(struct rows_writer *w)
     if (rc == RC_OK)
         rc = put_section(w, TAG_OFFSETS, w->offsets, (w->count + 1) * sizeof(uint64_t));
     if (rc == RC_OK)
-        rc = put_section(w, TAG_DISABLED, w->disabled,
-                         (w->count + 63) / 64 * sizeof(uint64_t));
+        rc = put_section(w, TAG_DISABLED, w->disabled, (w->count + 63) / 64 * sizeof(uint64_t));
     if (rc == RC_OK)
         rc = put_section(w, TAG_IDS, w->ids, w->id_slots * sizeof(uint64_t));
     if (rc == RC_OK)

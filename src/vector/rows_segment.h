@@ -1,8 +1,8 @@
 /* Sealed rows: the truth once they have left the log. One file `ID.rows`; rows as the log has them
  * (rows_record.h), in the order of their numbers, and a hash table of their ids.
  *
- * Sections: META · NUMBERS u64[n] · OFFSETS u64[n + 1] · DISABLED bitmap · IDS u64[2^m] (hash's upper
- * half, row + 1) · ROWS (checked). */
+ * Sections: META · NUMBERS u64[n] · OFFSETS u64[n + 1] · DISABLED bitmap · IDS u64[2^m] (hash's
+ * upper half, row + 1) · ROWS (checked). */
 #pragma once
 #include "vector/checked.h"
 #include "vector/rows_record.h"

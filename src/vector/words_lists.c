@@ -91,16 +91,16 @@ static const uint8_t *cursor_positions(struct cursor *cursor, const uint8_t **en
     }
     uint32_t block = cursor->block - 1;
     if (cursor->positions_block != block) {
-        cursor->positions = words_segment_positions(cursor->segment, cursor->term, block,
-                                                    &cursor->positions_end);
+        cursor->positions =
+            words_segment_positions(cursor->segment, cursor->term, block, &cursor->positions_end);
         cursor->positions_block = block;
         cursor->positioned = 0;
     }
     const uint8_t *at = cursor->positions;
     cursor->damaged |= at == NULL;
     for (; at && cursor->positioned + 1 < cursor->next; cursor->positioned++)
-        for (uint32_t f = cursor->frequencies[cursor->positioned]; f > 0 && at < cursor->positions_end;
-             at++)
+        for (uint32_t f = cursor->frequencies[cursor->positioned];
+             f > 0 && at < cursor->positions_end; at++)
             f -= *at < 0x80;
     cursor->positions = at;
     *end = cursor->positions_end;
@@ -243,8 +243,7 @@ static enum rc prepare_term(struct words_part *part, size_t i, size_t field, str
 }
 
 /* Keeps the starts that have a position `offset` further on. */
-static size_t keep_starts(struct cursor *cursor, uint32_t offset, uint32_t *starts,
-                          size_t count)
+static size_t keep_starts(struct cursor *cursor, uint32_t offset, uint32_t *starts, size_t count)
 {
     const uint8_t *end, *at = cursor_positions(cursor, &end);
     size_t kept = 0, s = 0;
@@ -323,8 +322,8 @@ static void add_frequencies(struct cursor *cursor, uint16_t *frequencies)
     }
 }
 
-static enum rc add_prefix_terms(const struct words_source *source, size_t field,
-                                struct str prefix, uint16_t *frequencies)
+static enum rc add_prefix_terms(const struct words_source *source, size_t field, struct str prefix,
+                                uint16_t *frequencies)
 {
     struct cursor cursor;
     if (source->segment) {

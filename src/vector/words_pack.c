@@ -1,5 +1,5 @@
-/* See words_pack.h. One routine for each width, unrolled by the compiler; AVX2 is picked at run time,
- * elsewhere the eight lanes are two of four (SSE2, NEON). */
+/* See words_pack.h. One routine for each width, unrolled by the compiler; AVX2 is picked at run
+ * time, elsewhere the eight lanes are two of four (SSE2, NEON). */
 #include "vector/words_pack.h"
 #include <string.h>
 

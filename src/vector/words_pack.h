@@ -1,6 +1,6 @@
-/* Blocks of up to 128 numbers, bit-packed. A full block lies in eight lanes, so that eight numbers are
- * unpacked at a time; row numbers are stored as distances to the eighth before, so that the running
- * sum needs no shuffles. A shorter block is packed number after number. */
+/* Blocks of up to 128 numbers, bit-packed. A full block lies in eight lanes, so that eight numbers
+ * are unpacked at a time; row numbers are stored as distances to the eighth before, so that the
+ * running sum needs no shuffles. A shorter block is packed number after number. */
 #pragma once
 #include "base/base.h"
 

@@ -1,5 +1,5 @@
-/* Reads a words file. The sections that every query needs are verified at opening, the postings piece
- * by piece. Offsets are checked where they are used. */
+/* Reads a words file. The sections that every query needs are verified at opening, the postings
+ * piece by piece. Offsets are checked where they are used. */
 #include "vector/words_segment.h"
 #include "vector/words_layout.h"
 #include <stdlib.h>
@@ -64,8 +64,8 @@ static enum rc load_sections(struct words_segment *w)
     if (rc == RC_OK)
         rc = load_array(w, WORDS_TAG_SLOTS, 0, sizeof(*w->slots), (const void **)&w->slots,
                         &w->slot_count);
-    if (rc == RC_OK && (w->slot_count <= w->term_count ||
-                        (w->slot_count & (w->slot_count - 1)) != 0))
+    if (rc == RC_OK &&
+        (w->slot_count <= w->term_count || (w->slot_count & (w->slot_count - 1)) != 0))
         rc = RC_CORRUPT;
     if (rc == RC_OK)
         rc = segment_section(w->segment, WORDS_TAG_TEXTS, 0, &w->texts);
@@ -142,8 +142,8 @@ static size_t lower_bound(const struct words_segment *w, size_t field, struct st
     while (low < high) {
         size_t middle = low + (high - low) / 2;
         const struct words_term *term = &w->terms[middle];
-        bool before = term->field != field ? term->field < field
-                                           : str_cmp(text_of(w, term), text) < 0;
+        bool before =
+            term->field != field ? term->field < field : str_cmp(text_of(w, term), text) < 0;
         if (before)
             low = middle + 1;
         else
@@ -192,8 +192,7 @@ uint32_t words_segment_load(const struct words_segment *w, const struct words_te
         return 0;
     size_t row_bytes = words_pack_bytes(n, b->row_bits);
     size_t bytes = row_bytes + words_pack_bytes(n, b->frequency_bits) + WORDS_PACK_SLACK;
-    const uint8_t *at =
-        (const uint8_t *)checked_get(&w->data, term->data_at + b->data_at, bytes);
+    const uint8_t *at = (const uint8_t *)checked_get(&w->data, term->data_at + b->data_at, bytes);
     if (!at)
         return 0;
     words_unpack(at, n, b->row_bits, rows);
@@ -205,9 +204,8 @@ uint32_t words_segment_load(const struct words_segment *w, const struct words_te
     return rows[n - 1] == b->last_row && rows_rise(rows, n) && b->last_row < w->rows ? n : 0;
 }
 
-const uint8_t *words_segment_positions(const struct words_segment *w,
-                                       const struct words_term *term, uint32_t block,
-                                       const uint8_t **end)
+const uint8_t *words_segment_positions(const struct words_segment *w, const struct words_term *term,
+                                       uint32_t block, const uint8_t **end)
 {
     const struct words_block *b = &w->blocks[term->block_at + block];
     bool last = block + 1 == words_term_blocks(term);

@@ -2,8 +2,8 @@
  * hash table of them; postings in blocks of 128 rows with the bounds that pruning needs; positions
  * apart, for phrases.
  *
- * A block's bounds are up to four pairs of frequency and length that no posting of it beats in both:
- * they hold for every k1, b and average length. */
+ * A block's bounds are up to four pairs of frequency and length that no posting of it beats in
+ * both: they hold for every k1, b and average length. */
 #pragma once
 #include "vector/checked.h"
 #include "vector/words_memory.h"

@@ -1,5 +1,5 @@
-/* Makes the words file of a segment from the growing index of its rows: terms sorted, postings packed
- * into blocks. */
+/* Makes the words file of a segment from the growing index of its rows: terms sorted, postings
+ * packed into blocks. */
 #include "vector/words_segment.h"
 #include "vector/words_layout.h"
 #include "base/hash.h"

@@ -146,9 +146,7 @@ static void act(struct history *h)
     case 8: rc = index_maintain(h->index, NULL, NULL, NULL); break;
     case 9: rc = index_set_ranking(h->index, 1.5, 0.5, NULL, NULL); break;
     case 10: file_system_fail_syncs(h->fs, (int)rand_below(3)); break;
-    default:
-        file_system_set_space(h->fs, rand_below(4) ? -1 : (int64_t)rand_below(200000));
-        break;
+    default: file_system_set_space(h->fs, rand_below(4) ? -1 : (int64_t)rand_below(200000)); break;
     }
     UNUSED(rc); /* with the power gone, everything fails */
 }
@@ -202,8 +200,7 @@ static bool check_found(struct history *h, unsigned id, uint32_t version)
     query.text = str_from(text);
     arena_init(&arena, 1 << 20);
     enum rc rc = index_search(h->index, &query, &arena, &hits, NULL);
-    bool good = rc == RC_OK && hits.count == 1 &&
-                strtoul(hits.items[0].id.p, NULL, 10) == id;
+    bool good = rc == RC_OK && hits.count == 1 && strtoul(hits.items[0].id.p, NULL, 10) == id;
     arena_fini(&arena);
     return good || problem(h, "id %u is not found by its word", id);
 }

@@ -1,5 +1,5 @@
-/* The index against a model: random upserts, deletes, sealing, merging, closing and opening, damaged
- * and missing files; after each round every way of asking must agree with the model. */
+/* The index against a model: random upserts, deletes, sealing, merging, closing and opening,
+ * damaged and missing files; after each round every way of asking must agree with the model. */
 #include "vector/index_private.h"
 #include "base/rand.h"
 #include <math.h>
@@ -172,11 +172,8 @@ static void check_vectors(struct world *w, const char *filter, unsigned from, un
     float q[DIMENSION];
     struct err err = {0};
     struct index_hits hits;
-    struct index_query query = {.vector = q,
-                                .k = 10,
-                                .recall = 1,
-                                .all_tags = true,
-                                .score_min = -INFINITY};
+    struct index_query query = {
+        .vector = q, .k = 10, .recall = 1, .all_tags = true, .score_min = -INFINITY};
     struct expression *expression = NULL;
     if (filter)
         assert_int_equal(expression_parse(str_from(filter), &w->arena, &expression, &err), RC_OK);
@@ -232,8 +229,8 @@ static void check_rows(struct world *w)
     for (unsigned i = 0; i < IDS; i++)
         alive += w->rows[i].alive;
     do {
-        assert_int_equal(
-            index_scroll(w->index, NULL, &cursor, 37, &w->arena, &rows, &count, &err), RC_OK);
+        assert_int_equal(index_scroll(w->index, NULL, &cursor, 37, &w->arena, &rows, &count, &err),
+                         RC_OK);
         for (size_t i = 0; i < count; i++) {
             const struct model_row *m = &w->rows[id_of(rows[i].id)];
             assert_true(m->alive && m->disabled == rows[i].disabled);
@@ -261,8 +258,8 @@ static void check_facets(struct world *w)
     unsigned counts[5] = {0};
     for (unsigned i = 0; i < IDS; i++)
         counts[w->rows[i].group] += found_by(&w->rows[i], false);
-    assert_int_equal(
-        index_facets(w->index, NULL, STR("g"), 10, &w->arena, &facets, &count, &err), RC_OK);
+    assert_int_equal(index_facets(w->index, NULL, STR("g"), 10, &w->arena, &facets, &count, &err),
+                     RC_OK);
     for (size_t i = 0; i < count; i++)
         assert_int_equal(facets[i].count, counts[facets[i].value.p[1] - '0']);
 }

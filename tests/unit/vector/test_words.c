@@ -48,11 +48,11 @@ static void cuts_words(void **state)
 
 /* ---- search ---- */
 
-#define FIELDS    2
-#define ROWS      7000
-#define WORDS     400
-#define QUERIES   300
-#define K         10
+#define FIELDS  2
+#define ROWS    7000
+#define WORDS   400
+#define QUERIES 300
+#define K       10
 
 struct collection {
     struct file_system *fs;
@@ -92,14 +92,14 @@ static void make_collection(struct collection *c)
         words_memory_add(c->memory, c->analyzer, texts);
     }
     assert_int_equal(file_make_directory(c->fs, "/w"), RC_OK);
-    assert_int_equal(segment_create(c->fs, "/w/a.words", WORDS_SEGMENT_KIND,
-                                    WORDS_SEGMENT_VERSION, &writer, NULL),
+    assert_int_equal(segment_create(c->fs, "/w/a.words", WORDS_SEGMENT_KIND, WORDS_SEGMENT_VERSION,
+                                    &writer, NULL),
                      RC_OK);
     assert_int_equal(words_segment_write(writer, c->memory, FIELDS, STR("none")), RC_OK);
     assert_int_equal(segment_seal(writer, &bytes), RC_OK);
-    assert_int_equal(segment_open(c->fs, "/w/a.words", WORDS_SEGMENT_KIND, WORDS_SEGMENT_VERSION,
-                                  &file, NULL),
-                     RC_OK);
+    assert_int_equal(
+        segment_open(c->fs, "/w/a.words", WORDS_SEGMENT_KIND, WORDS_SEGMENT_VERSION, &file, NULL),
+        RC_OK);
     assert_int_equal(words_segment_open(file, FIELDS, ROWS, STR("none"), &c->segment), RC_OK);
 }
 
@@ -254,8 +254,8 @@ static void prunes_nothing_that_counts(void **state)
             for (size_t i = 0; i < packed.count; i++) {
                 assert_int_equal(packed.hits[i].row, plain.hits[i].row);
                 assert_int_equal(packed.hits[i].score, plain.hits[i].score);
-                assert_true(!filtered || (allowed[packed.hits[i].row / 64] >>
-                                              (packed.hits[i].row % 64) & 1));
+                assert_true(!filtered ||
+                            (allowed[packed.hits[i].row / 64] >> (packed.hits[i].row % 64) & 1));
             }
             found += packed.count > 0;
         }
