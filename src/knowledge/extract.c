@@ -73,6 +73,12 @@ static enum rc child_failed(const struct sandbox_result *result, enum rc rc, str
     return rc;
 }
 
+static bool is_cancelled(void *arg)
+{
+    const struct extract_limits *limits = arg;
+    return *limits->cancelled;
+}
+
 enum rc extract_run(const struct extract_input *input, struct arena *arena, struct extracted *out,
                     struct sandbox_result *result, struct err *err)
 {
@@ -107,6 +113,8 @@ enum rc extract_run(const struct extract_input *input, struct arena *arena, stru
         .wall_ns = limits->wall_s * NS_PER_S,
         .output_bytes_max = extract_stream_bytes_max(limits),
         .error_bytes_max = ERROR_BYTES_MAX,
+        .cancelled = limits->cancelled ? is_cancelled : NULL,
+        .arg = (void *)limits,
     };
     enum rc rc = sandbox_run(&command, arena, result, err);
     if (rc != RC_OK || !result->output.n)

@@ -68,6 +68,7 @@ struct extracted {
 struct extract_limits {
     int64_t input_bytes, text_bytes, blocks, pages; /* 0: the defaults */
     int64_t cpu_s, wall_s;
+    const volatile bool *cancelled; /* looked at ten times a second; NULL: never */
 };
 
 /* Extracts the file at `path` (regular file, opened for reading by the caller's right). Blocks: a

@@ -88,12 +88,14 @@ static bool starts_character(struct str text, size_t at)
     return at == text.n || ((unsigned char)text.p[at] & 0xc0) != 0x80;
 }
 
-static bool block_is_sound(const struct extract_block *block, size_t after, struct str text,
+/* `begin` is where it must begin: blocks are joined by one newline, and nothing is between them. */
+static bool block_is_sound(const struct extract_block *block, size_t begin, struct str text,
                            size_t page_count)
 {
     const struct extract_rect *rect = &block->rect;
-    return (unsigned)block->kind <= BLOCK_QUOTE && block->level <= 9 && block->page <= page_count &&
-           block->begin >= after && block->begin < block->end && block->end <= text.n &&
+    return (begin == 0 || (begin <= text.n && text.p[begin - 1] == '\n')) &&
+           (unsigned)block->kind <= BLOCK_QUOTE && block->level <= 9 && block->page <= page_count &&
+           block->begin == begin && block->begin < block->end && block->end <= text.n &&
            starts_character(text, block->begin) && starts_character(text, block->end) &&
            is_coordinate(rect->x0) && is_coordinate(rect->y0) && is_coordinate(rect->x1) &&
            is_coordinate(rect->y1);
@@ -101,12 +103,14 @@ static bool block_is_sound(const struct extract_block *block, size_t after, stru
 
 static bool sections_are_sound(const struct extracted *out)
 {
-    size_t after = 0;
+    size_t begin = 0;
     for (size_t i = 0; i < out->block_count; i++) {
-        if (!block_is_sound(&out->blocks[i], after, out->text, out->page_count))
+        if (!block_is_sound(&out->blocks[i], begin, out->text, out->page_count))
             return false;
-        after = out->blocks[i].end;
+        begin = (size_t)out->blocks[i].end + 1;
     }
+    if (out->text.n + (out->block_count > 0) != begin)
+        return false;
     for (size_t i = 0; i < out->page_count; i++)
         if (!is_coordinate(out->pages[i].width) || !is_coordinate(out->pages[i].height))
             return false;
