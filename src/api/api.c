@@ -4,6 +4,7 @@
  * A `struct api_pending` carries one request through a worker or the control writer. It owns its
  * arena and copies what it needs, because the connection may be gone before the handler has run. */
 #include "api/handlers.h"
+#include "api/door.h"
 #include "api/problem.h"
 #include "base/clock.h"
 #include "base/limits.h"
@@ -37,6 +38,15 @@ static const struct api_route routes[] = {
     {STR_INIT(#method_), STR_INIT(pattern_), PERMISSION_##permission_, API_##kind_,                \
      HANDLER_##kind_(handler_)},
 #include "api/routes.h"
+#undef API_ROUTE
+};
+
+/* Objects that OpenAI's clients manage: the same frame, errors in the door's words. */
+static const struct api_route door_routes[] = {
+#define API_ROUTE(method_, pattern_, permission_, kind_, handler_)                                 \
+    {STR_INIT(#method_), STR_INIT(pattern_), PERMISSION_##permission_, API_##kind_,                \
+     HANDLER_##kind_(handler_)},
+#include "api/door_routes.h"
 #undef API_ROUTE
 };
 
@@ -99,15 +109,16 @@ static bool match_pattern(struct str pattern, struct str path, struct str params
 /* NULL: nothing has this path (*path_known false) or not this method (true). Literal patterns stand
  * before those with parameters in the table. Matching is done on the raw target, so that a name may
  * hold an encoded slash; the parameters are decoded afterwards. */
-static const struct api_route *find_route(struct str method, struct str path,
+static const struct api_route *find_route(const struct api_route *table, size_t count,
+                                          struct str method, struct str path,
                                           struct str params[API_PARAMS_MAX], bool *path_known)
 {
     *path_known = false;
-    for (size_t i = 0; i < COUNT_OF(routes); i++) {
-        if (!match_pattern(routes[i].pattern, path, params))
+    for (size_t i = 0; i < count; i++) {
+        if (!match_pattern(table[i].pattern, path, params))
             continue;
-        if (str_eq(routes[i].method, method))
-            return &routes[i];
+        if (str_eq(table[i].method, method))
+            return &table[i];
         *path_known = true;
     }
     return NULL;
@@ -120,6 +131,16 @@ static struct str raw_path(const struct http_request *request)
 }
 
 /* ---- answering ---- */
+
+static bool is_door_path(struct str path) { return str_starts(path, STR("/v1/")); }
+
+static void respond_error(struct http_request *request, const struct err *err)
+{
+    if (is_door_path(request->path))
+        door_respond_error(request, WIRE_OPENAI_CHAT, err);
+    else
+        api_respond_problem(request, err);
+}
 
 static void put_headers(const struct api_call *call, struct http_request *request)
 {
@@ -146,7 +167,7 @@ static void send_answer(struct api_pending *pending)
     if ((call->answer || call->raw_answer.n) && !body.p) {
         struct err err = {0};
         err_set(&err, ERR_TOO_LARGE, "the answer is too large; ask for fewer items with 'limit'");
-        api_respond_problem(request, &err);
+        respond_error(request, &err);
         return;
     }
     put_headers(call, request);
@@ -176,7 +197,7 @@ static void pending_finish(struct api_pending *pending)
         if (pending->rc == RC_OK)
             send_answer(pending);
         else
-            api_respond_problem(pending->request, &call->err);
+            respond_error(pending->request, &call->err);
     }
     pending_free(pending);
 }
@@ -192,7 +213,7 @@ static void on_gone(struct http_request *request)
 /* Parses the body; runs off the loop because bodies may be large. */
 static enum rc read_body(struct api_call *call)
 {
-    if (call->raw_body.n == 0)
+    if (call->raw_body.n == 0 || str_starts(call->body_type, STR("multipart/")))
         return RC_OK;
     yyjson_doc *doc;
     if (json_read(call->raw_body, call->arena, &doc, &call->err) != RC_OK)
@@ -276,6 +297,7 @@ static void fill_call(struct api_call *call, const struct http_request *request,
     call->path = copy(call, request->path);
     call->query = copy(call, request->query);
     call->raw_body = copy(call, request->body);
+    call->body_type = copy(call, http_header_get(&request->headers, STR("content-type")));
     call->client_ip = copy(call, request->peer);
     call->client_agent = copy(call, http_header_get(&request->headers, STR("user-agent")));
     call->cookie_session = copy(call, api_request_cookie(request, STR(SESSION_COOKIE_NAME)));
@@ -288,17 +310,33 @@ static void fill_call(struct api_call *call, const struct http_request *request,
             call->params[i] = http_percent_decode(params[i], false, call->arena);
 }
 
+/* Which documents who asks may see. */
+static void fill_access(struct api_call *call, const struct principal *principal,
+                        const struct key *key)
+{
+    call->all_access = !key || (principal->permissions & PERMISSION_BIT(KNOWLEDGE_WRITE));
+    if (!key || key->tag_count == 0)
+        return;
+    call->access_tags = ARENA_NEW_ARRAY(call->arena, struct str, key->tag_count);
+    for (size_t i = 0; call->access_tags && i < key->tag_count; i++) {
+        struct str tag = arena_printf(call->arena, "%.*s=%.*s", STR_ARG(key->tags[i].name),
+                                      STR_ARG(key->tags[i].value));
+        if (tag.p)
+            call->access_tags[call->access_tag_count++] = tag;
+    }
+}
+
 /* Loop handlers keep their call in the request's own arena. */
 static void run_on_loop(struct api_loop *api, const struct api_route *route,
                         struct http_request *request, const struct principal *principal,
-                        const struct str params[API_PARAMS_MAX])
+                        const struct key *key, const struct str params[API_PARAMS_MAX])
 {
     struct api_call *call = ARENA_NEW(request->arena, struct api_call);
     struct principal *own = ARENA_NEW(request->arena, struct principal);
     struct err err = {0};
     if (!call || !own) {
         err_set(&err, ERR_OVERLOADED, "no memory for this request");
-        api_respond_problem(request, &err);
+        respond_error(request, &err);
         return;
     }
     *own = *principal;
@@ -308,15 +346,16 @@ static void run_on_loop(struct api_loop *api, const struct api_route *route,
     call->arena = request->arena;
     call->principal = own;
     fill_call(call, request, params);
+    fill_access(call, principal, key);
     route->loop_handler(call, request);
 }
 
 static void run_elsewhere(struct api_loop *api, const struct api_route *route,
                           struct http_request *request, const struct principal *principal,
-                          const struct str params[API_PARAMS_MAX])
+                          const struct key *key, const struct str params[API_PARAMS_MAX])
 {
     struct api_pending *pending = xcalloc(1, sizeof(*pending));
-    arena_init(&pending->arena, API_ARENA_BYTES_MAX);
+    arena_init(&pending->arena, API_ARENA_BYTES_MAX + 2 * request->body.n);
     pending->route = route;
     pending->request = request;
     pending->principal = *principal;
@@ -325,6 +364,7 @@ static void run_elsewhere(struct api_loop *api, const struct api_route *route,
     pending->call.arena = &pending->arena;
     pending->call.principal = route->permission == PERMISSION_PUBLIC ? NULL : &pending->principal;
     fill_call(&pending->call, request, params);
+    fill_access(&pending->call, principal, key);
     request->user = pending;
     request->gone = on_gone;
     enum rc rc = submit(pending, api);
@@ -336,27 +376,49 @@ static void run_elsewhere(struct api_loop *api, const struct api_route *route,
 }
 
 static enum rc authorise(const struct api_route *route, const struct http_request *request,
-                         struct principal *principal, struct err *err)
+                         struct principal *principal, struct key **key, struct err *err)
 {
     if (route->permission == PERMISSION_PUBLIC)
         return RC_OK;
-    struct key *key;
-    enum rc rc = api_authenticate(request, snapshot_current(), principal, &key, err);
+    enum rc rc = api_authenticate(request, snapshot_current(), principal, key, err);
     if (rc == RC_OK && route->permission != PERMISSION_ANY)
         rc = principal_require(principal, (enum permission)route->permission, err);
     return rc;
 }
 
+/* Documents come in whole; memory for them is for those who are known. */
+int64_t api_admit(const struct http_request *request)
+{
+    struct principal principal;
+    struct key *key;
+    struct err err;
+    struct snapshot *snapshot = snapshot_current();
+    if (!str_starts(request->path, STR("/api/collections/")))
+        return -1;
+    bool known =
+        snapshot && api_authenticate(request, snapshot, &principal, &key, &err) == RC_OK;
+    return known ? LIMIT_BODY_BYTES : -1;
+}
+
+static bool is_door_object(struct str path)
+{
+    return str_starts(path, STR("/v1/files")) || str_starts(path, STR("/v1/vector_stores"));
+}
+
 bool api_handle(struct api_loop *api, struct http_request *request)
 {
-    if (!str_starts(request->path, STR("/api/")))
+    bool management = str_starts(request->path, STR("/api/"));
+    if (!management && !is_door_object(request->path))
         return false;
     struct str params[API_PARAMS_MAX] = {{NULL, 0}};
     struct principal principal = {0};
+    struct key *key = NULL;
     struct err err = {0};
     bool path_known;
     const struct api_route *route =
-        find_route(request->method, raw_path(request), params, &path_known);
+        find_route(management ? routes : door_routes,
+                   management ? COUNT_OF(routes) : COUNT_OF(door_routes), request->method,
+                   raw_path(request), params, &path_known);
     if (!route && path_known)
         err_set(&err, ERR_METHOD, "%.*s cannot be used with %.*s", STR_ARG(request->method),
                 STR_ARG(request->path));
@@ -365,12 +427,12 @@ bool api_handle(struct api_loop *api, struct http_request *request)
                 "there is nothing at %.*s; docs/openapi.yaml lists what there is",
                 STR_ARG(request->path));
     else
-        authorise(route, request, &principal, &err);
+        authorise(route, request, &principal, &key, &err);
     if (err.code != ERR_NONE)
-        api_respond_problem(request, &err);
+        respond_error(request, &err);
     else if (route->kind == API_LOOP)
-        run_on_loop(api, route, request, &principal, params);
+        run_on_loop(api, route, request, &principal, key, params);
     else
-        run_elsewhere(api, route, request, &principal, params);
+        run_elsewhere(api, route, request, &principal, key, params);
     return true;
 }

@@ -27,6 +27,7 @@ struct models;
 struct jobs;
 struct worker_pool;
 struct event_bus;
+struct knowledge;
 
 /* What handlers may call: made once by app/serve.c, the same for all loops. */
 struct api_services {
@@ -37,6 +38,7 @@ struct api_services {
     struct jobs *jobs;
     struct worker_pool *workers;
     struct event_bus *events;
+    struct knowledge *knowledge;
     int64_t started_wall_ns;
     int loops;
     struct str data_directory, config_path; /* config_path empty: there is no file */
@@ -61,8 +63,11 @@ struct api_call {
     struct arena *arena;
     struct str path, query;
     struct str params[API_PARAMS_MAX]; /* the pattern's {…}, decoded, in order */
-    struct str raw_body;
-    yyjson_val *body;             /* parsed JSON object; NULL: there was none */
+    struct str raw_body, body_type; /* body_type: its content type */
+    yyjson_val *body;               /* parsed JSON object; NULL: there was none, or it is a form */
+    struct str *access_tags;        /* of the key that asks, "NAME=VALUE" */
+    size_t access_tag_count;
+    bool all_access; /* a person, or a key that may change knowledge: sees every document */
     struct db_txn *txn;           /* READ and WRITE */
     struct http_client *client;   /* LOOP: the loop's own */
     struct gateway_loop *gateway; /* LOOP */
@@ -116,7 +121,10 @@ struct api_loop; /* one per loop */
 struct api_loop *api_loop_new(struct loop *loop, struct api_services *services,
                               struct http_client *client, struct gateway_loop *gateway);
 void api_loop_free(struct api_loop *api);
-/* True when the path is below /api/ (answered now or later). */
+/* Bound of the request's body once its head is there; -1: not of this interface. */
+int64_t api_admit(const struct http_request *request);
+/* True when the path is below /api/, or of an object that OpenAI's clients manage
+ * (door_routes.h); it is answered now or later. */
 bool api_handle(struct api_loop *api, struct http_request *request);
 
 /* Who asks: Authorization: Bearer KEY (or x-api-key), else the session cookie. On success *out is

@@ -11,6 +11,7 @@
 #define API_ROUTE(method, pattern, permission, kind, handler) API_HANDLER_##kind(handler)
 /* clang-format on */
 #include "api/routes.h"
+#include "api/door_routes.h"
 #undef API_ROUTE
 #undef API_HANDLER_READ
 #undef API_HANDLER_WRITE

@@ -95,3 +95,34 @@ API_ROUTE(GET, "/api/pipelines/{name}/versions/{version}", PIPELINE_READ, READ,
 API_ROUTE(GET, "/api/pipelines/{name}/diff", PIPELINE_READ, READ, api_pipelines_diff)
 API_ROUTE(PUT, "/api/pipelines/{name}/labels/{label}", PIPELINE_WRITE, WRITE,
           api_pipelines_put_label)
+API_ROUTE(GET, "/api/collections", KNOWLEDGE_READ, READ, api_collections_list)
+API_ROUTE(POST, "/api/collections", KNOWLEDGE_WRITE, WRITE, api_collections_create)
+API_ROUTE(GET, "/api/collections/{name}", KNOWLEDGE_READ, READ, api_collections_get)
+API_ROUTE(PATCH, "/api/collections/{name}", KNOWLEDGE_WRITE, WRITE, api_collections_patch)
+API_ROUTE(DELETE, "/api/collections/{name}", KNOWLEDGE_WRITE, WORK, api_collections_delete)
+API_ROUTE(POST, "/api/collections/{name}/ingest", KNOWLEDGE_WRITE, WORK, api_collections_ingest)
+API_ROUTE(POST, "/api/collections/{name}/search", KNOWLEDGE_READ, WORK, api_collections_search)
+API_ROUTE(GET, "/api/collections/{name}/documents", KNOWLEDGE_READ, READ, api_documents_list)
+API_ROUTE(POST, "/api/collections/{name}/documents", KNOWLEDGE_WRITE, WORK, api_documents_add)
+API_ROUTE(GET, "/api/collections/{name}/documents/{id}", KNOWLEDGE_READ, READ, api_documents_get)
+API_ROUTE(PATCH, "/api/collections/{name}/documents/{id}", KNOWLEDGE_WRITE, WORK,
+          api_documents_patch)
+API_ROUTE(DELETE, "/api/collections/{name}/documents/{id}", KNOWLEDGE_WRITE, WORK,
+          api_documents_delete)
+API_ROUTE(POST, "/api/collections/{name}/documents/{id}/ingest", KNOWLEDGE_WRITE, WORK,
+          api_documents_ingest)
+API_ROUTE(GET, "/api/collections/{name}/documents/{id}/file", KNOWLEDGE_READ, WORK,
+          api_documents_file)
+API_ROUTE(GET, "/api/collections/{name}/documents/{id}/text", KNOWLEDGE_READ, WORK,
+          api_documents_text)
+API_ROUTE(GET, "/api/collections/{name}/documents/{id}/chunks", KNOWLEDGE_READ, WORK,
+          api_chunks_list)
+API_ROUTE(GET, "/api/collections/{name}/chunks/{id}", KNOWLEDGE_READ, WORK, api_chunks_get)
+API_ROUTE(PATCH, "/api/collections/{name}/chunks/{id}", KNOWLEDGE_WRITE, WORK, api_chunks_patch)
+API_ROUTE(GET, "/api/collections/{name}/facets", KNOWLEDGE_READ, WORK, api_vectors_facets)
+API_ROUTE(POST, "/api/collections/{name}/vectors", KNOWLEDGE_WRITE, WORK, api_vectors_upsert)
+API_ROUTE(POST, "/api/collections/{name}/vectors/delete", KNOWLEDGE_WRITE, WORK,
+          api_vectors_delete)
+API_ROUTE(POST, "/api/collections/{name}/vectors/scroll", KNOWLEDGE_READ, WORK,
+          api_vectors_scroll)
+API_ROUTE(GET, "/api/collections/{name}/vectors/{id}", KNOWLEDGE_READ, WORK, api_vectors_get)

@@ -66,7 +66,7 @@ static bool respond_probe(struct http_request *request)
 static void on_request(void *arg, struct http_request *request)
 {
     struct loop_thread *thread = arg;
-    if (door_handle(thread->gateway, request) || api_handle(thread->api, request) ||
+    if (api_handle(thread->api, request) || door_handle(thread->gateway, request) ||
         respond_probe(request) || metrics_handle(thread->all->services, request) ||
         console_handle(request))
         return;
@@ -79,6 +79,8 @@ static int64_t on_admit(void *arg, struct http_request *request)
 {
     struct loop_thread *thread = arg;
     int64_t bound = door_admit(thread->gateway, request);
+    if (bound < 0)
+        bound = api_admit(request);
     return bound >= 0 ? bound : LIMIT_API_BODY_BYTES;
 }
 

@@ -17,6 +17,7 @@
 #include "govern/control.h"
 #include "io/worker.h"
 #include "job/job.h"
+#include "knowledge/knowledge.h"
 #include "model/models.h"
 #include "store/db.h"
 #include <errno.h>
@@ -85,7 +86,7 @@ static const char *make_path(struct server *server, const char *name, char out[P
  * of it. */
 static enum rc make_folders(struct server *server, struct err *err)
 {
-    static const char *const names[] = {"trace", "model", "engine", "secret", "blob"};
+    static const char *const names[] = {"trace", "model", "engine", "secret", "blob", "index"};
     char path[PATH_BYTES_MAX], *absolute;
     make_path(server, "", path);
     if ((mkdir(path, 0700) < 0 && errno != EEXIST) || !(absolute = realpath(path, NULL)))

@@ -240,6 +240,29 @@ enum rc collection_decode(struct str name, yyjson_val *json, struct arena *arena
     return RC_OK;
 }
 
+bool collection_spec_same_built(const struct collection_spec *a, const struct collection_spec *b)
+{
+    const struct chunk_options *x = &a->chunking, *y = &b->chunking;
+    return str_eq(a->encoder, b->encoder) && a->precision == b->precision &&
+           a->dimension == b->dimension && a->metric == b->metric &&
+           str_eq(a->language, b->language) && str_eq(a->document_prefix, b->document_prefix) &&
+           x->strategy == y->strategy && x->tokens_max == y->tokens_max &&
+           x->overlap_tokens == y->overlap_tokens && x->window_sentences == y->window_sentences &&
+           x->parent_tokens == y->parent_tokens;
+}
+
+void collection_spec_take_built(struct collection_spec *spec, const struct collection_spec *built)
+{
+    spec->encoder = built->encoder;
+    spec->precision = built->precision;
+    spec->dimension = built->dimension;
+    spec->metric = built->metric;
+    spec->language = built->language;
+    spec->query_prefix = built->query_prefix;
+    spec->document_prefix = built->document_prefix;
+    spec->chunking = built->chunking;
+}
+
 void collection_index_config(const struct collection_spec *spec, unsigned dimension,
                              struct index_config *out)
 {

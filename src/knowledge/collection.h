@@ -59,6 +59,9 @@ const char *chunk_strategy_name(enum chunk_strategy strategy);
 const char *search_mode_name(enum search_mode mode);
 enum rc search_mode_parse(struct str s, enum search_mode *out) MUST_CHECK;
 bool collection_has_encoder(const struct collection_spec *spec);
+/* What chunks and vectors depend on: encoder, language, chunking … */
+bool collection_spec_same_built(const struct collection_spec *a, const struct collection_spec *b);
+void collection_spec_take_built(struct collection_spec *spec, const struct collection_spec *built);
 /* The index of such a collection; `dimension` 0: words only. Texts are literals. */
 void collection_index_config(const struct collection_spec *spec, unsigned dimension,
                              struct index_config *out);

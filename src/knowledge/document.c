@@ -12,16 +12,53 @@ static enum rc full(struct err *err)
 
 /* ---- collections ---- */
 
+/* What chunks and vectors depend on stays as the index was built until a rebuild has ended. */
+static enum rc keep_built(struct db_txn *txn, struct arena *arena, struct collection *out,
+                          struct err *err)
+{
+    struct collection_spec built;
+    struct object object;
+    yyjson_doc *doc;
+    enum rc rc = object_version_get(txn, out->row.project, OBJECT_COLLECTION, out->row.name,
+                                    out->row.built_version, arena, &object, err);
+    if (rc == RC_OK)
+        rc = json_read(object.spec, arena, &doc, err);
+    if (rc == RC_OK)
+        rc = collection_decode(out->row.name, yyjson_doc_get_root(doc), arena, &built, err);
+    if (rc != RC_OK)
+        return rc;
+    out->stale = true;
+    collection_spec_take_built(&out->spec, &built);
+    return RC_OK;
+}
+
+enum rc collection_get_wanted(struct db_txn *txn, struct id project, struct id id,
+                              struct arena *arena, struct collection *out, struct err *err)
+{
+    yyjson_doc *doc;
+    enum rc rc = collection_row_get(txn, project, id, arena, &out->row, err);
+    if (rc == RC_OK)
+        rc = object_get(txn, project, OBJECT_COLLECTION, out->row.name, arena, &out->object, err);
+    if (rc == RC_OK)
+        rc = json_read(out->object.spec, arena, &doc, err);
+    if (rc == RC_OK)
+        rc = collection_decode(out->row.name, yyjson_doc_get_root(doc), arena, &out->spec, err);
+    return rc;
+}
+
 static enum rc read_definition(struct db_txn *txn, struct arena *arena, struct collection *out,
                                struct err *err)
 {
     yyjson_doc *doc;
+    out->stale = false;
     enum rc rc = object_get(txn, out->row.project, OBJECT_COLLECTION, out->row.name, arena,
                             &out->object, err);
     if (rc == RC_OK)
         rc = json_read(out->object.spec, arena, &doc, err);
-    return rc == RC_OK
-               ? collection_decode(out->row.name, yyjson_doc_get_root(doc), arena, &out->spec, err)
+    if (rc == RC_OK)
+        rc = collection_decode(out->row.name, yyjson_doc_get_root(doc), arena, &out->spec, err);
+    return rc == RC_OK && out->row.built_version != out->object.version
+               ? keep_built(txn, arena, out, err)
                : rc;
 }
 
@@ -109,22 +146,17 @@ enum rc collection_create(struct db_txn *txn, const struct actor *actor, struct 
                                        .project = project,
                                        .name = out->object.name,
                                        .generation = 1,
+                                       .built_version = out->object.version,
                                        .vector_name = vector_name,
                                        .created_ns = db_txn_now_ns(txn),
                                        .used_ns = db_txn_now_ns(txn)};
     return collection_row_insert(txn, &out->row, err);
 }
 
-/* What chunks and vectors depend on. */
-static bool needs_rebuild(const struct collection_spec *a, const struct collection_spec *b)
+static enum rc set_built(struct db_txn *txn, struct collection *collection, struct err *err)
 {
-    const struct chunk_options *x = &a->chunking, *y = &b->chunking;
-    return !str_eq(a->encoder, b->encoder) || a->precision != b->precision ||
-           a->dimension != b->dimension || a->metric != b->metric ||
-           !str_eq(a->language, b->language) || !str_eq(a->document_prefix, b->document_prefix) ||
-           x->strategy != y->strategy || x->tokens_max != y->tokens_max ||
-           x->overlap_tokens != y->overlap_tokens || x->window_sentences != y->window_sentences ||
-           x->parent_tokens != y->parent_tokens;
+    collection->row.built_version = collection->object.version;
+    return collection_row_update(txn, &collection->row, err);
 }
 
 enum rc collection_patch(struct db_txn *txn, const struct actor *actor, struct id project,
@@ -141,9 +173,21 @@ enum rc collection_patch(struct db_txn *txn, const struct actor *actor, struct i
                             arena, out, err);
     if (rc != RC_OK)
         return rc;
+    struct document_counts counts;
+    const struct document_filter all = {.project = project, .collection = old.row.id};
     out->row = old.row;
-    *rebuild = needs_rebuild(&old.spec, &out->spec);
-    return RC_OK;
+    *rebuild = !collection_spec_same_built(&old.spec, &out->spec);
+    if (!*rebuild || (rc = document_rows_count(txn, &all, &counts, err)) != RC_OK)
+        return rc == RC_OK && !*rebuild ? set_built(txn, out, err) : rc;
+    if (out->spec.dimension || old.spec.dimension)
+        return err_set(err, ERR_CONFLICT,
+                       "vectors that callers brought cannot be made anew: make another collection");
+    out->stale = counts.total > 0;
+    if (out->stale)
+        return RC_OK;
+    *rebuild = false; /* nothing is in it yet: the next index is made as the definition says */
+    out->row.generation++;
+    return set_built(txn, out, err);
 }
 
 enum rc collection_delete(struct db_txn *txn, const struct actor *actor, struct id project,

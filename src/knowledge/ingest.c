@@ -87,12 +87,15 @@ struct ingest {
     struct chunk *chunks;
     size_t count;
     yyjson_val *attributes, *tags;
+    bool beside; /* into an index that is not in force yet: nobody is told */
 };
 
 static size_t count_tokens(void *arg, struct str text) { return encoder_count_tokens(arg, text); }
 
 static void tell_state(struct ingest *ingest, enum document_state state)
 {
+    if (ingest->beside)
+        return;
     ingest->row->state = state;
     knowledge_tell(ingest->knowledge, ingest->row);
 }
@@ -263,7 +266,7 @@ static enum rc index_chunks(struct ingest *ingest, struct err *err)
             rc = index_group(ingest, first, MIN(ingest->count - first, (size_t)GROUP_CHUNKS),
                              &arena, err);
         ingest->row->chunks = (int64_t)first;
-        knowledge_tell(ingest->knowledge, ingest->row);
+        tell_state(ingest, DOCUMENT_EMBEDDING);
         arena_reset(&arena);
     }
     arena_fini(&arena);
@@ -308,6 +311,25 @@ struct finishing {
     bool drop_old_text;
 };
 
+/* A rebuild that ended meanwhile has another index in force: the document must go into that one. */
+static enum rc check_generation(struct finishing *finishing, struct db_txn *txn,
+                                struct document_row *now, struct err *err)
+{
+    struct ingest *ingest = finishing->ingest;
+    const struct collection_row *used = &ingest->collection->row;
+    struct collection_row in_force;
+    struct job_row job;
+    enum rc rc = collection_row_get(txn, used->project, used->id, &ingest->arena, &in_force, err);
+    if (rc != RC_OK || in_force.generation == used->generation)
+        return rc;
+    finishing->again = true;
+    now->state = DOCUMENT_QUEUED;
+    rc = document_row_update(txn, now, err);
+    return rc == RC_OK ? knowledge_submit(ingest->knowledge, txn, used->project, used->id,
+                                          STR("system"), &ingest->arena, &job, err)
+                       : rc;
+}
+
 static enum rc finish_write(void *arg, struct db_txn *txn, struct err *err)
 {
     struct finishing *finishing = arg;
@@ -325,6 +347,8 @@ static enum rc finish_write(void *arg, struct db_txn *txn, struct err *err)
     finishing->again = now.state == DOCUMENT_QUEUED;
     if (finishing->again)
         return RC_OK;
+    if ((rc = check_generation(finishing, txn, &now, err)) != RC_OK || finishing->again)
+        return rc;
     memcpy(finishing->old_text, now.text_sha256, SHA256_BYTES);
     finishing->drop_old_text =
         now.has_text &&
@@ -403,6 +427,40 @@ static enum rc run_stages(struct ingest *ingest, struct err *err)
     return rc == RC_OK ? delete_rest(ingest, err) : rc;
 }
 
+static void close_parts(struct ingest *ingest)
+{
+    struct knowledge *knowledge = ingest->knowledge;
+    if (ingest->encoder)
+        encoders_put(knowledge->encoders, ingest->encoder);
+    if (ingest->index) {
+        knowledge_index_changed(knowledge, ingest->index);
+        knowledge_index_put(knowledge, ingest->index);
+    }
+    /* The row's texts may live in the arena that goes now. */
+    ingest->row->error = ingest->row->error_code = ingest->row->format = STR_EMPTY;
+    ingest->row->attributes = STR_EMPTY;
+    arena_fini(&ingest->arena);
+}
+
+enum rc ingest_beside(struct knowledge *knowledge, const struct collection *target,
+                      struct document_row *row, volatile bool *cancelled, struct err *err)
+{
+    struct ingest ingest = {.knowledge = knowledge,
+                            .collection = target,
+                            .row = row,
+                            .cancelled = cancelled,
+                            .beside = true};
+    arena_init(&ingest.arena, INGEST_ARENA_BYTES_MAX);
+    enum rc rc = read_row_json(&ingest, err);
+    if (rc == RC_OK)
+        rc = open_parts(&ingest, err);
+    if (rc == RC_OK)
+        rc = run_stages(&ingest, err);
+    row->chunks = (int64_t)ingest.count;
+    close_parts(&ingest);
+    return rc;
+}
+
 enum rc ingest_document(struct knowledge *knowledge, const struct collection *collection,
                         struct document_row *row, volatile bool *cancelled, struct err *err)
 {
@@ -424,14 +482,6 @@ enum rc ingest_document(struct knowledge *knowledge, const struct collection *co
     }
     if (rc != RC_CANCELLED)
         rc = finish(&ingest, rc, &why, err);
-    if (ingest.encoder)
-        encoders_put(knowledge->encoders, ingest.encoder);
-    if (ingest.index) {
-        knowledge_index_changed(knowledge, ingest.index);
-        knowledge_index_put(knowledge, ingest.index);
-    }
-    /* The row's texts may live in the arena that goes now. */
-    row->error = row->error_code = row->format = row->attributes = STR_EMPTY;
-    arena_fini(&ingest.arena);
+    close_parts(&ingest);
     return rc;
 }

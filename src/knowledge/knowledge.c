@@ -24,6 +24,16 @@ struct encoders *knowledge_encoders(struct knowledge *knowledge) { return knowle
 
 struct db *knowledge_db(struct knowledge *knowledge) { return knowledge->db; }
 
+bool knowledge_encoder_ready(struct knowledge *knowledge)
+{
+    struct encoder *encoder;
+    if (!knowledge->encoders ||
+        encoders_get(knowledge->encoders, STR_EMPTY, &encoder, NULL) != RC_OK)
+        return false;
+    encoders_put(knowledge->encoders, encoder);
+    return true;
+}
+
 struct worker_pool *knowledge_workers(struct knowledge *knowledge) { return knowledge->workers; }
 
 /* ---- folders ---- */
@@ -217,6 +227,23 @@ void knowledge_forget(struct knowledge *knowledge, struct id collection)
     pthread_mutex_unlock(&knowledge->lock);
 }
 
+void knowledge_forget_generation(struct knowledge *knowledge, struct id collection,
+                                 int64_t generation)
+{
+    char path[KNOWLEDGE_PATH_BYTES_MAX + 96];
+    pthread_mutex_lock(&knowledge->lock);
+    struct open_index *open = find_open(knowledge, collection, generation);
+    if (open) {
+        open->dropped = true;
+        if (open->users == 0)
+            close_open(knowledge, open);
+    } else {
+        index_path(knowledge, collection, generation, path);
+        remove_folder(path, 4);
+    }
+    pthread_mutex_unlock(&knowledge->lock);
+}
+
 /* ---- upkeep ---- */
 
 static bool is_stopping(void *arg) { return ((struct knowledge *)arg)->stopping; }
@@ -287,6 +314,7 @@ enum rc knowledge_new(const struct knowledge_options *options, struct knowledge 
     pthread_rwlock_init(&knowledge->blob_lock, NULL);
     list_init(&knowledge->indexes);
     list_init(&knowledge->runs);
+    list_init(&knowledge->rebuilds);
     timer_init(&knowledge->maintain_timer, on_maintain);
     enum rc rc = blob_store_open(file_system_real(), options->blob_folder, &knowledge->blobs, err);
     if (rc != RC_OK) {
@@ -294,6 +322,7 @@ enum rc knowledge_new(const struct knowledge_options *options, struct knowledge 
         return rc;
     }
     knowledge_register_ingest(knowledge);
+    knowledge_register_rebuild(knowledge);
     timer_start(knowledge->loop, &knowledge->maintain_timer, MAINTAIN_EVERY_NS);
     *out = knowledge;
     return RC_OK;
@@ -304,6 +333,7 @@ void knowledge_stop(struct knowledge *knowledge)
     knowledge->stopping = true;
     timer_stop(&knowledge->maintain_timer);
     ingest_stop_all(knowledge);
+    rebuild_stop_all(knowledge);
 }
 
 void knowledge_free(struct knowledge *knowledge)

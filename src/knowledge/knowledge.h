@@ -38,6 +38,8 @@ enum rc knowledge_recover(struct knowledge *knowledge, struct err *err) MUST_CHE
 void knowledge_stop(struct knowledge *knowledge);
 void knowledge_free(struct knowledge *knowledge); /* workers have ended */
 
+/* Can the default encoder be opened? Found out once a while. */
+bool knowledge_encoder_ready(struct knowledge *knowledge);
 struct blob_store *knowledge_blobs(struct knowledge *knowledge);
 struct encoders *knowledge_encoders(struct knowledge *knowledge);
 struct db *knowledge_db(struct knowledge *knowledge);
@@ -50,6 +52,8 @@ struct collection {
     struct collection_row row;
     struct collection_spec spec;
     struct object object;
+    bool stale; /* the definition says something else than what the index was built by; what chunks
+                   and vectors depend on is as it was built */
 };
 
 /* ERR_NOT_FOUND. Any transaction. */
@@ -66,7 +70,8 @@ enum rc knowledge_find(struct knowledge *knowledge, struct id project, struct st
 enum rc collection_create(struct db_txn *txn, const struct actor *actor, struct id project,
                           struct str name, yyjson_val *body, struct str vector_name,
                           struct arena *arena, struct collection *out, struct err *err) MUST_CHECK;
-/* Merges a patch (RFC 7396). *rebuild: chunking or encoder changed, so the index is stale. */
+/* Merges a patch (RFC 7396). *rebuild: chunking or encoder changed, so the index is stale until
+ * knowledge_rebuild has been through. */
 enum rc collection_patch(struct db_txn *txn, const struct actor *actor, struct id project,
                          struct str name, yyjson_val *patch, struct arena *arena,
                          struct collection *out, bool *rebuild, struct err *err) MUST_CHECK;
@@ -114,6 +119,11 @@ enum rc knowledge_submit(struct knowledge *knowledge, struct db_txn *txn, struct
 enum rc knowledge_requeue(struct knowledge *knowledge, const struct collection *collection,
                           struct id document, unsigned states, struct str author,
                           struct arena *arena, struct job_row *job, struct err *err) MUST_CHECK;
+/* All documents cut and encoded as the definition says now, into an index beside the one in force,
+ * which takes over when it is complete. ERR_CONFLICT: nothing to do. */
+enum rc knowledge_rebuild(struct knowledge *knowledge, const struct collection *collection,
+                          struct str author, struct arena *arena, struct job_row *job,
+                          struct err *err) MUST_CHECK;
 /* Chunks, row and blobs, in an order that a crash does not break. */
 enum rc knowledge_delete_document(struct knowledge *knowledge, const struct collection *collection,
                                   const struct document_row *row, struct err *err) MUST_CHECK;

@@ -33,7 +33,8 @@ struct knowledge {
     pthread_cond_t opened;
     struct list indexes;
     size_t index_count;
-    struct list runs; /* ingest_run.node */
+    struct list runs;     /* ingest_run.node */
+    struct list rebuilds; /* rebuild.node; jobs' loop */
     /* Uploads hold it shared from the blob to its row; who removes a blob holds it alone, so that
      * none is removed in between. */
     pthread_rwlock_t blob_lock;
@@ -53,5 +54,16 @@ void ingest_stop_all(struct knowledge *knowledge);
  * queued again. */
 enum rc ingest_document(struct knowledge *knowledge, const struct collection *collection,
                         struct document_row *row, volatile bool *cancelled, struct err *err);
-/* Rows of chunks into the index, in pieces; those of the document beyond `count` go. */
+/* The same into an index that is not in force yet: no row is written, nobody is told. */
+enum rc ingest_beside(struct knowledge *knowledge, const struct collection *target,
+                      struct document_row *row, volatile bool *cancelled, struct err *err);
+/* An index that is not in force goes, with its folder. */
+void knowledge_forget_generation(struct knowledge *knowledge, struct id collection,
+                                 int64_t generation);
+void knowledge_register_rebuild(struct knowledge *knowledge);
+void rebuild_stop_all(struct knowledge *knowledge);
+/* The collection as its definition says now, for the next generation. */
+enum rc collection_get_wanted(struct db_txn *txn, struct id project, struct id id,
+                              struct arena *arena, struct collection *out,
+                              struct err *err) MUST_CHECK;
 enum rc ingest_delete_chunks(struct index *index, struct id document, struct err *err) MUST_CHECK;

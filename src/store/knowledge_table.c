@@ -24,17 +24,19 @@ static enum rc copy_texts(const struct sql_rows *rows, struct arena *arena, cons
 /* ---- collections ---- */
 
 #define COLLECTION_COLUMNS                                                                         \
-    "project, id, name, generation, expires_days, metadata, vector_name, created_ns, used_ns"
+    "project, id, name, generation, expires_days, metadata, vector_name, created_ns, used_ns,"      \
+    " built_version"
 
 enum rc collection_row_insert(struct db_txn *txn, const struct collection_row *row, struct err *err)
 {
     return sql_exec(txn,
                     "INSERT INTO collections(" COLLECTION_COLUMNS
-                    ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    ") VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
                     SQL_BIND(sql_id(&row->project), sql_id(&row->id), sql_text(row->name),
                              sql_i64(row->generation), sql_i64(row->expires_days),
                              text_or_empty(row->metadata), text_or_empty(row->vector_name),
-                             sql_i64(row->created_ns), sql_i64(row->used_ns)),
+                             sql_i64(row->created_ns), sql_i64(row->used_ns),
+                             sql_i64(row->built_version)),
                     err);
 }
 
@@ -42,9 +44,10 @@ enum rc collection_row_update(struct db_txn *txn, const struct collection_row *r
 {
     return sql_exec(txn,
                     "UPDATE collections SET generation = ?2, expires_days = ?3, metadata = ?4,"
-                    " vector_name = ?5 WHERE id = ?1",
+                    " vector_name = ?5, built_version = ?6 WHERE id = ?1",
                     SQL_BIND(sql_id(&row->id), sql_i64(row->generation), sql_i64(row->expires_days),
-                             text_or_empty(row->metadata), text_or_empty(row->vector_name)),
+                             text_or_empty(row->metadata), text_or_empty(row->vector_name),
+                             sql_i64(row->built_version)),
                     err);
 }
 
@@ -80,6 +83,7 @@ static enum rc read_collection(const struct sql_rows *rows, struct arena *arena,
     row->expires_days = sql_column_i64(rows, 4);
     row->created_ns = sql_column_i64(rows, 7);
     row->used_ns = sql_column_i64(rows, 8);
+    row->built_version = sql_column_i64(rows, 9);
     return copy_texts(rows, arena, columns, texts, COUNT_OF(texts), err);
 }
 

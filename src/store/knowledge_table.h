@@ -10,6 +10,7 @@ struct collection_row {
     struct id id, project;
     struct str name;
     int64_t generation;     /* of the index folder: counts rebuilds */
+    int64_t built_version;  /* of the definition by which it was cut and encoded */
     int64_t expires_days;   /* after the last use; 0: never */
     struct str metadata;    /* JSON object, or empty: of vector stores */
     struct str vector_name; /* as OpenAI's clients named it, or empty */
@@ -18,7 +19,7 @@ struct collection_row {
 
 enum rc collection_row_insert(struct db_txn *txn, const struct collection_row *row,
                               struct err *err) MUST_CHECK;
-/* Generation, expiry, metadata, vector_name. */
+/* Generation, built version, expiry, metadata, vector_name. */
 enum rc collection_row_update(struct db_txn *txn, const struct collection_row *row,
                               struct err *err) MUST_CHECK;
 enum rc collection_row_touch(struct db_txn *txn, struct id collection, int64_t used_ns,

@@ -84,7 +84,8 @@ static const struct migration MIGRATIONS[] = {
     {2,
      /* Knowledge. A collection's definition is an object of the same id; here is its state. */
      "CREATE TABLE collections(project BLOB NOT NULL REFERENCES projects(id), id BLOB PRIMARY KEY,"
-     " name TEXT NOT NULL, generation INTEGER NOT NULL, expires_days INTEGER NOT NULL,"
+     " name TEXT NOT NULL, generation INTEGER NOT NULL, built_version INTEGER NOT NULL,"
+     " expires_days INTEGER NOT NULL,"
      " metadata TEXT NOT NULL, vector_name TEXT NOT NULL, created_ns INTEGER NOT NULL,"
      " used_ns INTEGER NOT NULL, UNIQUE(project, name)) STRICT;"
      "CREATE TABLE documents(project BLOB NOT NULL REFERENCES projects(id), id BLOB PRIMARY KEY,"
