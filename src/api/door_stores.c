@@ -449,7 +449,7 @@ enum rc door_stores_search(struct api_call *call)
 {
     struct collection collection;
     struct retrieve_query query;
-    double threshold;
+    double threshold = 0;
     enum rc rc = api_need_body(call);
     yyjson_val *queries = rc == RC_OK ? yyjson_obj_get(call->body, "query") : NULL;
     if (rc == RC_OK)

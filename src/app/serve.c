@@ -17,7 +17,7 @@
 #include "govern/control.h"
 #include "io/worker.h"
 #include "job/job.h"
-#include "knowledge/knowledge.h"
+#include "knowledge/ask.h"
 #include "model/models.h"
 #include "store/db.h"
 #include <errno.h>
@@ -50,6 +50,8 @@ struct server {
     struct engines *engines;
     struct jobs *jobs;
     struct models *models;
+    struct encoders *encoders;
+    struct knowledge *knowledge;
     struct backup *backup;
     struct handover *handover; /* to the process that comes after this one */
     struct inheritance inheritance;
@@ -197,6 +199,24 @@ static enum rc make_parts(struct server *server, struct err *err)
         err);
 }
 
+static enum rc open_knowledge(struct server *server, struct err *err)
+{
+    char index_folder[PATH_BYTES_MAX], blob_folder[PATH_BYTES_MAX];
+    server->encoders = encoders_new(str_from(server->model_directory));
+    return knowledge_new(
+        &(struct knowledge_options){
+            .loop = loops_at(server->loops, 0),
+            .workers = server->workers,
+            .db = server->db,
+            .jobs = server->jobs,
+            .events = server->events,
+            .encoders = server->encoders,
+            .index_folder = make_path(server, "index", index_folder),
+            .blob_folder = make_path(server, "blob", blob_folder),
+        },
+        &server->knowledge, err);
+}
+
 /* An address as it was bound, as a URL. */
 static void format_address(const struct server *server, size_t index, char out[PATH_BYTES_MAX])
 {
@@ -226,6 +246,9 @@ static enum rc server_upgrade(struct api_services *services, struct err *err);
 
 static enum rc open_loops(struct server *server, struct err *err)
 {
+    if (open_knowledge(server, err) != RC_OK)
+        return err->rc;
+    knowledge_register_model(server->knowledge);
     server->services = (struct api_services){
         .db = server->db,
         .trace = server->trace,
@@ -233,6 +256,7 @@ static enum rc open_loops(struct server *server, struct err *err)
         .jobs = server->jobs,
         .workers = server->workers,
         .events = server->events,
+        .knowledge = server->knowledge,
         .started_wall_ns = clock_wall_ns(),
         .loops = loops_count(server->loops),
         .data_directory = server->config->data,
@@ -270,6 +294,9 @@ static enum rc open_loops(struct server *server, struct err *err)
         .data_directory = server->config->data.p,
     });
     tell_addresses(server);
+    rc = knowledge_recover(server->knowledge, err);
+    if (rc != RC_OK)
+        return rc;
     jobs_begin(server->jobs);
     return RC_OK;
 }
@@ -376,6 +403,7 @@ static void start_stopping(struct server *server)
     notify_send(STR("STOPPING=1"));
     timer_stop(&server->tick);
     jobs_stop(server->jobs);
+    knowledge_stop(server->knowledge);
     loops_drain(server->loops, server->config->drain_ns, on_drained, server);
 }
 
@@ -642,6 +670,8 @@ static void server_stop(struct server *server)
     loops_settle(server->loops);
     models_free(server->models);
     backup_free(server->backup);
+    knowledge_free(server->knowledge);
+    encoders_free(server->encoders);
     jobs_free(server->jobs);
     handover_free(server->handover);
     delivery_free(server->delivery);

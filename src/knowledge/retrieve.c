@@ -176,6 +176,8 @@ static enum rc search_index(struct knowledge *knowledge, const struct retrieve_q
         return rc;
     fill_index_query(query, ranking, mode, vector, &how);
     how.filter = filter;
+    if (query->k == 0 && query->for_answer)
+        how.k = out->collection.spec.answer.k;
     size_t k = how.k;
     if (ranks)
         how.k = MAX(k, ranking->rerank_depth);

@@ -23,6 +23,7 @@ struct retrieve_query {
     bool all_tags;       /* may see everything */
     struct str group_by; /* an attribute, or "_document" */
     size_t group_size;
+    bool for_answer; /* k 0: as many as an answer is made of */
 };
 /* Everything as the collection says. */
 void retrieve_query_init(struct retrieve_query *query);
