@@ -395,8 +395,7 @@ int64_t api_admit(const struct http_request *request)
     struct snapshot *snapshot = snapshot_current();
     if (!str_starts(request->path, STR("/api/collections/")))
         return -1;
-    bool known =
-        snapshot && api_authenticate(request, snapshot, &principal, &key, &err) == RC_OK;
+    bool known = snapshot && api_authenticate(request, snapshot, &principal, &key, &err) == RC_OK;
     return known ? LIMIT_BODY_BYTES : -1;
 }
 
@@ -415,10 +414,9 @@ bool api_handle(struct api_loop *api, struct http_request *request)
     struct key *key = NULL;
     struct err err = {0};
     bool path_known;
-    const struct api_route *route =
-        find_route(management ? routes : door_routes,
-                   management ? COUNT_OF(routes) : COUNT_OF(door_routes), request->method,
-                   raw_path(request), params, &path_known);
+    const struct api_route *route = find_route(
+        management ? routes : door_routes, management ? COUNT_OF(routes) : COUNT_OF(door_routes),
+        request->method, raw_path(request), params, &path_known);
     if (!route && path_known)
         err_set(&err, ERR_METHOD, "%.*s cannot be used with %.*s", STR_ARG(request->method),
                 STR_ARG(request->path));

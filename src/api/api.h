@@ -63,12 +63,12 @@ struct api_call {
     struct arena *arena;
     struct str path, query;
     struct str params[API_PARAMS_MAX]; /* the pattern's {…}, decoded, in order */
-    struct str raw_body, body_type; /* body_type: its content type */
-    yyjson_val *body;               /* parsed JSON object; NULL: there was none, or it is a form */
-    struct str *access_tags;        /* of the key that asks, "NAME=VALUE" */
+    struct str raw_body, body_type;    /* body_type: its content type */
+    yyjson_val *body;        /* parsed JSON object; NULL: there was none, or it is a form */
+    struct str *access_tags; /* of the key that asks, "NAME=VALUE" */
     size_t access_tag_count;
-    bool all_access; /* a person, or a key that may change knowledge: sees every document */
-    struct db_txn *txn;           /* READ and WRITE */
+    bool all_access;    /* a person, or a key that may change knowledge: sees every document */
+    struct db_txn *txn; /* READ and WRITE */
     struct http_client *client;   /* LOOP: the loop's own */
     struct gateway_loop *gateway; /* LOOP */
     struct str client_ip, client_agent, cookie_session, base_url;

@@ -290,8 +290,7 @@ static enum rc read_words(struct api_call *call, struct retrieve_query *query)
                fusion = json_get_text(call->body, "fusion");
     enum search_mode parsed;
     if (mode.n && search_mode_parse(mode, &parsed) != RC_OK)
-        return err_set_field(&call->err, ERR_BAD_FIELD, "mode",
-                             "'mode' is hybrid, vector or text");
+        return err_set_field(&call->err, ERR_BAD_FIELD, "mode", "'mode' is hybrid, vector or text");
     query->mode = mode.n ? (int)parsed : -1;
     if (fusion.n && !str_eq(fusion, STR("rrf")) && !str_eq(fusion, STR("weighted")))
         return err_set_field(&call->err, ERR_BAD_FIELD, "fusion", "'fusion' is rrf or weighted");

@@ -103,8 +103,8 @@ static enum rc read_states(struct api_call *call, unsigned *states)
         enum document_state state;
         if (document_state_parse(part, &state) != RC_OK)
             return err_set_field(&call->err, ERR_BAD_FIELD, "state",
-                                 "'%.*s' is no state of a document",
-                                 (int)MIN(part.n, (size_t)32), part.p);
+                                 "'%.*s' is no state of a document", (int)MIN(part.n, (size_t)32),
+                                 part.p);
         *states |= 1u << state;
     }
     return RC_OK;
@@ -130,8 +130,8 @@ enum rc api_documents_list(struct api_call *call)
         return rc;
     filter.project = collection.row.project;
     filter.collection = collection.row.id;
-    rc = document_row_list(call->txn, &filter, after, limit, call->arena, &rows, &count,
-                           &call->err);
+    rc =
+        document_row_list(call->txn, &filter, after, limit, call->arena, &rows, &count, &call->err);
     if (rc != RC_OK)
         return rc;
     yyjson_mut_val *items = api_list_begin(call);
@@ -160,8 +160,8 @@ static enum rc read_extras(struct api_call *call, yyjson_val *attributes, yyjson
                            yyjson_val *chunking, struct document_new *document)
 {
     struct chunk_options options = {0};
-    enum rc rc = attributes_read(attributes, "attributes", call->arena, &document->attributes,
-                                 &call->err);
+    enum rc rc =
+        attributes_read(attributes, "attributes", call->arena, &document->attributes, &call->err);
     if (rc == RC_OK)
         rc = tags_read(tags, "tags", call->arena, &document->tags, &call->err);
     if (rc == RC_OK && chunking && !yyjson_is_null(chunking)) {
@@ -281,8 +281,8 @@ static enum rc add_json(struct api_call *call, const struct collection *collecti
                              "send a form with files, or {\"name\", \"text\"}");
     if (rc == RC_OK)
         rc = read_extras(call, yyjson_obj_get(call->body, "attributes"),
-                         yyjson_obj_get(call->body, "tags"),
-                         yyjson_obj_get(call->body, "chunking"), &document);
+                         yyjson_obj_get(call->body, "tags"), yyjson_obj_get(call->body, "chunking"),
+                         &document);
     return rc == RC_OK ? add_one(call, collection, &document, added) : rc;
 }
 
@@ -298,8 +298,8 @@ enum rc api_documents_add(struct api_call *call)
                                                         : add_json(call, &collection, &added);
     if (rc != RC_OK)
         return rc;
-    yyjson_mut_val *job = id_is_zero(added.job.id) ? yyjson_mut_null(call->doc)
-                                                   : job_encode(&added.job, call->doc);
+    yyjson_mut_val *job =
+        id_is_zero(added.job.id) ? yyjson_mut_null(call->doc) : job_encode(&added.job, call->doc);
     yyjson_mut_obj_add_val(call->doc, call->answer, "job", job);
     call->status = 202;
     return RC_OK;
@@ -436,11 +436,16 @@ static yyjson_mut_val *encode_chunk(struct api_call *call, const struct chunk_vi
 {
     static const struct {
         const char *from, *to;
-    } members[] = {{PAYLOAD_DOCUMENT, "document_id"}, {PAYLOAD_NAME, "document"},
-                   {PAYLOAD_ORDINAL, "ordinal"},      {PAYLOAD_PAGE, "page"},
-                   {PAYLOAD_PAGE_LAST, "page_last"},  {PAYLOAD_BEGIN, "begin"},
-                   {PAYLOAD_END, "end"},              {PAYLOAD_CONTEXT, "context"},
-                   {PAYLOAD_RECTS, "rects"},          {PAYLOAD_EDITED, "edited"}};
+    } members[] = {{PAYLOAD_DOCUMENT, "document_id"},
+                   {PAYLOAD_NAME, "document"},
+                   {PAYLOAD_ORDINAL, "ordinal"},
+                   {PAYLOAD_PAGE, "page"},
+                   {PAYLOAD_PAGE_LAST, "page_last"},
+                   {PAYLOAD_BEGIN, "begin"},
+                   {PAYLOAD_END, "end"},
+                   {PAYLOAD_CONTEXT, "context"},
+                   {PAYLOAD_RECTS, "rects"},
+                   {PAYLOAD_EDITED, "edited"}};
     yyjson_mut_val *o = yyjson_mut_obj(call->doc);
     api_put_str(call, o, "id", chunk->id);
     api_put_str(call, o, "text", chunk->text);
@@ -510,8 +515,8 @@ enum rc api_chunks_patch(struct api_call *call)
     yyjson_val *text = yyjson_obj_get(call->body, "text"),
                *disabled = yyjson_obj_get(call->body, "disabled");
     if ((text && !yyjson_is_str(text)) || (disabled && !yyjson_is_bool(disabled)))
-        return err_set_field(&call->err, ERR_BAD_FIELD, text && !yyjson_is_str(text) ? "text"
-                                                                                     : "disabled",
+        return err_set_field(&call->err, ERR_BAD_FIELD,
+                             text && !yyjson_is_str(text) ? "text" : "disabled",
                              "'text' is a text, 'disabled' is true or false");
     rc = api_find_collection(call, &collection);
     if (rc == RC_OK)

@@ -1,5 +1,5 @@
-/* /api/collections/{name}/vectors: a collection as a plain vector database, whose rows callers bring
- * with vectors of their own, texts, and a payload to filter by. */
+/* /api/collections/{name}/vectors: a collection as a plain vector database, whose rows callers
+ * bring with vectors of their own, texts, and a payload to filter by. */
 #include "api/api_knowledge.h"
 #include "base/limits.h"
 #include "knowledge/filter.h"
@@ -12,13 +12,12 @@ static enum rc full(struct api_call *call)
     return err_set(&call->err, ERR_TOO_LARGE, "the answer is too large; ask for fewer items");
 }
 
-static enum rc get_index(struct api_call *call, struct collection *collection,
-                         struct index **index)
+static enum rc get_index(struct api_call *call, struct collection *collection, struct index **index)
 {
     enum rc rc = api_find_collection(call, collection);
-    return rc == RC_OK ? knowledge_index_get(call->services->knowledge, collection, index,
-                                             &call->err)
-                       : rc;
+    return rc == RC_OK
+               ? knowledge_index_get(call->services->knowledge, collection, index, &call->err)
+               : rc;
 }
 
 /* ---- upsert ---- */
@@ -30,10 +29,12 @@ static enum rc read_row(struct api_call *call, yyjson_val *json, unsigned dimens
     size_t got;
     row->id = json_get_text(json, "id");
     if (row->id.n == 0 || row->id.n > INDEX_ID_BYTES_MAX)
-        return err_set_field(&call->err, ERR_BAD_FIELD, "items", "each item needs an 'id' of at "
-                             "most %d bytes", INDEX_ID_BYTES_MAX);
-    enum rc rc = api_read_vector(call, yyjson_obj_get(json, "vector"), "items", &row->vectors[0],
-                                 &got);
+        return err_set_field(&call->err, ERR_BAD_FIELD, "items",
+                             "each item needs an 'id' of at "
+                             "most %d bytes",
+                             INDEX_ID_BYTES_MAX);
+    enum rc rc =
+        api_read_vector(call, yyjson_obj_get(json, "vector"), "items", &row->vectors[0], &got);
     if (rc == RC_OK && row->vectors[0] && got != dimension)
         return err_set_field(&call->err, ERR_BAD_FIELD, "items",
                              "the vector of '%.*s' has %zu numbers, the collection's have %u",
@@ -97,8 +98,8 @@ enum rc api_vectors_upsert(struct api_call *call)
     if ((rc = get_index(call, &collection, &index)))
         return rc;
     const struct index_config *config = index_config_of(index);
-    yyjson_arr_foreach(items, i, n, json) if (rc == RC_OK) rc = read_row(
-        call, json, config->vector_count ? config->vectors[0].dimension : 0, &rows[i]);
+    yyjson_arr_foreach(items, i, n, json) if (rc == RC_OK) rc =
+        read_row(call, json, config->vector_count ? config->vectors[0].dimension : 0, &rows[i]);
     if (rc == RC_OK)
         rc = encode_missing(call, &collection, rows, count);
     if (rc == RC_OK)
@@ -212,8 +213,8 @@ enum rc api_vectors_scroll(struct api_call *call)
     char next[24];
     int64_t limit = json_get_int(call->body, "limit", 50);
     struct str at = json_get_text(call->body, "cursor");
-    enum rc rc = filter_read(yyjson_obj_get(call->body, "filter"), "filter", call->arena, &text,
-                             &call->err);
+    enum rc rc =
+        filter_read(yyjson_obj_get(call->body, "filter"), "filter", call->arena, &text, &call->err);
     if (rc == RC_OK && text.n)
         rc = expression_parse(text, call->arena, &filter, &call->err);
     if (rc == RC_OK && (limit < 1 || limit > LIMIT_LIST_ITEMS))
@@ -225,8 +226,8 @@ enum rc api_vectors_scroll(struct api_call *call)
         rc = get_index(call, &collection, &index);
     if (rc != RC_OK)
         return rc;
-    rc = index_scroll(index, filter, &cursor, (size_t)limit, call->arena, &rows, &count,
-                      &call->err);
+    rc =
+        index_scroll(index, filter, &cursor, (size_t)limit, call->arena, &rows, &count, &call->err);
     yyjson_mut_val *items = api_list_begin(call);
     bool vectors = json_get_bool(call->body, "vectors", false);
     for (size_t i = 0; rc == RC_OK && i < count; i++)

@@ -159,16 +159,16 @@ static enum rc read_status(struct api_call *call, unsigned *states)
     struct str filter = api_query(call, "filter");
     const unsigned working = 1u << DOCUMENT_QUEUED | 1u << DOCUMENT_PARSING |
                              1u << DOCUMENT_CHUNKING | 1u << DOCUMENT_EMBEDDING;
-    *states = filter.n == 0                            ? 0
-              : str_eq(filter, STR("in_progress"))     ? working
-              : str_eq(filter, STR("completed"))       ? 1u << DOCUMENT_READY | 1u
-                                                                                    << DOCUMENT_NO_TEXT
-              : str_eq(filter, STR("failed"))          ? 1u << DOCUMENT_FAILED
-              : str_eq(filter, STR("cancelled"))       ? 1u << DOCUMENT_CANCELLED
-                                                       : ~0u;
-    return *states != ~0u ? RC_OK
-                          : err_set_field(&call->err, ERR_BAD_FIELD, "filter",
-                                          "'filter' is in_progress, completed, failed or cancelled");
+    *states = filter.n == 0                        ? 0
+              : str_eq(filter, STR("in_progress")) ? working
+              : str_eq(filter, STR("completed"))   ? 1u << DOCUMENT_READY | 1u << DOCUMENT_NO_TEXT
+              : str_eq(filter, STR("failed"))      ? 1u << DOCUMENT_FAILED
+              : str_eq(filter, STR("cancelled"))   ? 1u << DOCUMENT_CANCELLED
+                                                   : ~0u;
+    return *states != ~0u
+               ? RC_OK
+               : err_set_field(&call->err, ERR_BAD_FIELD, "filter",
+                               "'filter' is in_progress, completed, failed or cancelled");
 }
 
 static enum rc list_files(struct api_call *call, const struct collection *collection,
@@ -222,8 +222,9 @@ static enum rc find_file(struct api_call *call, struct collection *collection,
     struct id id;
     enum rc rc = door_find_store(call, collection);
     if (rc == RC_OK && door_parse_file_id(call->params[1], &id) != RC_OK)
-        rc = err_set(&call->err, ERR_NOT_FOUND, "No file found with id '%.*s' in this vector store.",
-                     (int)MIN(call->params[1].n, (size_t)64), call->params[1].p);
+        rc =
+            err_set(&call->err, ERR_NOT_FOUND, "No file found with id '%.*s' in this vector store.",
+                    (int)MIN(call->params[1].n, (size_t)64), call->params[1].p);
     if (rc == RC_OK && !call->txn)
         rc = db_read_begin(call->services->db, &txn, &call->err);
     if (rc != RC_OK)
@@ -231,11 +232,10 @@ static enum rc find_file(struct api_call *call, struct collection *collection,
     rc = document_row_find_file(txn, collection->row.id, id, call->arena, row, &call->err);
     if (!call->txn)
         db_read_end(txn);
-    return rc == RC_NOT_FOUND
-               ? err_set(&call->err, ERR_NOT_FOUND,
-                         "No file found with id '%.*s' in this vector store.",
-                         STR_ARG(call->params[1]))
-               : rc;
+    return rc == RC_NOT_FOUND ? err_set(&call->err, ERR_NOT_FOUND,
+                                        "No file found with id '%.*s' in this vector store.",
+                                        STR_ARG(call->params[1]))
+                              : rc;
 }
 
 enum rc door_store_files_get(struct api_call *call)
@@ -314,7 +314,8 @@ enum rc door_store_files_content(struct api_call *call)
 
 /* ---- batches ---- */
 
-static enum rc encode_batch(struct api_call *call, struct db_txn *txn, const struct batch_row *batch)
+static enum rc encode_batch(struct api_call *call, struct db_txn *txn,
+                            const struct batch_row *batch)
 {
     const struct document_filter filter = {
         .project = batch->project, .collection = batch->collection, .batch = batch->id};
@@ -330,9 +331,9 @@ static enum rc encode_batch(struct api_call *call, struct db_txn *txn, const str
     door_put_seconds(call, o, "created_at", batch->created_ns);
     api_put_id(call, o, "vector_store_id", "vs", batch->collection);
     yyjson_mut_obj_add_str(call->doc, o, "status",
-                           batch->cancelled         ? "cancelled"
+                           batch->cancelled       ? "cancelled"
                            : ended < counts.total ? "in_progress"
-                                                    : "completed");
+                                                  : "completed");
     door_put_counts(call, o, &counts);
     return RC_OK;
 }

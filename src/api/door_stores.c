@@ -50,8 +50,7 @@ void door_put_counts(struct api_call *call, yyjson_mut_val *o, const struct docu
 static bool is_working(const struct document_counts *counts)
 {
     const int64_t *s = counts->states;
-    return s[DOCUMENT_QUEUED] + s[DOCUMENT_PARSING] + s[DOCUMENT_CHUNKING] +
-               s[DOCUMENT_EMBEDDING] >
+    return s[DOCUMENT_QUEUED] + s[DOCUMENT_PARSING] + s[DOCUMENT_CHUNKING] + s[DOCUMENT_EMBEDDING] >
            0;
 }
 
@@ -168,8 +167,8 @@ enum rc door_read_chunking(struct api_call *call, yyjson_val *json, struct str *
     return out->p ? RC_OK : err_set(&call->err, ERR_OVERLOADED, "no memory for this request");
 }
 
-/* A collection's name from a store's: "Support FAQ" → "support-faq-" + the end of an id, which keeps
- * it apart from others. */
+/* A collection's name from a store's: "Support FAQ" → "support-faq-" + the end of an id, which
+ * keeps it apart from others. */
 static struct str make_name(struct api_call *call, struct str name)
 {
     char unique[ID_TEXT_BYTES_MAX], slug[64];
@@ -458,8 +457,8 @@ enum rc door_stores_search(struct api_call *call)
         rc = read_search(call, &query, &threshold);
     if (rc != RC_OK)
         return rc;
-    if (!yyjson_is_str(queries) && (yyjson_arr_size(queries) == 0 ||
-                                    yyjson_arr_size(queries) > SEARCH_QUERIES_MAX))
+    if (!yyjson_is_str(queries) &&
+        (yyjson_arr_size(queries) == 0 || yyjson_arr_size(queries) > SEARCH_QUERIES_MAX))
         return err_set_field(&call->err, ERR_MISSING_FIELD, "query",
                              "'query' is a text or a list of 1 to %d texts", SEARCH_QUERIES_MAX);
     if (door_store_expired(&collection.row))

@@ -1,5 +1,5 @@
-/* `knowledge/NAME`: find passages, number them in a prompt, let a route answer, stream what it says,
- * and tell at the end where each passage stands and which sentences no passage supports.
+/* `knowledge/NAME`: find passages, number them in a prompt, let a route answer, stream what it
+ * says, and tell at the end where each passage stands and which sentences no passage supports.
  *
  *   start → search (worker) → call of the route → text goes on as it comes → citations, end
  *
@@ -19,10 +19,10 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define ANSWER_ARENA_BYTES  (64 * 1024 * 1024)
-#define ANSWER_TEXT_BYTES   (4 * 1024 * 1024) /* judged at the end; more is streamed, not judged */
-#define PASSAGES_BYTES_MAX  (256 * 1024)
-#define QUOTE_BYTES_MAX     2000
+#define ANSWER_ARENA_BYTES (64 * 1024 * 1024)
+#define ANSWER_TEXT_BYTES  (4 * 1024 * 1024) /* judged at the end; more is streamed, not judged */
+#define PASSAGES_BYTES_MAX (256 * 1024)
+#define QUOTE_BYTES_MAX    2000
 
 static const struct str instructions_default =
     STR_INIT("Answer the question from the numbered passages below and from nothing else. After "
@@ -60,7 +60,10 @@ static void answer_free(struct answer *answer)
 
 static void answer_end(struct answer *answer, const struct err *err)
 {
-    inner_end(answer->inner, err ? NULL : answer->finish.n ? answer->finish.p : "stop",
+    inner_end(answer->inner,
+              err                ? NULL
+              : answer->finish.n ? answer->finish.p
+                                 : "stop",
               answer->input_tokens, answer->output_tokens, err);
     answer_free(answer);
 }
@@ -131,7 +134,8 @@ static struct str system_prompt(struct answer *answer)
         spec->answer.instructions.n ? spec->answer.instructions : instructions_default;
     struct buf buf;
     buf_init(&buf, PASSAGES_BYTES_MAX);
-    if (buf_append(&buf, instructions) != RC_OK || buf_append(&buf, STR("\n\nPassages:")) != RC_OK) {
+    if (buf_append(&buf, instructions) != RC_OK ||
+        buf_append(&buf, STR("\n\nPassages:")) != RC_OK) {
         buf_fini(&buf);
         return STR_EMPTY;
     }
@@ -177,8 +181,9 @@ static yyjson_mut_val *make_messages(struct answer *answer, yyjson_mut_doc *doc,
 
 static enum rc make_body(struct answer *answer, struct str route, struct str *out, struct err *err)
 {
-    static const char *const passed[] = {"temperature", "top_p", "max_tokens", "seed",
-                                         "max_completion_tokens", "stop", "reasoning_effort"};
+    static const char *const passed[] = {
+        "temperature",           "top_p", "max_tokens",      "seed",
+        "max_completion_tokens", "stop",  "reasoning_effort"};
     struct arena *arena = &answer->call_arena;
     yyjson_doc *parsed;
     enum rc rc = json_read(answer->body, arena, &parsed, err);

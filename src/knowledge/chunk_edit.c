@@ -90,8 +90,8 @@ static enum rc change_row(struct knowledge *knowledge, const struct collection *
     if (!text.p)
         return RC_OK;
     row->texts[0] = text;
-    enum rc rc = knowledge_encode(knowledge, collection, &text, 1, false, arena, &vector,
-                                  &dimension, err);
+    enum rc rc =
+        knowledge_encode(knowledge, collection, &text, 1, false, arena, &vector, &dimension, err);
     if (rc == RC_OK && vector)
         row->vectors[0] = vector;
     return rc == RC_OK ? mark_edited(row, arena, err) : rc;
@@ -188,8 +188,8 @@ enum rc chunks_set_attributes(struct knowledge *knowledge, const struct collecti
         return rc;
     arena_init(&arena, GROUP_ARENA_BYTES);
     for (size_t i = 0; rc == RC_OK && i < (size_t)document->chunks; i += GROUP_CHUNKS) {
-        rc = set_group(index, document, i,
-                       MIN((size_t)document->chunks - i, (size_t)GROUP_CHUNKS), &arena, err);
+        rc = set_group(index, document, i, MIN((size_t)document->chunks - i, (size_t)GROUP_CHUNKS),
+                       &arena, err);
         arena_reset(&arena);
     }
     arena_fini(&arena);

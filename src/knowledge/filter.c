@@ -68,8 +68,8 @@ static enum rc write_comparison(yyjson_val *json, const char *field, struct buf 
     static const struct {
         const char *type, *sign;
         bool list;
-    } signs[] = {{"eq", "==", false}, {"ne", "!=", false}, {"gt", ">", false},
-                 {"gte", ">=", false}, {"lt", "<", false}, {"lte", "<=", false},
+    } signs[] = {{"eq", "==", false},  {"ne", "!=", false},    {"gt", ">", false},
+                 {"gte", ">=", false}, {"lt", "<", false},     {"lte", "<=", false},
                  {"in", "in", true},   {"nin", "not in", true}};
     struct str type = json_get_text(json, "type"), key = json_get_text(json, "key");
     yyjson_val *value = yyjson_obj_get(json, "value");
@@ -150,8 +150,8 @@ static bool is_text_list(yyjson_val *value)
     bool ok = yyjson_is_arr(value) && yyjson_arr_size(value) <= FILTER_VALUES_MAX;
     if (!ok)
         return false;
-    yyjson_arr_foreach(value, i, n, item) ok = ok && yyjson_is_str(item) &&
-                                               yyjson_get_len(item) <= ATTRIBUTE_BYTES_MAX;
+    yyjson_arr_foreach(value, i, n, item) ok =
+        ok && yyjson_is_str(item) && yyjson_get_len(item) <= ATTRIBUTE_BYTES_MAX;
     return ok;
 }
 

@@ -330,10 +330,10 @@ static enum rc request_write(void *arg, struct db_txn *txn, struct err *err)
     struct str params = arena_printf(request->arena, "{\"collection\":\"%s\"}", id);
     enum rc rc = job_table_find_open(txn, row->project, STR("knowledge_rebuild"), params,
                                      request->arena, request->job, err);
-    return rc == RC_NOT_FOUND ? job_submit(request->knowledge->jobs, txn, row->project,
-                                           "knowledge_rebuild", params, request->author,
-                                           request->arena, request->job, err)
-                              : rc;
+    return rc == RC_NOT_FOUND
+               ? job_submit(request->knowledge->jobs, txn, row->project, "knowledge_rebuild",
+                            params, request->author, request->arena, request->job, err)
+               : rc;
 }
 
 enum rc knowledge_rebuild(struct knowledge *knowledge, const struct collection *collection,

@@ -1,6 +1,6 @@
-/* Is what an answer says in the passages it was given? Sentence by sentence, by shared words: cheap,
- * the same every time, and explainable. A sentence counts as supported when a passage holds at least
- * half of its telling words and every number in it. */
+/* Is what an answer says in the passages it was given? Sentence by sentence, by shared words:
+ * cheap, the same every time, and explainable. A sentence counts as supported when a passage holds
+ * at least half of its telling words and every number in it. */
 #pragma once
 #include "base/arena.h"
 

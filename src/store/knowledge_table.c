@@ -24,7 +24,7 @@ static enum rc copy_texts(const struct sql_rows *rows, struct arena *arena, cons
 /* ---- collections ---- */
 
 #define COLLECTION_COLUMNS                                                                         \
-    "project, id, name, generation, expires_days, metadata, vector_name, created_ns, used_ns,"      \
+    "project, id, name, generation, expires_days, metadata, vector_name, created_ns, used_ns,"     \
     " built_version"
 
 enum rc collection_row_insert(struct db_txn *txn, const struct collection_row *row, struct err *err)
