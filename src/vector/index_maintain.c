@@ -208,7 +208,8 @@ static void end_tail(struct index *index)
         struct index_view *view = index_view_copy(now);
         view->parts[view->count++] =
             (struct index_view_part){.part = index_part_new(index_tail_new(index), NULL)};
-        log_rotate(index->log);
+        if (log_pending_bytes(index->log) == 0)
+            log_rotate(index->log);
         index_view_publish(index, view);
     }
     index_unlead(index);

@@ -109,6 +109,7 @@ struct index {
     /* the leader's */
     uint64_t next_row, next_file;
     uint64_t watermark;
+    bool sync_failed; /* the log holds records that were applied and may not be durable */
     struct analyzer *analyzer;
     uint32_t tail_rows_max; /* of tails to come: tests set it */
 

@@ -250,10 +250,29 @@ static void fail_all(struct index_change *group, enum rc rc)
             change->rc = log_failed(rc, &change->err);
 }
 
+/* What a failed sync has left goes first, alone: a batch that cannot be written is discarded, and
+ * no record that was applied may be in it. */
+static enum rc settle(struct index *index)
+{
+    uint64_t synced;
+    if (!index->sync_failed)
+        return RC_OK;
+    enum rc rc = log_write(index->log);
+    if (rc == RC_OK)
+        rc = log_sync(index->log, &synced);
+    index->sync_failed = rc != RC_OK;
+    return rc;
+}
+
 /* Writes, syncs, applies and publishes a list of changes. */
 static void commit(struct index *index, struct index_change *group)
 {
     uint64_t next_row = index->next_row, synced;
+    enum rc rc = settle(index);
+    if (rc != RC_OK) {
+        fail_all(group, rc);
+        return;
+    }
     if (index->view->count > INDEX_PARTS_MAX - PARTS_SPARE) {
         for (struct index_change *change = group; change; change = change->next)
             change->rc = err_set(&change->err, ERR_OVERLOADED,
@@ -271,7 +290,7 @@ static void commit(struct index *index, struct index_change *group)
         }
         change->seq = log_append(index->log, change->type, buf_str(&change->record), NULL);
     }
-    enum rc rc = log_write(index->log);
+    rc = log_write(index->log);
     if (rc != RC_OK) {
         log_discard(index->log);
         fail_all(group, rc);
@@ -280,6 +299,7 @@ static void commit(struct index *index, struct index_change *group)
     /* A failed sync leaves the records in the log's care: they are written again and may last, so
      * they are applied all the same, and the callers told that it is not sure. */
     rc = log_sync(index->log, &synced);
+    index->sync_failed = rc != RC_OK;
     struct index_view *view = index_view_copy(index->view);
     for (struct index_change *change = group; change; change = change->next)
         if (change->rc == RC_OK)
