@@ -1,62 +1,134 @@
-/* Opening and searching the vectors of a segment: see dense.h for the contract. */
+/* Opening and searching the vectors of a segment: see dense.h for the contract.
+ *
+ * A search is a chain of looks, each at fewer vectors and more closely: the guide's codes (by a walk
+ * or a scan), the 8-bit codes of what they kept, the exact vectors of the best of those. Which way
+ * and how far is chosen by `plan_make` from the calibration. */
 #include "vector/dense_private.h"
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct dense {
     struct dense_meta_disk meta;
+    struct codec codec;
     struct exact exact;
+    struct codes codes;
+    float *mean;
+    _Atomic(uint8_t *) warm; /* the records in huge pages, once dense_warm made them */
 };
 
-enum rc dense_build(struct segment_writer *segment, const float *vectors, size_t count,
-                    const struct dense_options *options, bool (*cancelled)(void *arg), void *arg,
-                    struct err *err)
+/* ---- opening ---- */
+
+static enum rc damaged(struct err *err)
 {
-    if (count > DENSE_COUNT_MAX || options->dimension == 0 ||
-        options->dimension > VECTOR_DIMENSION_MAX)
-        return err_set(err, ERR_BAD_FIELD, "too many vectors or too many dimensions");
-    struct dense_meta_disk meta = {
-        .version = DENSE_VERSION,
-        .dimension = options->dimension,
-        .padded = dense_padded(options->dimension),
-        .metric = options->metric,
-        .count = (uint32_t)count,
-        .seed = options->seed,
-    };
-    segment_begin(segment, SECTION_DENSE_META, 0);
-    enum rc rc = segment_write(segment, &meta, sizeof(meta));
-    segment_begin(segment, SECTION_DENSE_VECTORS, 0);
-    if (rc == RC_OK)
-        rc = segment_write(segment, vectors, count * options->dimension * sizeof(float));
-    return rc;
+    err_set(err, ERR_INTERNAL, "the segment's vectors are damaged");
+    return RC_CORRUPT;
+}
+
+/* Nothing of it is trusted: what the file says must fit together. */
+static bool meta_fits(const struct dense_meta_disk *meta)
+{
+    if (meta->version != DENSE_VERSION || meta->dimension == 0 ||
+        meta->dimension > VECTOR_DIMENSION_MAX || meta->metric > METRIC_L2 || meta->lifted > 1 ||
+        meta->count > DENSE_COUNT_MAX ||
+        meta->padded != dense_padded(dense_inner(meta->dimension, meta->lifted != 0)))
+        return false;
+    if (meta->guide_bits == 0)
+        return true;
+    return (meta->guide_bits == 1 || meta->guide_bits == 4) && meta->degree_max > 0 &&
+           meta->degree_max <= CODES_DEGREE_MAX && meta->entries <= CODES_BATCH_MAX;
+}
+
+static bool section_of(const struct segment *segment, uint32_t tag, size_t bytes, const void **out)
+{
+    struct str s;
+    if (segment_section_raw(segment, tag, 0, &s) != RC_OK || s.n != bytes)
+        return false;
+    *out = s.p;
+    return true;
+}
+
+static bool open_sections(struct dense *dense, const struct segment *segment)
+{
+    const struct dense_meta_disk *meta = &dense->meta;
+    size_t count = meta->count;
+    const void *p, *nodes;
+    if (meta->guide_bits == 0) {
+        size_t blocks = (count + KERNEL_BLOCK_VECTORS - 1) / KERNEL_BLOCK_VECTORS;
+        dense->codes = (struct codes){.codec = &dense->codec};
+        if (!section_of(segment, SECTION_DENSE_BLOCKS, blocks * block_bytes(meta->padded), &p))
+            return false;
+        dense->codes.blocks = p;
+    } else {
+        size_t stride = codes_stride(&dense->codec, meta->degree_max);
+        codes_shape(&dense->codes, &dense->codec, meta->degree_max, stride);
+        if (meta->stride != stride ||
+            !section_of(segment, SECTION_DENSE_RECORDS, count * stride, &p) ||
+            !section_of(segment, SECTION_DENSE_NODES, count * sizeof(uint32_t), &nodes))
+            return false;
+        dense->codes.records = (uint8_t *)p;
+        dense->codes.nodes = nodes;
+    }
+    dense->codes.count = meta->count;
+    dense->codes.entries = meta->entries;
+    if (!section_of(segment, SECTION_DENSE_FINE, count * meta->padded, &p))
+        return false;
+    dense->codes.fine = (int8_t *)p;
+    if (!section_of(segment, SECTION_DENSE_VECTORS, count * meta->dimension * sizeof(float), &p))
+        return false;
+    dense->exact.vectors = p;
+    return true;
 }
 
 enum rc dense_open(const struct segment *segment, struct dense **out, struct err *err)
 {
-    struct str meta, vectors;
-    if (segment_section(segment, SECTION_DENSE_META, 0, &meta) != RC_OK ||
-        meta.n < sizeof(struct dense_meta_disk) ||
-        segment_section_raw(segment, SECTION_DENSE_VECTORS, 0, &vectors) != RC_OK) {
-        err_set(err, ERR_INTERNAL, "the segment's vectors are damaged");
-        return RC_CORRUPT;
-    }
+    struct str s;
+    struct dense_meta_disk meta;
+    if (segment_section(segment, SECTION_DENSE_META, 0, &s) != RC_OK || s.n < sizeof(meta))
+        return damaged(err);
+    memcpy(&meta, s.p, sizeof(meta));
+    if (!meta_fits(&meta))
+        return damaged(err);
+    size_t mean_bytes = dense_inner(meta.dimension, meta.lifted != 0) * sizeof(float);
+    if (s.n != sizeof(meta) + mean_bytes)
+        return damaged(err);
     struct dense *dense = xcalloc(1, sizeof(*dense));
-    memcpy(&dense->meta, meta.p, sizeof(dense->meta));
-    if (vectors.n != (size_t)dense->meta.count * dense->meta.dimension * sizeof(float)) {
-        free(dense);
-        err_set(err, ERR_INTERNAL, "the segment's vectors are damaged");
-        return RC_CORRUPT;
+    dense->meta = meta;
+    dense->mean = xmalloc(mean_bytes);
+    memcpy(dense->mean, s.p + sizeof(meta), mean_bytes);
+    codec_init(&dense->codec, &meta, dense->mean);
+    dense->exact = (struct exact){.count = meta.count,
+                                  .dimension = meta.dimension,
+                                  .metric = (enum vector_metric)meta.metric,
+                                  .kernels = dense->codec.kernels};
+    if (!open_sections(dense, segment)) {
+        dense_close(dense);
+        return damaged(err);
     }
-    dense->exact = (struct exact){.vectors = (const float *)vectors.p,
-                                  .count = dense->meta.count,
-                                  .dimension = dense->meta.dimension,
-                                  .metric = (enum vector_metric)dense->meta.metric,
-                                  .kernels = kernels_best()};
     *out = dense;
     return RC_OK;
 }
 
-void dense_close(struct dense *dense) { free(dense); }
+void dense_close(struct dense *dense)
+{
+    if (!dense)
+        return;
+    pages_free(atomic_load(&dense->warm), dense->meta.count * dense->codes.stride);
+    codec_fini(&dense->codec);
+    free(dense->mean);
+    free(dense);
+}
+
+void dense_warm(struct dense *dense)
+{
+    size_t bytes = dense->meta.count * dense->codes.stride;
+    if (!dense->codes.records || bytes == 0 || atomic_load(&dense->warm))
+        return;
+    uint8_t *copy = pages_new(bytes), *none = NULL;
+    memcpy(copy, dense->codes.records, bytes);
+    if (!atomic_compare_exchange_strong(&dense->warm, &none, copy))
+        pages_free(copy, bytes);
+}
 
 size_t dense_count(const struct dense *dense) { return dense->meta.count; }
 
@@ -66,12 +138,121 @@ const float *dense_vector(const struct dense *dense, uint32_t slot)
     return dense->exact.vectors + (size_t)slot * dense->exact.dimension;
 }
 
-struct dense_scratch *dense_scratch_new(void) { return xcalloc(1, sizeof(struct dense_scratch)); }
+/* ---- planning ---- */
 
-void dense_scratch_free(struct dense_scratch *scratch) { free(scratch); }
+enum way { WAY_EXACT, WAY_SCAN, WAY_SCAN_FINE, WAY_WALK };
+
+struct plan {
+    enum way way;
+    size_t beam, keep;
+    size_t look; /* of what was kept, by 8-bit codes */
+    uint64_t estimates_max; /* a filtered walk: more would cost more than a scan */
+};
+
+/* In estimates by the guide: what one step of a walk costs, and a look at an 8-bit code. */
+#define STEP_COST 30
+#define FINE_COST 5
+#define EXACT_MIN 256 /* so few are scored exactly */
+
+/* A walk is calibrated by what it keeps; of that, so many are looked at that a quarter of what may
+ * be missing is missed here. */
+static size_t walk_look(const struct dense_meta_disk *meta, size_t beam, size_t k, double recall)
+{
+    size_t look = effort_for(&meta->scan, k, 1 - (1 - recall) / 4);
+    return look > 0 ? MIN(MAX(look, k), walk_keep(beam)) : walk_keep(beam);
+}
+
+static struct plan plan_make(const struct dense *dense, const struct dense_query *query, size_t k)
+{
+    const struct dense_meta_disk *meta = &dense->meta;
+    size_t count = meta->count, matches = query->allowed ? query->allowed_count : count;
+    struct plan plan = {.way = WAY_EXACT};
+    matches = MIN(matches, count);
+    if (query->recall >= 1 || matches <= EXACT_MIN || matches <= k)
+        return plan;
+    size_t keep = effort_for(&meta->scan, k, query->recall);
+    size_t scan_cost = count;
+    if (keep > 0) {
+        plan.keep = MIN(MAX(keep, k), matches);
+        plan.way = WAY_SCAN;
+        plan.look = plan.keep;
+        scan_cost = (meta->guide_bits ? matches : count) + plan.keep * FINE_COST;
+        if (plan.keep * 2 >= matches || (!meta->guide_bits && matches * FINE_COST < count))
+            plan.way = WAY_SCAN_FINE;
+    } else {
+        scan_cost = matches * FINE_COST * 4;
+    }
+    size_t beam = meta->guide_bits ? effort_for(&meta->walk, k, query->recall) : 0;
+    if (beam == 0)
+        return plan;
+    beam = MIN(MAX(beam, k), count);
+    double walk_cost = (double)beam * STEP_COST * (double)count / (double)matches;
+    if (walk_cost < (double)scan_cost)
+        plan = (struct plan){.way = WAY_WALK,
+                             .beam = beam,
+                             .look = walk_look(meta, beam, k, query->recall),
+                             .keep = walk_keep(beam),
+                             .estimates_max = scan_cost};
+    return plan;
+}
+
+/* ---- searching ---- */
+
+static size_t score_pool(const struct dense *dense, const struct codes *codes,
+                         const struct dense_query *query, struct dense_scratch *scratch, size_t k,
+                         struct dense_hit *hits)
+{
+    /* The 8-bit codes order all but the nearest of ties right. */
+    size_t found = 0, look = MIN(scratch->pool_count, k + k / 8 + 2);
+    unsigned n = dense->exact.dimension;
+    uint32_t *slots = scratch_slots(scratch, look);
+    for (size_t i = 0; i < look; i++)
+        slots[i] = codes_slot(codes, scratch->pool[i].node);
+    for (size_t i = 0; i < look; i++) {
+        if (i + 1 < look && slots[i + 1] < dense->exact.count)
+            prefetch_lines(dense->exact.vectors + (size_t)slots[i + 1] * n, n * sizeof(float));
+        if (slots[i] >= dense->exact.count)
+            continue;
+        float score = exact_score(&dense->exact, query->vector, slots[i]);
+        found = hits_add(hits, found, k, (struct dense_hit){slots[i], score});
+    }
+    hits_sort(hits, found);
+    return found;
+}
+
+static void run_plan(const struct codes *codes, const struct plan *plan,
+                     const struct dense_query *query, struct dense_scratch *scratch)
+{
+    if (plan->way == WAY_SCAN_FINE) {
+        scan_fine(codes, scratch, plan->keep, query->allowed);
+        return;
+    }
+    if (plan->way == WAY_SCAN)
+        scan(codes, scratch, plan->keep, query->allowed);
+    else if (!query->allowed)
+        walk(codes, scratch, plan->beam, plan->keep, NODE_NONE);
+    else if (!walk_allowed(codes, scratch, plan->beam, plan->keep, query->allowed,
+                           plan->estimates_max))
+        scan(codes, scratch, plan->keep, query->allowed);
+    refine(codes, scratch, plan->look);
+}
 
 size_t dense_search(const struct dense *dense, const struct dense_query *query,
                     struct dense_scratch *scratch, struct dense_hit *hits)
 {
-    return exact_search(&dense->exact, query, hits);
+    size_t k = MIN(query->k, dense->meta.count);
+    if (k == 0 || !query_is_finite(query->vector, dense->exact.dimension))
+        return 0;
+    struct plan plan = plan_make(dense, query, k);
+    if (plan.way == WAY_EXACT)
+        return exact_search(&dense->exact, query, hits);
+    struct codes codes = dense->codes;
+    struct query_codes *codes_of = scratch_query(scratch, codes.codec->padded);
+    uint8_t *warm = atomic_load_explicit(&dense->warm, memory_order_acquire);
+    if (warm)
+        codes.records = warm;
+    codec_rotate(codes.codec, query->vector, false, codes_of->rotated);
+    query_codes_prepare(codes_of, codes.codec);
+    run_plan(&codes, &plan, query, scratch);
+    return score_pool(dense, &codes, query, scratch, k, hits);
 }

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TINY 1e-30F /* nothing is divided by less */
+
 static uint64_t mix(uint64_t x)
 {
     x += 0x9e3779b97f4a7c15;
@@ -112,13 +114,10 @@ void codec_encode(const struct codec *codec, const float *rotated, struct record
     *record = (struct record){.norm2 = kernels->dot(rotated, rotated, n)};
     memset(guide, 0, guide_bytes(codec->padded, MAX(codec->guide_bits, 1)));
     memset(fine, 0, n);
-    if (!(largest > 1e-30F)) /* the mean itself: every product with it is zero */
+    if (!(largest > TINY)) /* the mean itself: every product with it is zero */
         return;
     kernels->quantize(rotated, n, 127 / largest, 0, fine);
-    float product = 0;
-    for (size_t i = 0; i < n; i++)
-        product += rotated[i] * (float)fine[i];
-    record->fine = factor_of(record->norm2, product);
+    record->fine = factor_of(record->norm2, kernels->dot_mixed(rotated, fine, n));
     if (codec->guide_bits == 4) {
         record->factor = factor_of(record->norm2, encode_4bit(codec, rotated, largest, guide));
     } else {
@@ -154,11 +153,8 @@ static void prepare_planes(struct query_codes *query, const struct codec *codec)
 {
     size_t n = codec->padded, words = n / 64;
     float largest = codec->kernels->largest_size(query->rotated, n);
-    float step = largest > 0 ? 2 * largest / 15 : 1;
+    float step = largest > TINY ? 2 * largest / 15 : 1;
     codec->kernels->quantize(query->rotated, n, 1 / step, largest / step, query->low);
-    float sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += query->rotated[i];
     memset(query->planes, 0, words * KERNEL_QUERY_PLANES * 8);
     for (size_t i = 0; i < n; i += 8) {
         uint64_t bytes;
@@ -168,45 +164,37 @@ static void prepare_planes(struct query_codes *query, const struct codec *codec)
     }
     query->guide_scale = 2 * step;
     query->guide_set_scale = -2 * largest;
-    query->guide_offset = -sum;
+    query->guide_offset = -codec->kernels->sum(query->rotated, n);
 }
 
-static void prepare_tables(struct query_codes *query, size_t n)
+static void prepare_tables(struct query_codes *query, const struct kernels *kernels, size_t n)
 {
     size_t groups = n / KERNEL_GROUP_BITS;
     float span = 0, offset = 0;
     for (size_t g = 0; g < groups; g++) {
         const float *x = query->rotated + g * KERNEL_GROUP_BITS;
-        float reach = fabsf(x[0]) + fabsf(x[1]) + fabsf(x[2]) + fabsf(x[3]);
+        float reach = (fabsf(x[0]) + fabsf(x[1])) + (fabsf(x[2]) + fabsf(x[3]));
         span = MAX(span, 2 * reach);
         offset -= reach;
     }
-    float entry_max = (float)MIN(127, 65535 / groups);
-    float scale = span > 0 ? entry_max / span : 1;
-    for (size_t g = 0; g < groups; g++) {
-        const float *x = query->rotated + g * KERNEL_GROUP_BITS;
-        float reach = fabsf(x[0]) + fabsf(x[1]) + fabsf(x[2]) + fabsf(x[3]);
-        for (unsigned code = 0; code < 16; code++) {
-            float sum = (code & 1 ? x[0] : -x[0]) + (code & 2 ? x[1] : -x[1]) +
-                        (code & 4 ? x[2] : -x[2]) + (code & 8 ? x[3] : -x[3]);
-            query->tables[g * 16 + code] = (uint8_t)((sum + reach) * scale + 0.5F);
-        }
-    }
+    size_t entry_max = MIN(127, 65535 / groups);
+    float scale = span > TINY ? ((float)entry_max - 0.5F) / span : 1;
+    kernels->tables(query->rotated, groups, scale, query->tables);
     query->table_scale = 1 / scale;
     query->table_offset = offset;
 }
 
-void query_codes_prepare(struct query_codes *query, const struct codec *codec, bool blocks)
+void query_codes_prepare(struct query_codes *query, const struct codec *codec)
 {
     const struct kernels *kernels = codec->kernels;
     size_t n = codec->padded;
     float largest = kernels->largest_size(query->rotated, n);
-    float step = largest > 0 ? largest / 127 : 1;
+    float step = largest > TINY ? largest / 127 : 1;
     kernels->quantize(query->rotated, n, 1 / step, 0, query->bytes);
     query->norm2 = kernels->dot(query->rotated, query->rotated, n);
     query->fine_scale = step;
-    if (blocks) {
-        prepare_tables(query, n);
+    if (codec->guide_bits == 0) {
+        prepare_tables(query, kernels, n);
     } else if (codec->guide_bits == 1) {
         prepare_planes(query, codec);
     } else {

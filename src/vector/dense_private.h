@@ -57,7 +57,7 @@ struct codec {
     enum vector_metric metric;
     bool lifted;
     float length2_max;
-    unsigned guide_bits;
+    unsigned guide_bits; /* 0: 1-bit codes in blocks */
     const float *mean; /* inner */
     uint32_t *signs;
     const struct kernels *kernels;
@@ -105,18 +105,12 @@ struct query_codes {
 
 size_t query_codes_bytes(unsigned padded);
 void query_codes_place(struct query_codes *query, unsigned padded, void *memory);
-/* After `rotated` is filled. `blocks`: for scan_block, else for records. */
-void query_codes_prepare(struct query_codes *query, const struct codec *codec, bool blocks);
-
-static inline float query_fine_distance(const struct query_codes *query, float norm2, float fine,
-                                        int32_t sum)
-{
-    return query->norm2 + norm2 + fine * (query->fine_scale * (float)sum);
-}
+/* After `rotated` is filled. */
+void query_codes_prepare(struct query_codes *query, const struct codec *codec);
 
 /* ---- blocks of 1-bit codes ---- */
 
-/* A block: norm2[32], factor[32], fine[32] as floats, then padded/4 groups of 16 bytes. */
+/* Of a segment without a graph. A block: norm2[32], factor[32], fine[32] as floats, then padded/4 groups of 16 bytes. */
 #define BLOCK_FACTORS 3
 static inline size_t block_bytes(unsigned padded)
 {
@@ -143,27 +137,49 @@ size_t hits_add(struct dense_hit *hits, size_t count, size_t k, struct dense_hit
 void hits_sort(struct dense_hit *hits, size_t count);
 bool query_is_finite(const float *vector, size_t n);
 
-/* ---- the graph and the walk ---- */
+/* ---- the codes of a segment: records with links, or blocks ---- */
 
-struct graph {
+struct codes {
     const struct codec *codec;
-    uint8_t *records; /* count × stride */
-    int8_t *fine;     /* count × padded */
-    size_t stride, code_bytes, links_at;
+    uint8_t *records;       /* count × stride; NULL: blocks */
+    const uint8_t *blocks;  /* NULL: records */
+    int8_t *fine;           /* count × padded */
+    const uint32_t *nodes;  /* records: of each slot; nodes of blocks are slots */
+    size_t stride, links_at;
     unsigned degree_max;
-    uint32_t count, entries; /* the walk starts at nodes 0 … entries - 1 */
+    uint32_t count, entries; /* a walk starts at nodes 0 … entries - 1 */
 };
 
-void graph_shape(struct graph *graph, const struct codec *codec, unsigned degree_max,
+/* For codes in records. */
+void codes_shape(struct codes *codes, const struct codec *codec, unsigned degree_max,
                  size_t stride);
-static inline struct record *graph_record(const struct graph *graph, uint32_t node)
+size_t codes_stride(const struct codec *codec, unsigned degree_max);
+static inline struct record *codes_record(const struct codes *codes, uint32_t node)
 {
-    return (struct record *)(graph->records + node * graph->stride);
+    return (struct record *)(codes->records + node * codes->stride);
 }
-static inline uint32_t *graph_links(const struct graph *graph, uint32_t node)
+static inline uint32_t *codes_links(const struct codes *codes, uint32_t node)
 {
-    return (uint32_t *)(graph->records + node * graph->stride + graph->links_at);
+    return (uint32_t *)(codes->records + node * codes->stride + codes->links_at);
 }
+static inline uint32_t codes_slot(const struct codes *codes, uint32_t node)
+{
+    return codes->records ? codes_record(codes, node)->slot : node;
+}
+static inline void prefetch_lines(const void *p, size_t n)
+{
+    for (size_t at = 0; at < n; at += CACHE_LINE_BYTES)
+        __builtin_prefetch((const char *)p + at);
+}
+/* Estimates by the guide's code in each record. */
+void codes_estimate(const struct codes *codes, const struct query_codes *query,
+                    const uint32_t *nodes, size_t count, float *distances);
+/* Estimates by the 8-bit codes. */
+void codes_estimate_fine(const struct codes *codes, const struct query_codes *query,
+                         const uint32_t *nodes, size_t count, float *distances);
+
+#define CODES_BATCH_MAX 256 /* nodes of one call */
+#define CODES_DEGREE_MAX (CODES_BATCH_MAX / 2)
 
 struct found {
     float distance;
@@ -171,39 +187,68 @@ struct found {
 };
 #define FOUND_EXPANDED (1u << 31)
 
+/* `spare`: room for count. */
+void found_sort(struct found *items, size_t count, struct found *spare);
+/* The nearest `count` to the front, in no order. */
+void found_select(struct found *items, size_t total, size_t count);
+
 struct dense_scratch {
     void *codes; /* of query */
     unsigned padded;
     struct query_codes query;
     uint64_t *seen; /* bit per node */
     size_t seen_words;
-    struct found *pool; /* what a walk or a scan found, best first */
+    struct found *pool; /* what a walk or a scan found; room for 2 × pool_max */
     size_t pool_count, pool_max;
+    float worst;        /* a scan: farther ones are not kept */
     struct found *heap; /* a filtered walk's frontier */
     size_t heap_count, heap_max;
+    uint32_t *slots;
+    size_t slots_max;
     uint64_t evaluated; /* estimates made by the last walk */
 };
 
 struct query_codes *scratch_query(struct dense_scratch *scratch, unsigned padded);
-void scratch_reserve(struct dense_scratch *scratch, size_t pool_max, size_t nodes);
+void scratch_reserve(struct dense_scratch *scratch, size_t pool_max);
 
-/* Fills scratch->pool with at most `keep` nodes, by estimated distance; ends when the best `beam`
- * were expanded. `hidden`: a node to pass over, or UINT32_MAX. */
-void graph_walk(const struct graph *graph, struct dense_scratch *scratch, size_t beam, size_t keep,
-                uint32_t hidden);
-/* Only nodes whose slot is allowed get into the pool. False: given up after `evaluations_max`. */
-bool graph_walk_allowed(const struct graph *graph, struct dense_scratch *scratch, size_t beam,
-                        size_t keep, const uint64_t *allowed, uint64_t evaluations_max);
-/* Replaces the estimates in the pool by those of the 8-bit codes and sorts. */
-void graph_refine(const struct graph *graph, struct dense_scratch *scratch);
+/* Room for the slots of what is scored exactly. */
+uint32_t *scratch_slots(struct dense_scratch *scratch, size_t count);
 
-/* Bytes of a working graph are not those of the file: see dense_build.c. */
+#define NODE_NONE UINT32_MAX
+
+/* What a walk keeps for the second look: more than the beam, as the guide errs. */
+static inline size_t walk_keep(size_t beam) { return beam + beam / 2; }
+
+/* Fills scratch->pool with at most `keep` nodes, nearest first by the guide; ends when the best
+ * `beam` were expanded. `hidden`: a node to pass over. */
+void walk(const struct codes *codes, struct dense_scratch *scratch, size_t beam, size_t keep,
+          uint32_t hidden);
+/* Only nodes whose slot is allowed get into the pool. False: given up after `estimates_max`. */
+bool walk_allowed(const struct codes *codes, struct dense_scratch *scratch, size_t beam,
+                  size_t keep, const uint64_t *allowed, uint64_t estimates_max);
+/* The `keep` nearest by the guide among all, or among the allowed slots; in order. */
+void scan(const struct codes *codes, struct dense_scratch *scratch, size_t keep,
+          const uint64_t *allowed);
+/* The same by the 8-bit codes. */
+void scan_fine(const struct codes *codes, struct dense_scratch *scratch, size_t keep,
+               const uint64_t *allowed);
+/* Replaces the estimates of the first `count` in the pool by those of the 8-bit codes and sorts; the
+ * others are dropped. */
+void refine(const struct codes *codes, struct dense_scratch *scratch, size_t count);
+
+/* ---- building ---- */
+
+/* Zeroed memory in huge pages where the system has them: codes are read at random. */
+void *pages_new(size_t bytes);
+void pages_free(void *p, size_t bytes);
+
 struct graph_builder;
-struct graph_builder *graph_builder_new(const struct codec *codec, uint32_t count, uint64_t seed);
+struct graph_builder *graph_builder_new(const struct codec *codec, uint32_t count);
 void graph_builder_free(struct graph_builder *builder);
 /* Vectors come in any order, each slot once. */
 void graph_builder_add(struct graph_builder *builder, const float *vector, uint32_t slot);
-/* The finished graph, renumbered; valid until the builder is freed. */
-const struct graph *graph_builder_finish(struct graph_builder *builder);
+/* The finished graph, renumbered, without `nodes`; valid until the builder is freed. */
+const struct codes *graph_builder_finish(struct graph_builder *builder);
 
-void found_sort(struct found *items, size_t count);
+/* Fills meta's tables by searching for vectors of the segment, each hidden from its own search. */
+void calibrate(struct dense_meta_disk *meta, const struct codes *codes, const struct exact *exact);
