@@ -21,6 +21,7 @@
 #include "model/models.h"
 #include "store/db.h"
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -732,6 +733,7 @@ int command_serve(int argc, char **argv)
     }
     announce(&server);
     inheritance_ready(&server.inheritance);
+    malloc_trim(0); /* an idle server need not keep what starting took */
     loops_run(server.loops);
     server_stop(&server);
     return EXIT_OK;

@@ -15,8 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
+/* All zero at first, so that the memory of a ring that is hardly used is never touched. */
 struct ring_slot {
-    _Atomic size_t turn; /* == position: free for it; == position + 1: holds its item */
+    _Atomic size_t lap; /* see ring_turn */
     void *item;
 };
 
@@ -29,6 +30,18 @@ struct ring {
     atomic_bool woken; /* ring_wake was called: the next wait does not sleep */
 };
 
+/* == position: free for it; == position + 1: holds its item. Kept less the slot's index. */
+static size_t ring_turn(const struct ring *ring, size_t at)
+{
+    return atomic_load_explicit(&ring->slots[at & ring->mask].lap, memory_order_acquire) +
+           (at & ring->mask);
+}
+
+static void ring_set_turn(struct ring *ring, size_t at, size_t turn, memory_order order)
+{
+    atomic_store_explicit(&ring->slots[at & ring->mask].lap, turn - (at & ring->mask), order);
+}
+
 struct ring *ring_new(size_t capacity)
 {
     ASSERT(capacity >= 2 && (capacity & (capacity - 1)) == 0);
@@ -37,8 +50,6 @@ struct ring *ring_new(size_t capacity)
     memset(ring, 0, sizeof(*ring));
     ring->mask = capacity - 1;
     ring->slots = xcalloc(capacity, sizeof(*ring->slots));
-    for (size_t i = 0; i < capacity; i++)
-        atomic_init(&ring->slots[i].turn, i);
     return ring;
 }
 
@@ -60,10 +71,8 @@ bool ring_push(struct ring *ring, void *item)
 {
     ASSERT(item != NULL);
     size_t at = atomic_load_explicit(&ring->push_at, memory_order_relaxed);
-    struct ring_slot *slot;
     for (;;) {
-        slot = &ring->slots[at & ring->mask];
-        size_t turn = atomic_load_explicit(&slot->turn, memory_order_acquire);
+        size_t turn = ring_turn(ring, at);
         if (turn == at) {
             if (atomic_compare_exchange_weak_explicit(&ring->push_at, &at, at + 1,
                                                       memory_order_relaxed, memory_order_relaxed))
@@ -74,26 +83,26 @@ bool ring_push(struct ring *ring, void *item)
             at = atomic_load_explicit(&ring->push_at, memory_order_relaxed);
         }
     }
-    slot->item = item;
-    atomic_store(&slot->turn, at + 1); /* sequentially consistent: before looking at `asleep` */
+    ring->slots[at & ring->mask].item = item;
+    ring_set_turn(ring, at, at + 1, memory_order_seq_cst); /* before looking at `asleep` */
     ring_rouse(ring);
     return true;
 }
 
 static bool ring_has_item(struct ring *ring)
 {
-    struct ring_slot *slot = &ring->slots[ring->pop_at & ring->mask];
-    return atomic_load(&slot->turn) == ring->pop_at + 1;
+    size_t at = ring->pop_at;
+    size_t lap = atomic_load(&ring->slots[at & ring->mask].lap); /* after announcing to sleep */
+    return lap + (at & ring->mask) == at + 1;
 }
 
 void *ring_pop(struct ring *ring)
 {
     if (!ring_has_item(ring))
         return NULL;
-    struct ring_slot *slot = &ring->slots[ring->pop_at & ring->mask];
-    void *item = slot->item;
-    atomic_store_explicit(&slot->turn, ring->pop_at + ring->mask + 1, memory_order_release);
-    ring->pop_at++;
+    size_t at = ring->pop_at++;
+    void *item = ring->slots[at & ring->mask].item;
+    ring_set_turn(ring, at, at + ring->mask + 1, memory_order_release);
     return item;
 }
 

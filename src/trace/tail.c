@@ -3,6 +3,7 @@
  * alone; readers use the arrays of texts, which only grow. */
 #include "trace/tail.h"
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #define TEXT_BLOCK_BYTES (64 * 1024)
 
@@ -23,6 +24,8 @@ struct tail {
     struct log *const *log; /* where the bodies are */
     uint32_t rows_max;
     atomic_uint_least32_t count;
+    void *memory; /* of the arrays, mapped: pages are there once they are used, and go at once */
+    size_t memory_bytes;
     int64_t *ints[COLUMN_INT_COUNT];
     uint32_t *codes[TEXT_COUNT];
     struct dictionary dictionaries[TEXT_COUNT];
@@ -110,22 +113,38 @@ static enum rc tail_record(const struct rowset *rows, uint32_t row, struct recor
 static void tail_free(struct rowset *rows)
 {
     struct tail *tail = tail_of(rows);
-    for (int c = 0; c < COLUMN_INT_COUNT; c++)
-        free(tail->ints[c]);
-    for (int c = 0; c < TEXT_COUNT; c++) {
-        free(tail->codes[c]);
-        free(tail->dictionaries[c].texts);
+    for (int c = 0; c < TEXT_COUNT; c++)
         free(tail->dictionaries[c].slots);
-    }
     while (tail->blocks) {
         struct text_block *next = tail->blocks->next;
         free(tail->blocks);
         tail->blocks = next;
     }
     spend_free(tail->spend);
-    free(tail->ids);
-    free((void *)tail->locations);
+    munmap(tail->memory, tail->memory_bytes);
     free(tail);
+}
+
+/* The next `count` items of `n` bytes of the mapping. Without a mapping: how much they take. */
+static void *arrays_take(struct tail *tail, size_t *at, size_t count, size_t n)
+{
+    size_t from = *at;
+    *at += ALIGN_UP(count * n, CACHE_LINE_BYTES);
+    return tail->memory ? (char *)tail->memory + from : NULL;
+}
+
+static size_t arrays_place(struct tail *tail)
+{
+    size_t at = 0, rows = tail->rows_max;
+    for (int c = 0; c < COLUMN_INT_COUNT; c++)
+        tail->ints[c] = arrays_take(tail, &at, rows, sizeof(int64_t));
+    for (int c = 0; c < TEXT_COUNT; c++) {
+        tail->codes[c] = arrays_take(tail, &at, rows, sizeof(uint32_t));
+        tail->dictionaries[c].texts = arrays_take(tail, &at, rows + 1, sizeof(struct str));
+    }
+    tail->ids = arrays_take(tail, &at, rows, 16);
+    tail->locations = arrays_take(tail, &at, rows, sizeof(*tail->locations));
+    return at;
 }
 
 struct tail *tail_new(struct log *const *log, uint32_t rows_max)
@@ -148,16 +167,13 @@ struct tail *tail_new(struct log *const *log, uint32_t rows_max)
     tail->rows.started_max_ns = INT64_MAX;
     tail->log = log;
     tail->rows_max = rows_max;
-    /* calloc: pages of large arrays are not touched before they are used. */
-    for (int c = 0; c < COLUMN_INT_COUNT; c++)
-        tail->ints[c] = xcalloc(rows_max, sizeof(int64_t));
-    for (int c = 0; c < TEXT_COUNT; c++) {
-        tail->codes[c] = xcalloc(rows_max, sizeof(uint32_t));
-        tail->dictionaries[c].texts = xcalloc((size_t)rows_max + 1, sizeof(struct str));
+    tail->memory_bytes = arrays_place(tail);
+    tail->memory = mmap(NULL, tail->memory_bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    ASSERT(tail->memory != MAP_FAILED);
+    arrays_place(tail);
+    for (int c = 0; c < TEXT_COUNT; c++)
         tail->dictionaries[c].count = 1; /* code 0: the empty text */
-    }
-    tail->ids = xcalloc(rows_max, 16);
-    tail->locations = xcalloc(rows_max, sizeof(*tail->locations));
     tail->spend = spend_new();
     return tail;
 }
