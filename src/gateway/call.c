@@ -364,6 +364,7 @@ struct call *gateway_call_start(struct gateway_loop *gateway, const struct scope
     list_init(&call->ready_node);
     call->hold = hold_take(gateway);
     timer_init(&call->timer, call_timer_fired);
+    arena_init(&call->parsed, scope->arena->used_bytes_max);
     stream_pack_init(&call->events, LIMIT_CAPTURE_BYTES);
     buf_init(&call->kept, LIMIT_CAPTURE_BYTES);
     buf_init(&call->last, LIMIT_RESPONSE_BYTES);
@@ -405,6 +406,7 @@ static void call_fini(struct call *call)
     if (call->attempt.answer)
         wire_answer_fini(call->attempt.answer);
     call->attempt.answer = NULL;
+    arena_fini(&call->parsed);
     stream_pack_fini(&call->events);
     buf_fini(&call->kept);
     buf_fini(&call->last);
@@ -419,9 +421,12 @@ static void call_tell(struct call *call)
     call_move(call, CALL_ENDED);
     if (gateway_options.ended && !id_is_zero(call->record.project))
         gateway_options.ended(gateway_options.arg, &call->record);
+    struct arena parsed = call->parsed; /* texts of the record may lie there */
+    arena_init(&call->parsed, 0);
     call_fini(call);
     /* Last: the sink may free the scope, and the call with it. */
     call->sink.done(call->sink_arg, &call->record, err);
+    arena_fini(&parsed);
 }
 
 static void commit_done(struct task *task)

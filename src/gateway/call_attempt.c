@@ -269,9 +269,11 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
     struct wire_call wire = {0};
     struct err *err = &call->gateway->err;
     err->code = ERR_NONE;
-    enum rc rc = call->wire.doc ? wire_write_request(&call->wire, upstream, secret,
-                                                     call->scope->arena, &wire, err)
-                                : request_write_multipart(call, secret, &wire, err);
+    enum rc rc = request_again(call, err);
+    if (rc == RC_OK)
+        rc = call->wire.doc ? wire_write_request(&call->wire, upstream, secret, call->scope->arena,
+                                                 &wire, err)
+                            : request_write_multipart(call, secret, &wire, err);
     if (rc == RC_OK && call->request.path_suffix.n)
         rc = add_suffix(call, &wire, err);
     if (rc == RC_OK)
@@ -280,6 +282,8 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
     if (rc == RC_OK) {
         rc = inner ? inner_begin(call, &wire, err) : send(call, base_url, &wire, err);
         failure = FAILURE_ERROR;
+        if (!inner)
+            request_release(call);
     }
     call_move(call, CALL_ASKING);
     if (rc != RC_OK) {

@@ -113,6 +113,8 @@ struct call {
     const struct project *project;
     struct resolved resolved;
     struct wire_request wire;
+    struct arena parsed; /* the request's document, until the target was asked */
+    bool released;       /* it was given back: the next attempt reads the request again */
     struct check_report *input_checks; /* NULL: no checks ran */
     struct limit_holds limits;
     const struct price_model *price; /* of the target asked last */
@@ -203,6 +205,10 @@ void answer_break(struct call *call, const struct err *err);
 /* ---- call_request.c ---- */
 /* Reads the request: JSON by wire.h; of a multipart body only the model's name. */
 enum rc request_read(struct call *call, struct err *err) MUST_CHECK;
+/* The target was asked: gives the memory of the parsed request back, most of what a call would hold
+ * while it waits and flows. The few that need another attempt read it again. */
+void request_release(struct call *call);
+enum rc request_again(struct call *call, struct err *err) MUST_CHECK;
 /* A multipart request with the target's model in place of the one named. */
 enum rc request_write_multipart(struct call *call, struct str secret, struct wire_call *out,
                                 struct err *err) MUST_CHECK;

@@ -33,7 +33,7 @@ enum rc request_read(struct call *call, struct err *err)
     if (boundary.n)
         return read_multipart(call, boundary, err);
     enum rc rc =
-        wire_read_request(request->format, request->body, call->scope->arena, &call->wire, err);
+        wire_read_request(request->format, request->body, &call->parsed, &call->wire, err);
     if (rc != RC_OK)
         return rc;
     yyjson_val *root = yyjson_doc_get_root(call->wire.doc);
@@ -42,6 +42,50 @@ enum rc request_read(struct call *call, struct err *err)
     if (request->path_suffix.n)
         call->wire.stream = false;
     return RC_OK;
+}
+
+static bool copy_text(struct arena *arena, struct str *s)
+{
+    struct str copy = s->n ? arena_copy(arena, *s) : STR_EMPTY;
+    if (s->n && !copy.p)
+        return false;
+    *s = copy;
+    return true;
+}
+
+void request_release(struct call *call)
+{
+    struct call_record *record = &call->record;
+    struct arena *arena = call->scope->arena;
+    if (!call->wire.doc || !call->attempt.answer ||
+        wire_answer_needs_document(call->attempt.answer))
+        return;
+    struct str *texts[] = {&record->model_requested, &record->user, &record->session,
+                           &call->price_context.service_tier, &call->price_context.speed};
+    for (size_t i = 0; i < COUNT_OF(texts); i++)
+        if (!copy_text(arena, texts[i]))
+            return;
+    struct call_tag *tags = (struct call_tag *)record->tags; /* the call's own array */
+    for (size_t i = 0; i < record->tag_count; i++)
+        if (!copy_text(arena, &tags[i].name) || !copy_text(arena, &tags[i].value))
+            return;
+    call->request.body = call->wire.body;
+    call->wire.doc = NULL;
+    call->wire.members = (struct json_object){0};
+    call->wire.model = record->model_requested;
+    call->wire.user = call->wire.session = STR_EMPTY;
+    call->wire.tags = NULL;
+    call->wire.tag_count = 0;
+    call->released = true;
+    arena_reset(&call->parsed);
+}
+
+enum rc request_again(struct call *call, struct err *err)
+{
+    if (!call->released)
+        return RC_OK;
+    call->released = false;
+    return request_read(call, err);
 }
 
 static enum rc add_credential(struct call *call, struct str secret, struct wire_call *out)

@@ -138,6 +138,8 @@ enum wire_verdict wire_answer_end(struct wire_answer *answer, struct err *err) M
 /* After a failure in the middle of a stream: an error event in the door's format, so that clients
  * see it. */
 void wire_answer_break(struct wire_answer *answer, const struct err *err);
+/* Whether it still looks into the parsed request; else only its plain members are needed. */
+bool wire_answer_needs_document(const struct wire_answer *answer);
 void wire_answer_outcome(const struct wire_answer *answer, struct wire_outcome *out);
 /* Frees what does not live in the arena. */
 void wire_answer_fini(struct wire_answer *answer);

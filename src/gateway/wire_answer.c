@@ -73,6 +73,11 @@ void wire_answer_break(struct wire_answer *answer, const struct err *err)
         options->write(options->arg, frame);
 }
 
+bool wire_answer_needs_document(const struct wire_answer *answer)
+{
+    return answer->translation != NULL;
+}
+
 void wire_answer_outcome(const struct wire_answer *answer, struct wire_outcome *out)
 {
     *out = (struct wire_outcome){0};
