@@ -24,6 +24,9 @@ export const screens: [pattern: string, screen: Screen][] = [
   ['/providers/new', provider_form],
   ['/providers/:name', provider_form],
   ['/models', () => import('./screens/Models.svelte')],
+  ['/knowledge', () => import('./screens/Collections.svelte')],
+  ['/knowledge/:name', () => import('./screens/Collection.svelte')],
+  ['/knowledge/:name/:id', () => import('./screens/Document.svelte')],
   ['/keys', () => import('./screens/Keys.svelte')],
   ['/keys/new', key_form],
   ['/keys/:id', key_form],
@@ -50,6 +53,10 @@ const navigation: { title: string; links: (Link & { needs?: string })[] }[] = [
       { href: '/playground', title: 'Playground', icon: 'play', keys: 'g p', needs: 'call.make' },
       { href: '/calls', title: 'Calls', icon: 'calls', keys: 'g c', needs: 'call.read' },
     ],
+  },
+  {
+    title: 'Build',
+    links: [{ href: '/knowledge', title: 'Knowledge', icon: 'book', keys: 'g w', needs: 'knowledge.read' }],
   },
   {
     title: 'Gateway',
