@@ -20,6 +20,17 @@ enum rc read_format(struct reader *reader, enum extract_format format, struct st
     case EXTRACT_MARKDOWN: return read_markdown(reader, bytes);
     case EXTRACT_HTML: return read_html(reader, bytes);
     case EXTRACT_PDF_LAYOUT: return read_pdf_layout(reader, bytes);
+    case EXTRACT_DOCX: return read_docx(reader, bytes);
+    case EXTRACT_PPTX: return read_pptx(reader, bytes);
+    case EXTRACT_XLSX: return read_xlsx(reader, bytes);
+    case EXTRACT_ODT: return read_odt(reader, bytes);
+    case EXTRACT_CSV: return read_csv(reader, bytes);
+    case EXTRACT_JSON: return read_json(reader, bytes);
+    case EXTRACT_JSONL: return read_json_lines(reader, bytes);
+    case EXTRACT_EPUB: return read_epub(reader, bytes);
+    case EXTRACT_EMAIL: return read_email(reader, bytes);
+    case EXTRACT_CODE: return read_code(reader, bytes);
+    case EXTRACT_SUBTITLES: return read_subtitles(reader, bytes);
     default: return err_set(reader->err, ERR_MEDIA_TYPE, "there is no reader for this format");
     }
 }

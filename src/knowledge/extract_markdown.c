@@ -16,6 +16,8 @@ struct markdown {
 
 static int flush(struct markdown *md)
 {
+    if (md->rc != RC_OK)
+        return 1; /* md4c goes on after some errors */
     struct str text = buf_str(&md->line);
     if (md->kind == BLOCK_HEADING && md->level == 1)
         reader_set_title(md->reader, text);
@@ -84,6 +86,8 @@ static int leave_block(MD_BLOCKTYPE type, void *detail, void *arg)
     case MD_BLOCK_THEAD: md->in_header_row = false; return 0;
     case MD_BLOCK_HTML:
         md->in_html = false;
+        if (md->rc != RC_OK)
+            return 1;
         md->rc = read_html_part(md->reader, buf_str(&md->line), STR("utf-8"));
         buf_clear(&md->line);
         return md->rc != RC_OK;

@@ -113,6 +113,124 @@ static void pdf(void **state)
     assert_false(document.no_text);
 }
 
+static void office(void **state)
+{
+    expect("letter.docx", EXTRACT_DOCX,
+           "H1 First|T One & two\tthree|H2 Second|L2 item|R1 Name | Value|R a | 1 2|T End.|T A "
+           "note.|");
+    expect_title("The title");
+    assert_true(str_eq(document.language, STR("en-GB")));
+    expect("talk.pptx", EXTRACT_PPTX,
+           "H1@1 First slide|T@1 Text|L2@1 Point|T@1 Say hello.|H1@2 Second slide|");
+    assert_true(document.page_count == 2 && document.pages[0].width == 720);
+    const struct extract_rect *rect = &document.blocks[0].rect;
+    assert_true(rect->x0 == 10 && rect->y0 == 20 && rect->x1 == 110 && rect->y1 == 70);
+    expect("book.xlsx", EXTRACT_XLSX,
+           "H1 Prices|R1 Name | Date|R x | 2023-03-15 |  | 1.5|R TRUE | 2023-03-15 12:00:00|H1 "
+           "Empty|");
+    expect("text.odt", EXTRACT_ODT, "H2 Head|T a  b|T note|L1 item|R1 H1 | H2|R 1 | 2|");
+    expect_title("ODT");
+    expect("novel.epub", EXTRACT_EPUB, "H1 One|T words|L1 a|H1 Two|T café|");
+    expect_title("A novel");
+    assert_true(str_eq(document.language, STR("fr")));
+}
+
+static void data(void **state)
+{
+    expect("people.csv", EXTRACT_CSV,
+           "R1 Name | Note | Age|R Ann \"A\" B | two lines | 3|R Bob |  | 4|");
+    expect("data.json", EXTRACT_JSON, "T title: T|T list.a: 1.50¶list.a: x|T deep.k.l: true|");
+    expect("lines.jsonl", EXTRACT_JSONL, "T q: one|T q: two¶n: 1¶n: 2|");
+}
+
+static void mail(void **state)
+{
+    expect(
+        "mail.eml", EXTRACT_EMAIL,
+        "H1 Grüße und mehr|T From: Jörg <j@x.test>¶To: a@x.test, b@x.test¶Date: Mon, 23 Nov 2026 "
+        "10:00:00 +0000|T Příliš long line.|T Second.|H2 Head|T b|"
+        "T Attachment: plan.pdf (application/pdf)|H2 Inner|T From: c@x.test|T Hello inside.|");
+    expect_title("Grüße und mehr");
+}
+
+static void code_and_subtitles(void **state)
+{
+    expect("program.py", EXTRACT_CODE,
+           "C \"\"\"Module text.\"\"\"¶import os|C # Adds.¶@cached¶def add(a, b):¶    return a + b|"
+           "H1 class Stack(Base):|C     \"\"\"A stack.\"\"\"|C     def push(self, x):¶        "
+           "self.items.append(x)|C     def pop(self):¶        return self.items.pop()|");
+    expect("program.c", EXTRACT_CODE,
+           "C /* Head. */¶#include <stdio.h>|C static int twice(int x)¶{¶    return 2 * x;¶}|"
+           "H1 struct point {|C     int x;¶};|C int main(void)¶{¶    return twice(1);¶}|");
+    expect("film.srt", EXTRACT_SUBTITLES, "T [00:00:01] Hello there. Again.|T [00:01:10] Later.|");
+    expect("film.vtt", EXTRACT_SUBTITLES, "T [00:00:01] Ann: Hi you|");
+}
+
+static void scan(void **state)
+{
+    if (access("/usr/bin/pdftotext", X_OK) != 0)
+        skip();
+    expect("scan.pdf", EXTRACT_PDF, "");
+    assert_true(document.no_text);
+}
+
+/* ---- hostile files: each costs its own error ---- */
+
+static void refuse(const char *name, enum err_code code, const char *message)
+{
+    int64_t start = clock_monotonic_ns();
+    enum rc rc = extract(name, NULL);
+    if (rc == RC_OK || err.code != code || !strstr(err.message, message))
+        fail_msg("%s: %s, '%s'", name, err_code_name(err.code), err.message);
+    assert_true(clock_monotonic_ns() - start < 20 * NS_PER_S);
+}
+
+static void hostile_files(void **state)
+{
+    refuse("bomb.docx", ERR_TOO_LARGE, "times its size");
+    refuse("deep.docx", ERR_INVALID, "nest deeper");
+    refuse("laughs.docx", ERR_INVALID, "declares entities");
+    refuse("outside.docx", ERR_INVALID, "declares entities");
+    refuse("cut.docx", ERR_INVALID, "no list of files");
+    refuse("flipped.docx", ERR_INVALID, "the archive is broken");
+    refuse("empty.docx", ERR_INVALID, "no list of files");
+    refuse("notzip.xlsx", ERR_INVALID, "no list of files");
+    refuse("parts.eml", ERR_INVALID, "nest deeper");
+    refuse("deep.json", ERR_INVALID, "nests deeper");
+    refuse("binary.txt", ERR_MEDIA_TYPE, "no reader");
+    refuse("absent.txt", ERR_INVALID, "cannot be opened");
+    if (access("/usr/bin/pdftotext", X_OK) == 0)
+        refuse("broken.pdf", ERR_INVALID, "the PDF cannot be read");
+    expect("climbing.docx", EXTRACT_DOCX, "T Still read.|T A note.|");
+    expect("nested.html", EXTRACT_HTML, "T deep|");
+}
+
+static void limits_hold(void **state)
+{
+    assert_int_equal(extract("guide.txt", &(struct extract_limits){.input_bytes = 10}), RC_LIMIT);
+    assert_int_equal(extract("guide.txt", &(struct extract_limits){.text_bytes = 30}), RC_LIMIT);
+    assert_int_equal(extract("guide.md", &(struct extract_limits){.blocks = 3}), RC_LIMIT);
+    assert_non_null(strstr(err.message, "more than 3 blocks"));
+    if (access("/usr/bin/pdftotext", X_OK) == 0) {
+        assert_int_equal(extract("report.pdf", &(struct extract_limits){.pages = 2}), RC_OK);
+        assert_int_equal(document.page_count, 2);
+    }
+    volatile bool cancelled = true;
+    assert_int_equal(extract("guide.txt", &(struct extract_limits){.cancelled = &cancelled}),
+                     RC_CANCELLED);
+}
+
+static void refused_without_walls(void **state)
+{
+    sandbox_pretend_without(true, true);
+    if (access("/usr/bin/pdftotext", X_OK) == 0)
+        refuse("report.pdf", ERR_FORBIDDEN, "cannot be confined");
+    expect(
+        "guide.txt", EXTRACT_TEXT,
+        "T First paragraph,¶in two lines.|T Second paragraph.|T Third.|"); /* seccomp is enough */
+    sandbox_pretend_without(false, false);
+}
+
 int main(int argc, char **argv)
 {
     if (extract_is_child(argc, argv))
@@ -120,10 +238,12 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     arena_init(&arena, 256 << 20);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(texts),
-        cmocka_unit_test(markdown),
-        cmocka_unit_test(html),
-        cmocka_unit_test(pdf),
+        cmocka_unit_test(texts),       cmocka_unit_test(markdown),
+        cmocka_unit_test(html),        cmocka_unit_test(pdf),
+        cmocka_unit_test(office),      cmocka_unit_test(data),
+        cmocka_unit_test(mail),        cmocka_unit_test(code_and_subtitles),
+        cmocka_unit_test(scan),        cmocka_unit_test(hostile_files),
+        cmocka_unit_test(limits_hold), cmocka_unit_test(refused_without_walls),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     arena_fini(&arena);
