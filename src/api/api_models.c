@@ -50,6 +50,9 @@ static enum rc show_model(struct api_call *call, const struct object *object, yy
     bool known = engines_get(call->services->engines, str_make(key, key_n), call->arena, &status);
     api_put_str(call, o, "name", object->name);
     put_engine_state(call, o, known ? &status : NULL);
+    if (model.kind == MODEL_ENCODER) /* there is nothing to start: it is loaded when it is asked */
+        yyjson_mut_obj_put(o, yyjson_mut_str(call->doc, "state"),
+                           yyjson_mut_str(call->doc, "ready"));
     api_put_time(call, o, "created_at", object->created_ns);
     yyjson_mut_obj_add_str(call->doc, o, "origin", object->from_file ? "file" : "database");
     *out = o;
@@ -114,6 +117,7 @@ enum rc api_models_catalogue(struct api_call *call)
         yyjson_mut_val *o = yyjson_mut_arr_add_obj(call->doc, items);
         api_put_str(call, o, "name", entry->name);
         api_put_str(call, o, "description", entry->description);
+        yyjson_mut_obj_add_str(call->doc, o, "kind", entry->file_count ? "encoder" : "engine");
         api_put_str(call, o, "licence", entry->licence);
         api_put_str(call, o, "sha256", entry->sha256.n ? entry->sha256 : STR_EMPTY);
         if (entry->bytes)
@@ -205,8 +209,9 @@ enum rc api_models_add(struct api_call *call)
         return rc;
     struct str file = json_get_text(call->body, "file"), name = json_get_text(call->body, "name");
     if (file.n == 0 || file.p[0] != '/')
-        return err_set_field(&call->err, ERR_BAD_FIELD, "file",
-                             "give the whole path, from /, of a GGUF file on the server");
+        return err_set_field(
+            &call->err, ERR_BAD_FIELD, "file",
+            "give the whole path, from /, of a GGUF file or an encoder's folder on the server");
     if (name.n == 0)
         name = name_from_file(file, call->arena);
     if ((rc = model_check_name(name, &call->err)))
@@ -285,6 +290,7 @@ enum rc api_models_delete(struct api_call *call)
     return RC_OK;
 }
 
+/* An encoder has no engine of its own: nobody knows its key, and nothing happens. */
 static enum rc change_engine(struct api_call *call,
                              void (*change)(struct engines *engines, struct str key))
 {

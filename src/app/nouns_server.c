@@ -11,17 +11,17 @@
 /* ---- model ---- */
 
 static const struct column model_columns[] = {
-    {"NAME", "name"},           {"STATE", "state"},           {"SIZE", "size", true},
-    {"MEMORY", "memory", true}, {"CONTEXT", "context", true}, {"LICENCE", "licence"},
-    {"ERROR", "error"},
+    {"NAME", "name"},       {"KIND", "kind"},           {"STATE", "state"},
+    {"SIZE", "size", true}, {"MEMORY", "memory", true}, {"CONTEXT", "context", true},
+    {"LICENCE", "licence"}, {"ERROR", "error"},
 };
 static const struct noun model_noun = {
     "model", "/api/models", model_columns, COUNT_OF(model_columns),
     "no local models: 'capstan model catalogue' shows what can be pulled"};
 
 static const struct column catalogue_columns[] = {
-    {"NAME", "name"},   {"SIZE", "size", true},         {"LICENCE", "licence"},
-    {"TOOLS", "tools"}, {"DESCRIPTION", "description"},
+    {"NAME", "name"},       {"KIND", "kind"},   {"SIZE", "size", true},
+    {"LICENCE", "licence"}, {"TOOLS", "tools"}, {"DESCRIPTION", "description"},
 };
 static const struct noun catalogue_noun = {"model", "/api/models/catalogue", catalogue_columns,
                                            COUNT_OF(catalogue_columns), "the catalogue is empty"};

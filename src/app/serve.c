@@ -11,6 +11,7 @@
 #include "app/notify.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "encoder/embedder.h"
 #include "gateway/gateway.h"
 #include "gateway/limit.h"
 #include "govern/account.h"
@@ -170,6 +171,8 @@ static enum rc make_parts(struct server *server, struct err *err)
     const struct config *config = server->config;
     server->workers =
         worker_pool_new(config->workers ? config->workers : MAX(2 * cores, 4), WORKER_QUEUE_MAX);
+    server->encoders = encoders_new(str_from(server->model_directory));
+    embedder_register(server->encoders, server->workers);
     server->events = event_bus_new(EVENT_WINDOW_BYTES);
     int loops = config->loops ? config->loops : MAX(cores, 1);
     server->loops =
@@ -203,7 +206,6 @@ static enum rc make_parts(struct server *server, struct err *err)
 static enum rc open_knowledge(struct server *server, struct err *err)
 {
     char index_folder[PATH_BYTES_MAX], blob_folder[PATH_BYTES_MAX];
-    server->encoders = encoders_new(str_from(server->model_directory));
     return knowledge_new(
         &(struct knowledge_options){
             .loop = loops_at(server->loops, 0),
@@ -587,6 +589,7 @@ static void on_tick(struct timer *timer)
     if (loop_now_ns(loop) >= server->publish_at_ns) {
         server->publish_at_ns = loop_now_ns(loop) + PUBLISH_NS;
         control_publish_soon(server->db);
+        encoders_close_unused(server->encoders);
     }
     timer_start(loop, timer, TICK_NS);
 }

@@ -194,6 +194,8 @@ static const float *take(struct loader *l, unsigned rows, unsigned columns, cons
                   : err_set(l->err, ERR_INVALID, "the tensor %s is missing", name);
         return NULL;
     }
+    if (l->counting)
+        l->c->parameters += t->elements;
     if (t->type == SAFETENSORS_F32 && (uintptr_t)t->data % sizeof(float) == 0)
         return (const float *)(const void *)t->data;
     size_t at = l->converted_at;

@@ -27,6 +27,7 @@ struct checkpoint_layer {
 struct checkpoint {
     unsigned hidden, heads, layers, ffn, vocabulary, positions, types;
     unsigned window_tokens; /* with the special ones; at most `positions` */
+    uint64_t parameters;    /* of the tensors that are used */
     float norm_epsilon;
     enum checkpoint_pooling pooling;
     bool is_reranker;  /* has a classifier with one output */

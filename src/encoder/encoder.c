@@ -55,6 +55,15 @@ void encoder_close(struct encoder *e)
 unsigned encoder_dimension(const struct encoder *e) { return e->checkpoint.hidden; }
 unsigned encoder_window_tokens(const struct encoder *e) { return e->checkpoint.window_tokens; }
 const uint8_t *encoder_sha256(const struct encoder *e) { return e->checkpoint.sha256; }
+uint64_t encoder_parameters(const struct encoder *e) { return e->checkpoint.parameters; }
+
+const char *encoder_pooling(const struct encoder *e)
+{
+    if (e->checkpoint.is_reranker)
+        return "rank";
+    return e->checkpoint.pooling == POOLING_CLS ? "cls" : "mean";
+}
+
 bool encoder_is_reranker(const struct encoder *e) { return e->checkpoint.is_reranker; }
 
 size_t encoder_count_tokens(const struct encoder *e, struct str text)

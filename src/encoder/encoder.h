@@ -19,7 +19,9 @@ void encoder_close(struct encoder *encoder);
 
 unsigned encoder_dimension(const struct encoder *encoder);
 unsigned encoder_window_tokens(const struct encoder *encoder); /* 256 for all-MiniLM-L6-v2 */
-const uint8_t *encoder_sha256(const struct encoder *encoder);  /* of its weights, 32 bytes */
+const char *encoder_pooling(const struct encoder *encoder);    /* "mean", "cls", "rank" */
+uint64_t encoder_parameters(const struct encoder *encoder);
+const uint8_t *encoder_sha256(const struct encoder *encoder); /* of its weights, 32 bytes */
 
 /* Tokens of a text without the special ones: for chunking and usage. Any thread. */
 size_t encoder_count_tokens(const struct encoder *encoder, struct str text);

@@ -123,25 +123,18 @@ static bool pack_layer(const struct forward *f, const struct checkpoint_layer *f
            pack_one(f, &from->up, &to->up) && pack_one(f, &from->down, &to->down);
 }
 
-/* The best kernels that can do the precision; where none can, f32 is computed. */
-static void pick_kernels(struct forward *f, enum encoder_precision precision)
-{
-    const struct kernels *const *usable = kernels_usable();
-    f->kernels = usable[0];
-    f->precision = ENCODER_F32;
-    if ((precision == ENCODER_BF16 && usable[0]->multiply_bf16) ||
-        (precision == ENCODER_INT8 && usable[0]->multiply_int8))
-        f->precision = precision;
-}
-
-enum rc forward_new(const struct checkpoint *checkpoint, enum encoder_precision precision,
-                    struct forward **out, struct err *err)
+enum rc forward_new_with(const struct checkpoint *checkpoint, enum encoder_precision precision,
+                         const struct kernels *kernels, struct forward **out, struct err *err)
 {
     struct forward *f = calloc(1, sizeof(*f));
     bool ok = f && (f->layer = calloc(checkpoint->layers, sizeof(*f->layer)));
     if (ok) {
         f->checkpoint = checkpoint;
-        pick_kernels(f, precision);
+        f->kernels = kernels;
+        f->precision = ENCODER_F32;
+        if ((precision == ENCODER_BF16 && kernels->multiply_bf16) ||
+            (precision == ENCODER_INT8 && kernels->multiply_int8))
+            f->precision = precision;
         for (unsigned i = 0; i < checkpoint->layers && ok; i++)
             ok = pack_layer(f, &checkpoint->layer[i], &f->layer[i]);
     }
@@ -152,6 +145,14 @@ enum rc forward_new(const struct checkpoint *checkpoint, enum encoder_precision 
     *out = f;
     return RC_OK;
 }
+
+enum rc forward_new(const struct checkpoint *checkpoint, enum encoder_precision precision,
+                    struct forward **out, struct err *err)
+{
+    return forward_new_with(checkpoint, precision, kernels_usable()[0], out, err);
+}
+
+enum encoder_precision forward_precision(const struct forward *f) { return f->precision; }
 
 static void packed_free(struct packed *packed)
 {
@@ -237,14 +238,12 @@ static enum rc run_init(struct run *r, const struct forward *f, const struct seq
 }
 
 /* c = a · weights + bias for at most BLOCK_ROWS rows, in the precision of the weights. */
-static void multiply(struct run *r, const float *a, size_t lda, size_t rows,
-                     const struct packed *w, float *c, size_t ldc)
+static void multiply(struct run *r, const float *a, size_t lda, size_t rows, const struct packed *w,
+                     float *c, size_t ldc)
 {
     ASSERT(rows <= BLOCK_ROWS);
     switch (r->f->precision) {
-    case ENCODER_F32:
-        r->k->multiply_f32(a, lda, rows, w, c, ldc);
-        break;
+    case ENCODER_F32: r->k->multiply_f32(a, lda, rows, w, c, ldc); break;
     case ENCODER_BF16:
         for (size_t i = 0; i < rows; i++)
             r->k->to_bf16(a + i * lda, w->in, (uint16_t *)r->reduced + i * w->in);
@@ -281,8 +280,7 @@ static void gather_head(struct run *r, size_t head, size_t start, size_t tokens)
 {
     size_t columns = r->k->panel_columns;
     size_t padded = ALIGN_UP(tokens, columns);
-    const float *at =
-        r->attention + start * r->attention_stride + r->c->hidden + head * r->width;
+    const float *at = r->attention + start * r->attention_stride + r->c->hidden + head * r->width;
     for (size_t t = 0; t < padded; t++) {
         float *key = r->keys + t / columns * columns * r->width + t % columns;
         for (size_t i = 0; i < r->width; i++)
@@ -306,8 +304,7 @@ static void attend_head(struct run *r, size_t head, size_t start, size_t tokens)
     gather_head(r, head, start, tokens);
     for (size_t t = 0; t < tokens; t += r->k->tile_rows) {
         size_t rows = MIN(r->k->tile_rows, tokens - t);
-        const float *queries =
-            r->attention + (start + t) * r->attention_stride + head * r->width;
+        const float *queries = r->attention + (start + t) * r->attention_stride + head * r->width;
         for (size_t key = 0; key < tokens; key += columns)
             r->k->tile_f32(rows, queries, r->attention_stride, r->keys + key * r->width, r->width,
                            r->scores + key, scores_stride);
@@ -327,8 +324,8 @@ static void add_norm_rows(struct run *r, float *x, const float *y, size_t rows,
                           const struct norm *norm)
 {
     for (size_t i = 0; i < rows; i++)
-        r->k->add_norm(x + i * r->stride, y + i * r->stride, r->c->hidden, norm->scale,
-                       norm->shift, r->c->norm_epsilon);
+        r->k->add_norm(x + i * r->stride, y + i * r->stride, r->c->hidden, norm->scale, norm->shift,
+                       r->c->norm_epsilon);
 }
 
 static void apply_layer(struct run *r, const struct sequences *s, unsigned index)

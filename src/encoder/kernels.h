@@ -2,10 +2,11 @@
  * are made from kernels_body.h at another vector width; reduced precisions add instructions of
  * their own.
  *
- * A linear layer's weights are packed in panels of `panel_columns` outputs: for each group of inputs
- * (one f32, two bf16 or four bytes: 32 bits) the panel's outputs side by side, so that a tile reads
- * them front to back. Outputs are padded to whole panels with zeros; rows of outputs are therefore
- * `stride` floats apart. Every row is summed in the same order, whatever rows stand beside it. */
+ * A linear layer's weights are packed in panels of `panel_columns` outputs: for each group of
+ * inputs (one f32, two bf16 or four bytes: 32 bits) the panel's outputs side by side, so that a
+ * tile reads them front to back. Outputs are padded to whole panels with zeros; rows of outputs are
+ * therefore `stride` floats apart. Every row is summed in the same order, whatever rows stand
+ * beside it. */
 #pragma once
 #include "base/base.h"
 #include "encoder/encoder.h"

@@ -8,8 +8,8 @@
 #include "encoder/kernels_body.h"
 
 /* ---- int8: inputs of 7 bits ----
- * maddubs adds two products of a byte without and a byte with sign into 16 bits: 2 · 127 · 127 fits,
- * with inputs of 8 bits it would saturate. */
+ * maddubs adds two products of a byte without and a byte with sign into 16 bits: 2 · 127 · 127
+ * fits, with inputs of 8 bits it would saturate. */
 
 #define INT8_ROWS 4
 
@@ -30,10 +30,10 @@ INLINE void tile_rows_int8(const size_t rows, const uint8_t *a, size_t lda,
             int32_t four;
             memcpy(&four, a + r * lda + i, 4);
             __m256i x = _mm256_set1_epi32(four);
-            sums[r][0] = _mm256_add_epi32(
-                sums[r][0], _mm256_madd_epi16(_mm256_maddubs_epi16(x, low), ones));
-            sums[r][1] = _mm256_add_epi32(
-                sums[r][1], _mm256_madd_epi16(_mm256_maddubs_epi16(x, high), ones));
+            sums[r][0] =
+                _mm256_add_epi32(sums[r][0], _mm256_madd_epi16(_mm256_maddubs_epi16(x, low), ones));
+            sums[r][1] = _mm256_add_epi32(sums[r][1],
+                                          _mm256_madd_epi16(_mm256_maddubs_epi16(x, high), ones));
         }
     }
 #pragma GCC unroll 4

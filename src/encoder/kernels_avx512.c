@@ -36,13 +36,12 @@ tile_rows_int8(const size_t rows, const uint8_t *a, size_t lda,
     for (size_t r = 0; r < rows; r++)
         for (size_t half = 0; half < 2; half++) {
             size_t at = column + half * LANES;
-            __m512 sum = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][half]),
-                                       _mm512_loadu_ps(w->scales + at));
-            sum = _mm512_fnmadd_ps(_mm512_set1_ps(quantized[r].zero),
-                                   _mm512_loadu_ps(w->sums + at), sum);
-            _mm512_storeu_ps(c + r * ldc + at,
-                             _mm512_fmadd_ps(_mm512_set1_ps(quantized[r].scale), sum,
-                                             _mm512_loadu_ps(w->bias + at)));
+            __m512 sum =
+                _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][half]), _mm512_loadu_ps(w->scales + at));
+            sum = _mm512_fnmadd_ps(_mm512_set1_ps(quantized[r].zero), _mm512_loadu_ps(w->sums + at),
+                                   sum);
+            _mm512_storeu_ps(c + r * ldc + at, _mm512_fmadd_ps(_mm512_set1_ps(quantized[r].scale),
+                                                               sum, _mm512_loadu_ps(w->bias + at)));
         }
 }
 
@@ -84,8 +83,8 @@ KERNEL static void quantize(const float *x, size_t n, unsigned levels, uint8_t *
     for (size_t i = 0; i < n; i += LANES) {
         __mmask16 some = n - i < LANES ? (__mmask16)((1u << (n - i)) - 1) : (__mmask16)0xFFFF;
         __m512 v = _mm512_maskz_loadu_ps(some, x + i);
-        __m512i q = _mm512_cvtps_epi32(
-            _mm512_fmadd_ps(v, _mm512_set1_ps(1 / step), _mm512_set1_ps(zero)));
+        __m512i q =
+            _mm512_cvtps_epi32(_mm512_fmadd_ps(v, _mm512_set1_ps(1 / step), _mm512_set1_ps(zero)));
         q = _mm512_min_epi32(_mm512_max_epi32(q, _mm512_setzero_si512()),
                              _mm512_set1_epi32((int)levels));
         _mm512_mask_cvtepi32_storeu_epi8(out + i, some, q);

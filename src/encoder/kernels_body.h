@@ -93,8 +93,8 @@ INLINE void tile_rows_f32(const size_t rows, const float *a, size_t lda, const f
 /* A loop over rows is only unrolled when their number is a constant. */
 #if TILE_ROWS == 12
 #define EACH_ROW_COUNT(CASE)                                                                       \
-    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11)      \
-        CASE(12)
+    CASE(1)                                                                                        \
+    CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
 #elif TILE_ROWS == 6
 #define EACH_ROW_COUNT(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
 #else
@@ -105,13 +105,10 @@ KERNEL static void tile_f32_biased(size_t rows, const float *a, size_t lda, cons
                                    size_t k, const float *bias, float *c, size_t ldc)
 {
 #define CASE(n)                                                                                    \
-    case n:                                                                                        \
-        tile_rows_f32(n, a, lda, b, k, bias, c, ldc);                                              \
-        break;
+    case n: tile_rows_f32(n, a, lda, b, k, bias, c, ldc); break;
     switch (rows) {
         EACH_ROW_COUNT(CASE)
-    default:
-        UNREACHABLE();
+    default: UNREACHABLE();
     }
 #undef CASE
 }
@@ -130,8 +127,8 @@ KERNEL static void multiply_f32(const float *a, size_t lda, size_t rows, const s
         const float *b = (const float *)w->panels + panel * w->in * PANEL_COLUMNS;
         for (size_t r = 0; r < rows; r += TILE_ROWS)
             tile_f32_biased(MIN(TILE_ROWS, rows - r), a + r * lda, lda, b, w->in,
-                            w->bias + panel * PANEL_COLUMNS,
-                            c + r * ldc + panel * PANEL_COLUMNS, ldc);
+                            w->bias + panel * PANEL_COLUMNS, c + r * ldc + panel * PANEL_COLUMNS,
+                            ldc);
     }
 }
 
@@ -159,8 +156,8 @@ KERNEL static void add_norm(float *x, const float *y, size_t n, const float *sca
     for (size_t i = 0; i < n; i += LANES) {
         size_t some = MIN(LANES, n - i);
         if (some == LANES)
-            store(x + i, (load(x + i) - splat(mean)) * splat(factor) * load(scale + i) +
-                             load(shift + i));
+            store(x + i,
+                  (load(x + i) - splat(mean)) * splat(factor) * load(scale + i) + load(shift + i));
         else
             store_some(x + i,
                        (load_some(x + i, some, 0) - splat(mean)) * splat(factor) *
@@ -174,11 +171,11 @@ KERNEL static void add_norm(float *x, const float *y, size_t n, const float *sca
  * by minimising the greatest error of the product; that is 2.2e-6 there, 5.4e-7 of x beyond. */
 INLINE vector gelu_of(vector x)
 {
-    static const float C[] = {0.28272750973701477f,  -0.14059646427631378f, 0.1030508279800415f,
-                              -0.08078395575284958f, 0.06271303445100784f,  -0.04724979028105736f,
-                              0.033821944147348404f, -0.020331859588623047f, 0.010223880410194397f,
-                              -0.007771845906972885f, 0.006390342954546213f,
-                              -0.002193853259086609f};
+    static const float C[] = {
+        0.28272750973701477f,   -0.14059646427631378f,  0.1030508279800415f,
+        -0.08078395575284958f,  0.06271303445100784f,   -0.04724979028105736f,
+        0.033821944147348404f,  -0.020331859588623047f, 0.010223880410194397f,
+        -0.007771845906972885f, 0.006390342954546213f,  -0.002193853259086609f};
     vector z = greater(less(x, splat(5)), splat(-5));
     vector t = z * z * splat(2.0f / 25) - splat(1);
     vector p = splat(C[COUNT_OF(C) - 1]);

@@ -78,6 +78,8 @@ static void attempt_stop(struct call *call, bool engine_broken)
     struct attempt *attempt = &call->attempt;
     if (attempt->exchange)
         http_exchange_cancel(attempt->exchange);
+    if (attempt->embed)
+        embed_close(attempt->embed);
     if (attempt->inner)
         inner_close(attempt->inner);
     if (attempt->engine_request)
@@ -87,6 +89,7 @@ static void attempt_stop(struct call *call, bool engine_broken)
     if (attempt->answer)
         wire_answer_fini(attempt->answer);
     attempt->exchange = NULL;
+    attempt->embed = NULL;
     attempt->inner = NULL;
     attempt->engine_request = NULL;
     attempt->lease = NULL;
@@ -239,6 +242,11 @@ static enum rc add_suffix(struct call *call, struct wire_call *wire, struct err 
                : err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
 }
 
+static bool is_local(const struct provider *provider)
+{
+    return provider->command || (provider->row && str_eq(provider->row->name, STR("engine")));
+}
+
 static void ask(struct call *call, struct str base_url, struct str secret, bool is_engine)
 {
     struct attempt *attempt = &call->attempt;
@@ -247,6 +255,7 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
     upstream->row = target->provider->row;
     unsigned quirks = upstream->row ? upstream->row->quirks : 0;
     bool counts = call->request.path_suffix.n > 0;
+    bool encoder = is_local(target->provider) && resolve_encoder(call->project, target->model);
     /* llama-server counts tokens in this door's format, whatever calls are made in. */
     upstream->format = counts && (quirks & PROVIDER_LEAVES_RUNNING)
                            ? call->request.format
@@ -280,8 +289,12 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
         rc = answer_prepare(call, err);
     enum failure failure = err->code == ERR_UNSUPPORTED ? FAILURE_UNSUPPORTED : FAILURE_REQUEST;
     if (rc == RC_OK) {
-        rc = inner ? inner_begin(call, &wire, err) : send(call, base_url, &wire, err);
-        failure = FAILURE_ERROR;
+        rc = inner     ? inner_begin(call, &wire, err)
+             : encoder ? embed_begin(call, &wire, err)
+                       : send(call, base_url, &wire, err);
+        failure = encoder && err->code == ERR_OVERLOADED ? FAILURE_OVERLOAD
+                  : encoder                              ? FAILURE_REQUEST
+                                                         : FAILURE_ERROR;
         if (!inner)
             request_release(call);
     }
@@ -315,11 +328,6 @@ static void engine_ready(void *arg, struct engine_lease *lease, const struct err
     ask(call, endpoint->url, endpoint->api_key, endpoint->is_llama);
 }
 
-static bool is_local(const struct provider *provider)
-{
-    return provider->command || (provider->row && str_eq(provider->row->name, STR("engine")));
-}
-
 static void attempt_begin(struct call *call, const struct target *target, struct str secret)
 {
     struct gateway_metrics *metrics = call->gateway->metrics;
@@ -332,7 +340,7 @@ static void attempt_begin(struct call *call, const struct target *target, struct
     call->tries++;
     call->price = gateway_price(call, target);
     record_begin(call, target);
-    if (!is_local(target->provider)) {
+    if (!is_local(target->provider) || resolve_encoder(call->project, target->model)) {
         ask(call, target->provider->base_url, secret, false);
         return;
     }

@@ -6,6 +6,7 @@
 #include "gateway/breaker.h"
 #include "gateway/cache.h"
 #include "gateway/defaults.h"
+#include "gateway/embedder.h"
 #include "gateway/gateway.h"
 #include "gateway/inner_private.h"
 #include "gateway/limit.h"
@@ -15,6 +16,7 @@
 #include "gateway/snapshot.h"
 #include "io/loop.h"
 #include "model/engine.h"
+#include "model/model.h"
 #include "trace/stream_pack.h"
 #include "trace/trace.h"
 
@@ -80,6 +82,7 @@ extern struct gateway_options gateway_options; /* set once by gateway_init */
 struct attempt {
     const struct target *target;
     struct http_exchange *exchange;
+    struct embed_call *embed; /* an encoder at work on a worker, instead of an exchange */
     struct inner_call *inner; /* an answer from inside the process, instead of an exchange */
     struct engine_request *engine_request;
     struct engine_lease *lease;
@@ -189,6 +192,10 @@ void attempt_abandon(struct call *call);
 void attempt_report(struct call *call, bool failed);
 /* The line in the record of the attempt under way, if there is one, is finished. */
 void attempt_close(struct call *call, const struct err *err);
+
+/* ---- embed.c ---- */
+enum rc embed_begin(struct call *call, const struct wire_call *wire, struct err *err) MUST_CHECK;
+void embed_close(struct embed_call *embed);
 
 /* ---- call_answer.c ---- */
 extern const struct http_exchange_owner answer_exchange;

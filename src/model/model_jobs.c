@@ -6,7 +6,10 @@
 #include "model/script.h"
 #include "model/selftest.h"
 #include "text/json.h"
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define JOB_ARENA_BYTES_MAX (1 << 20)
 
@@ -160,10 +163,31 @@ static void pull_job_cancel(void *arg, void *handle)
 
 /* ---- model_add: a file that is there ---- */
 
+/* An encoder is found by its name in the model folder: a link there says where it is. */
+static enum rc add_folder(struct model_job *job)
+{
+    enum rc rc = model_read_folder(job->file.p, NULL, &job->arena, &job->model, &job->err);
+    struct str path =
+        arena_printf(&job->arena, "%s/%.*s", job->models->model_directory, STR_ARG(job->name));
+    if (rc)
+        return rc;
+    if (!path.p)
+        return err_set(&job->err, ERR_TOO_LARGE, "the path is too long");
+    if (symlink(job->file.p, path.p) != 0)
+        return err_set_field(&job->err, errno == EEXIST ? ERR_CONFLICT : ERR_INTERNAL, "name",
+                             "%s: %s", path.p, strerror(errno));
+    job->model.file = job->name;
+    return RC_OK;
+}
+
 static void add_work(struct work *work)
 {
     struct model_job *job = CONTAINER_OF(work, struct model_job, work);
-    if (model_read_file(job->file.p, NULL, &job->arena, &job->model, &job->err) == RC_OK)
+    struct stat st;
+    bool folder = stat(job->file.p, &st) == 0 && S_ISDIR(st.st_mode);
+    enum rc rc = folder ? add_folder(job)
+                        : model_read_file(job->file.p, NULL, &job->arena, &job->model, &job->err);
+    if (rc == RC_OK)
         job->err = (struct err){0};
 }
 

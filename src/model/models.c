@@ -3,9 +3,12 @@
 #include "model/models_private.h"
 #include "base/log.h"
 #include "base/map.h"
+#include <errno.h>
+#include <ftw.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#define FOLDER_DEPTH_MAX     8
 #define SPEC_ARENA_BYTES_MAX (256 * 1024)
 
 /* An engine that was defined, and whether the last look at the configuration still had it. */
@@ -52,9 +55,12 @@ static void define(struct models *models, const struct engine_spec *spec)
 static void define_models(struct models *models, const struct project *project, struct arena *arena)
 {
     MAP_FOR_EACH (slot, &project->local_models) {
+        const struct model *model = slot->value;
         struct engine_spec spec;
         arena_reset(arena);
-        if (model_engine_spec(slot->value, project->id, str_from(models->model_directory), arena,
+        if (model->kind != MODEL_ENGINE)
+            continue; /* no child: it runs in this process */
+        if (model_engine_spec(model, project->id, str_from(models->model_directory), arena,
                               &spec) == RC_OK)
             define(models, &spec);
     }
@@ -100,12 +106,21 @@ static bool refers_to_file(const struct snapshot *snapshot, const char *file)
     return false;
 }
 
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    UNUSED(st), UNUSED(type), UNUSED(at);
+    return remove(path);
+}
+
 static void unlink_work(struct work *work)
 {
     struct forgotten *forgotten = CONTAINER_OF(work, struct forgotten, work);
     char path[2048];
     snprintf(path, sizeof(path), "%s/%s", forgotten->models->model_directory, forgotten->file);
-    if (unlink(path) == 0)
+    bool gone = unlink(path) == 0;
+    if (!gone && (errno == EISDIR || errno == EPERM)) /* an encoder's folder; a link just went */
+        gone = nftw(path, remove_entry, FOLDER_DEPTH_MAX, FTW_DEPTH | FTW_PHYS) == 0;
+    if (gone)
         log_event(LOG_INFO, "model_file_removed", LOG_Z("file", path));
     free(forgotten);
 }
@@ -178,12 +193,13 @@ enum rc models_prepare(struct models *models, struct db_txn *txn, struct id proj
     struct engine_program program;
     struct err missing;
     enum rc rc = RC_OK;
-    if (!catalogue_find(name))
+    const struct catalogue_entry *entry = catalogue_find(name);
+    if (!entry)
         return err_set(err, ERR_NOT_FOUND, "there is no model '%.*s' in the catalogue",
                        STR_ARG(name));
     arena_init(&arena, 1 << 20);
     engines_program(models->engines, &program);
-    if (!program.path[0])
+    if (!entry->file_count && !program.path[0])
         rc = job_submit(models->jobs, txn, project, "engine_install", STR("{}"), STR("capstan"),
                         &arena, &row, err);
     if (rc == RC_OK &&

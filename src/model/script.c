@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define CANCEL_GRACE_NS (5 * NS_PER_S)
-#define ARGUMENTS_MAX   16
+#define ARGUMENTS_MAX   24
 #define PATH_BYTES_MAX  1024
 
 struct script {
