@@ -79,6 +79,12 @@ static bool is_cancelled(void *arg)
     return *limits->cancelled;
 }
 
+void extract_watch_cancel(struct sandbox_command *command, const struct extract_limits *limits)
+{
+    command->cancelled = limits->cancelled ? is_cancelled : NULL;
+    command->arg = (void *)limits;
+}
+
 enum rc extract_run(const struct extract_input *input, struct arena *arena, struct extracted *out,
                     struct sandbox_result *result, struct err *err)
 {
@@ -113,9 +119,8 @@ enum rc extract_run(const struct extract_input *input, struct arena *arena, stru
         .wall_ns = limits->wall_s * NS_PER_S,
         .output_bytes_max = extract_stream_bytes_max(limits),
         .error_bytes_max = ERROR_BYTES_MAX,
-        .cancelled = limits->cancelled ? is_cancelled : NULL,
-        .arg = (void *)limits,
     };
+    extract_watch_cancel(&command, limits);
     enum rc rc = sandbox_run(&command, arena, result, err);
     if (rc != RC_OK || !result->output.n)
         return child_failed(result, rc, err);
@@ -187,6 +192,9 @@ enum rc extract_file(const char *path, struct str file_name, struct str content_
         struct sandbox_result result;
         if (format == EXTRACT_PDF) {
             rc = extract_pdf(fd, &input, arena, out, err);
+            input.limits = &limits;
+            if (rc == RC_OK && out->no_text && extract_ocr_available())
+                rc = extract_ocr(fd, &input, arena, out, err);
         } else {
             input.fd = fd;
             rc = extract_run(&input, arena, out, &result, err);

@@ -20,6 +20,7 @@ enum rc read_format(struct reader *reader, enum extract_format format, struct st
     case EXTRACT_MARKDOWN: return read_markdown(reader, bytes);
     case EXTRACT_HTML: return read_html(reader, bytes);
     case EXTRACT_PDF_LAYOUT: return read_pdf_layout(reader, bytes);
+    case EXTRACT_OCR: return read_ocr(reader, bytes);
     case EXTRACT_DOCX: return read_docx(reader, bytes);
     case EXTRACT_PPTX: return read_pptx(reader, bytes);
     case EXTRACT_XLSX: return read_xlsx(reader, bytes);

@@ -16,3 +16,10 @@ struct extract_input {
 
 enum rc extract_run(const struct extract_input *input, struct arena *arena, struct extracted *out,
                     struct sandbox_result *result, struct err *err);
+/* Lets the command end when limits->cancelled says so. */
+void extract_watch_cancel(struct sandbox_command *command, const struct extract_limits *limits);
+
+/* A PDF of pictures, read by tesseract into `document`, whose pages are known. */
+bool extract_ocr_available(void);
+enum rc extract_ocr(int fd, struct extract_input *input, struct arena *arena,
+                    struct extracted *document, struct err *err);

@@ -1,9 +1,11 @@
-"""Makes the sample and hostile documents of this folder, with the standard library only.
+"""Makes the sample and hostile documents of this folder, with the standard library only (and pdftoppm for the scan).
 
 Run it after a change here; the files are kept in the tree, so that tests need no Python.
 """
 import pathlib
+import subprocess
 import zipfile
+import zlib
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -336,6 +338,34 @@ int main(void)
 write("film.srt", "1\n00:00:01,000 --> 00:00:03,500\n<i>Hello</i>\nthere.\n\n2\n00:00:04,000 --> 00:00:05,000\nAgain.\n\n"
       "3\n00:01:10,000 --> 00:01:12,000\nLater.\n")
 write("film.vtt", "WEBVTT\n\nNOTE not this\n\nintro\n00:01.000 --> 00:02.000 align:start\n<v Ann>Hi <b>you</b>\n")
+
+
+
+def scan(source):
+    """The first page of a PDF as a picture in a PDF, as a scanner makes it."""
+    drawn = subprocess.run(["pdftoppm", "-f", "1", "-l", "1", "-r", "100", "-gray", "-"], input=source,
+                           capture_output=True, check=True).stdout
+    _, size, _, pixels = drawn.split(b"\n", 3)
+    width, height = map(int, size.split())
+    packed = zlib.compress(pixels, 9)
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Count 1 /Kids [3 0 R] >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R "
+        b"/Resources << /XObject << /I 5 0 R >> >> >>",
+        b"<< /Length 30 >>\nstream\nq 595 0 0 842 0 0 cm /I Do Q   \nendstream",
+        b"<< /Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceGray /BitsPerComponent 8 "
+        b"/Filter /FlateDecode /Length %d >>\nstream\n%s\nendstream" % (width, height, len(packed), packed)]
+    out, offsets = b"%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        offsets.append(len(out))
+        out += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+    table = len(out)
+    out += b"xref\n0 6\n0000000000 65535 f \n" + b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    return out + b"trailer << /Size 6 /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % table
+
+
+write("picture.pdf", scan((FOLDER / "report.pdf").read_bytes()))
 
 # ---- hostile ones ----
 

@@ -172,6 +172,18 @@ static void scan(void **state)
         skip();
     expect("scan.pdf", EXTRACT_PDF, "");
     assert_true(document.no_text);
+    if (access("/usr/bin/tesseract", X_OK) == 0) {
+        assert_int_equal(extract("picture.pdf", NULL), RC_OK);
+        assert_false(document.no_text);
+        assert_true(str_find(document.text, STR("Introduction")) >= 0 &&
+                    str_find(document.text, STR("first paragraph runs over")) >= 0);
+        const struct extract_rect *rect = &document.blocks[1].rect; /* as in report.pdf */
+        assert_true(document.blocks[1].page == 1 && rect->x0 > 68 && rect->x0 < 78 &&
+                    rect->y0 > 115 && rect->y1 < 150);
+    } else {
+        expect("picture.pdf", EXTRACT_PDF, "");
+        assert_true(document.no_text);
+    }
 }
 
 /* ---- hostile files: each costs its own error ---- */
