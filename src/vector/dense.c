@@ -144,22 +144,24 @@ enum way { WAY_EXACT, WAY_SCAN, WAY_SCAN_FINE, WAY_WALK };
 
 struct plan {
     enum way way;
-    size_t beam, keep;
-    size_t look; /* of what was kept, by 8-bit codes */
-    uint64_t estimates_max; /* a filtered walk: more would cost more than a scan */
+    struct walk_limits limits;
+    size_t keep; /* by a scan; of a walk, looked at by 8-bit codes */
 };
 
-/* In estimates by the guide: what one step of a walk costs, and a look at an 8-bit code. */
-#define STEP_COST 30
-#define FINE_COST 5
-#define EXACT_MIN 256 /* so few are scored exactly */
+#define FINE_COST  5  /* a look at an 8-bit code, in estimates by the guide */
+#define EXACT_COST 20 /* at an exact vector */
+#define EXACT_MIN  256 /* so few are scored exactly */
+#define WALK_SHARE 0.8
+#define LOOK_SHARE 0.2
 
-/* A walk is calibrated by what it keeps; of that, so many are looked at that a quarter of what may
- * be missing is missed here. */
-static size_t walk_look(const struct dense_meta_disk *meta, size_t beam, size_t k, double recall)
+/* How many a scan must keep; 0: the tables do not reach the recall. */
+static size_t scan_keep_for(const struct dense_meta_disk *meta, size_t k, double recall)
 {
-    size_t look = effort_for(&meta->scan, k, 1 - (1 - recall) / 4);
-    return look > 0 ? MIN(MAX(look, k), walk_keep(beam)) : walk_keep(beam);
+    struct effort effort = effort_for(meta->scan, k, recall);
+    double keep = effort.cost > 0 ? ceil(effort.effort) : 0;
+    if (k > effort_ks[EFFORT_KS - 1])
+        keep *= (double)k / (double)effort_ks[EFFORT_KS - 1];
+    return keep > 0 ? MAX((size_t)MIN(keep, meta->count), k) : 0;
 }
 
 static struct plan plan_make(const struct dense *dense, const struct dense_query *query, size_t k)
@@ -170,29 +172,25 @@ static struct plan plan_make(const struct dense *dense, const struct dense_query
     matches = MIN(matches, count);
     if (query->recall >= 1 || matches <= EXACT_MIN || matches <= k)
         return plan;
-    size_t keep = effort_for(&meta->scan, k, query->recall);
-    size_t scan_cost = count;
+    double cost = (double)matches * EXACT_COST;
+    size_t keep = scan_keep_for(meta, k, query->recall);
     if (keep > 0) {
-        plan.keep = MIN(MAX(keep, k), matches);
-        plan.way = WAY_SCAN;
-        plan.look = plan.keep;
-        scan_cost = (meta->guide_bits ? matches : count) + plan.keep * FINE_COST;
-        if (plan.keep * 2 >= matches || (!meta->guide_bits && matches * FINE_COST < count))
+        plan = (struct plan){.way = WAY_SCAN, .keep = MIN(keep, matches)};
+        cost = (double)(meta->guide_bits ? matches : count) + (double)plan.keep * FINE_COST;
+        if ((double)matches * FINE_COST < cost)
             plan.way = WAY_SCAN_FINE;
-    } else {
-        scan_cost = matches * FINE_COST * 4;
     }
-    size_t beam = meta->guide_bits ? effort_for(&meta->walk, k, query->recall) : 0;
-    if (beam == 0)
-        return plan;
-    beam = MIN(MAX(beam, k), count);
-    double walk_cost = (double)beam * STEP_COST * (double)count / (double)matches;
-    if (walk_cost < (double)scan_cost)
-        plan = (struct plan){.way = WAY_WALK,
-                             .beam = beam,
-                             .look = walk_look(meta, beam, k, query->recall),
-                             .keep = walk_keep(beam),
-                             .estimates_max = scan_cost};
+    /* A walk is calibrated by what it keeps, of which some are looked at more closely: what may be
+     * missing is shared between the two. */
+    double missing = 1 - query->recall;
+    size_t look = scan_keep_for(meta, k, 1 - missing * LOOK_SHARE);
+    struct effort walked = effort_for(meta->walk, k, 1 - missing * WALK_SHARE);
+    double share = (double)matches / (double)count;
+    if (meta->guide_bits && walked.cost > 0 && walked.cost / share < cost) {
+        plan = (struct plan){.way = WAY_WALK, .limits = walk_limits_of(k, walked.effort)};
+        plan.keep = look > 0 ? look : plan.limits.keep;
+        plan.limits.estimates_max = query->allowed ? (uint64_t)cost : UINT64_MAX;
+    }
     return plan;
 }
 
@@ -230,11 +228,10 @@ static void run_plan(const struct codes *codes, const struct plan *plan,
     if (plan->way == WAY_SCAN)
         scan(codes, scratch, plan->keep, query->allowed);
     else if (!query->allowed)
-        walk(codes, scratch, plan->beam, plan->keep, NODE_NONE);
-    else if (!walk_allowed(codes, scratch, plan->beam, plan->keep, query->allowed,
-                           plan->estimates_max))
+        walk(codes, scratch, &plan->limits, NODE_NONE);
+    else if (!walk_allowed(codes, scratch, &plan->limits, query->allowed))
         scan(codes, scratch, plan->keep, query->allowed);
-    refine(codes, scratch, plan->look);
+    refine(codes, scratch, plan->keep);
 }
 
 size_t dense_search(const struct dense *dense, const struct dense_query *query,

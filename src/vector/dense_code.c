@@ -40,8 +40,15 @@ void codec_fini(struct codec *codec) { free(codec->signs); }
 
 void codec_rotate(const struct codec *codec, const float *vector, bool stored, float *out)
 {
+    float scale = 1;
+    if (codec->metric == METRIC_DOT && !stored) {
+        /* A query's length changes no order: it gets that of the vectors, so that what is near here
+         * does not depend on it. */
+        float length2 = codec->kernels->dot(vector, vector, codec->dimension);
+        scale = length2 > TINY ? sqrtf(codec->length2_max / length2) : 1;
+    }
     for (size_t i = 0; i < codec->dimension; i++)
-        out[i] = vector[i] - codec->mean[i];
+        out[i] = vector[i] * scale - codec->mean[i];
     memset(out + codec->dimension, 0, (codec->padded - codec->dimension) * sizeof(float));
     if (codec->lifted) {
         float lift = 0;

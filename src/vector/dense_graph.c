@@ -171,7 +171,11 @@ void graph_builder_add(struct graph_builder *builder, const float *vector, uint3
     record->slot = slot;
     if (node > 0) {
         query_codes_prepare(query, graph->codec);
-        walk(graph, builder->scratch, BUILD_BEAM, BUILD_BEAM, NODE_NONE);
+        const struct walk_limits limits = {.k = BUILD_BEAM,
+                                           .beam = BUILD_BEAM,
+                                           .keep = BUILD_BEAM,
+                                           .estimates_max = UINT64_MAX};
+        walk(graph, builder->scratch, &limits, NODE_NONE);
         refine(graph, builder->scratch, BUILD_BEAM);
         prune(builder, node, builder->scratch->pool, builder->scratch->pool_count,
               builder->degree);

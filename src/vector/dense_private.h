@@ -30,15 +30,20 @@ enum {
 #define EFFORT_KS         3
 extern const size_t effort_ks[EFFORT_KS]; /* 1, 10, 100 */
 
-/* Recall of the first k at growing effort: a walk's beam, or the vectors kept by a scan. */
+/* Recall at growing effort: a walk's reach in thousandths, or the vectors kept by a scan. */
 struct effort_table {
     uint32_t count;
     uint32_t effort[EFFORT_POINTS_MAX];
-    float recall[EFFORT_KS][EFFORT_POINTS_MAX];
+    float recall[EFFORT_POINTS_MAX];
+    float cost[EFFORT_POINTS_MAX]; /* estimates made */
 };
 
-/* The effort for a recall, or 0 when the table does not reach it. */
-size_t effort_for(const struct effort_table *table, size_t k, double recall);
+struct effort {
+    double effort, cost; /* cost 0: the tables do not reach the recall */
+};
+
+/* What a recall of the first k needs, between the tables of neighbouring k. */
+struct effort effort_for(const struct effort_table tables[EFFORT_KS], size_t k, double recall);
 
 struct dense_meta_disk {
     uint32_t version, dimension, padded, metric;
@@ -47,7 +52,7 @@ struct dense_meta_disk {
     float length2_max; /* lifted: of the vectors */
     uint32_t reserved;
     uint64_t seed;
-    struct effort_table walk, scan;
+    struct effort_table walk[EFFORT_KS], scan[EFFORT_KS];
 };
 
 /* ---- codes ---- */
@@ -216,16 +221,24 @@ uint32_t *scratch_slots(struct dense_scratch *scratch, size_t count);
 
 #define NODE_NONE UINT32_MAX
 
-/* What a walk keeps for the second look: more than the beam, as the guide errs. */
-static inline size_t walk_keep(size_t beam) { return beam + beam / 2; }
+/* How far a walk goes. Nodes are expanded while they are nearer than the k-th best so far and a
+ * part of what distances are here, so that hard queries walk farther than easy ones. */
+struct walk_limits {
+    size_t k;
+    float reach;
+    size_t beam;            /* of the pool, no more are expanded */
+    size_t keep;            /* the pool's size */
+    uint64_t estimates_max; /* given up after so many */
+};
+#define WALK_KEEP_MIN 1024
+struct walk_limits walk_limits_of(size_t k, double reach_thousandths);
 
-/* Fills scratch->pool with at most `keep` nodes, nearest first by the guide; ends when the best
- * `beam` were expanded. `hidden`: a node to pass over. */
-void walk(const struct codes *codes, struct dense_scratch *scratch, size_t beam, size_t keep,
-          uint32_t hidden);
-/* Only nodes whose slot is allowed get into the pool. False: given up after `estimates_max`. */
-bool walk_allowed(const struct codes *codes, struct dense_scratch *scratch, size_t beam,
-                  size_t keep, const uint64_t *allowed, uint64_t estimates_max);
+/* Fills scratch->pool, nearest first by the guide. `hidden`: a node to pass over. */
+void walk(const struct codes *codes, struct dense_scratch *scratch,
+          const struct walk_limits *limits, uint32_t hidden);
+/* Only nodes whose slot is allowed get into the pool. False: given up. */
+bool walk_allowed(const struct codes *codes, struct dense_scratch *scratch,
+                  const struct walk_limits *limits, const uint64_t *allowed);
 /* The `keep` nearest by the guide among all, or among the allowed slots; in order. */
 void scan(const struct codes *codes, struct dense_scratch *scratch, size_t keep,
           const uint64_t *allowed);

@@ -66,60 +66,73 @@ static size_t pool_insert(struct dense_scratch *scratch, size_t keep, float dist
     return low;
 }
 
-static float pool_worst(const struct dense_scratch *scratch, size_t keep)
+struct walk_limits walk_limits_of(size_t k, double reach_thousandths)
 {
-    return scratch->pool_count < keep ? FLT_MAX : scratch->pool[keep - 1].distance;
+    return (struct walk_limits){.k = k,
+                                .reach = (float)(reach_thousandths / 1000),
+                                .beam = SIZE_MAX,
+                                .keep = MAX(2 * k, WALK_KEEP_MIN),
+                                .estimates_max = UINT64_MAX};
+}
+
+/* The distance beyond which nothing is kept or expanded. The scale is the mean of the k-th distance
+ * and the query's own: near copies of the query are at no distance, and the guide's error is not
+ * smaller for it. */
+static float pool_limit(const struct dense_scratch *scratch, const struct walk_limits *limits)
+{
+    const struct found *pool = scratch->pool;
+    if (scratch->pool_count < limits->k)
+        return FLT_MAX;
+    float nearest = pool[limits->k - 1].distance;
+    float limit = nearest + limits->reach * 0.5F * (nearest + scratch->query.norm2);
+    return scratch->pool_count < limits->keep ? limit : MIN(limit, pool[limits->keep - 1].distance);
 }
 
 /* Estimates and keeps; returns the best place that was taken. */
-static size_t pool_add(const struct codes *codes, struct dense_scratch *scratch, size_t keep,
-                       const uint32_t *nodes, size_t count)
+static size_t pool_add(const struct codes *codes, struct dense_scratch *scratch,
+                       const struct walk_limits *limits, const uint32_t *nodes, size_t count)
 {
     float distances[CODES_BATCH_MAX];
-    size_t best = keep;
+    size_t best = limits->keep;
     codes_estimate(codes, &scratch->query, nodes, count, distances);
     scratch->evaluated += count;
     for (size_t i = 0; i < count; i++) {
-        if (!(distances[i] < pool_worst(scratch, keep)))
+        if (!(distances[i] < pool_limit(scratch, limits)))
             continue;
-        size_t place = pool_insert(scratch, keep, distances[i], nodes[i]);
+        size_t place = pool_insert(scratch, limits->keep, distances[i], nodes[i]);
         best = MIN(best, place);
     }
     return best;
 }
 
-static void add_entries(const struct codes *codes, struct dense_scratch *scratch, size_t keep,
-                        uint32_t hidden)
+static size_t collect_entries(const struct codes *codes, struct dense_scratch *scratch,
+                              uint32_t *nodes)
 {
-    uint32_t nodes[CODES_BATCH_MAX];
     size_t count = 0;
-    if (hidden != NODE_NONE)
-        seen_first(scratch, hidden);
     for (uint32_t node = 0; node < codes->entries && node < codes->count; node++) {
         if (!seen_first(scratch, node))
             continue;
-        nodes[count++] = node;
         prefetch_lines(codes_record(codes, node), codes->links_at);
-        if (count == CODES_BATCH_MAX) {
-            pool_add(codes, scratch, keep, nodes, count);
-            count = 0;
-        }
+        nodes[count++] = node;
     }
-    pool_add(codes, scratch, keep, nodes, count);
+    return count;
 }
 
-void walk(const struct codes *codes, struct dense_scratch *scratch, size_t beam, size_t keep,
-                uint32_t hidden)
+void walk(const struct codes *codes, struct dense_scratch *scratch,
+          const struct walk_limits *limits, uint32_t hidden)
 {
-    scratch_reserve(scratch, keep);
+    uint32_t nodes[CODES_BATCH_MAX];
+    scratch_reserve(scratch, limits->keep);
     seen_clear(scratch, codes->count);
-    add_entries(codes, scratch, keep, hidden);
+    if (hidden != NODE_NONE)
+        seen_first(scratch, hidden);
+    pool_add(codes, scratch, limits, nodes, collect_entries(codes, scratch, nodes));
     struct found *pool = scratch->pool;
     size_t next = 0;
-    for (;;) {
-        uint32_t nodes[CODES_BATCH_MAX];
-        size_t count = 0, expanded = 0;
-        for (; next < MIN(scratch->pool_count, beam) && expanded < EXPAND; next++) {
+    while (scratch->evaluated < limits->estimates_max) {
+        size_t count = 0, expanded = 0, end = MIN(scratch->pool_count, limits->beam);
+        float limit = pool_limit(scratch, limits);
+        for (; next < end && expanded < EXPAND && pool[next].distance <= limit; next++) {
             if (pool[next].node & FOUND_EXPANDED)
                 continue;
             count = collect_links(codes, scratch, pool[next].node, nodes, count);
@@ -128,10 +141,10 @@ void walk(const struct codes *codes, struct dense_scratch *scratch, size_t beam,
         }
         if (expanded == 0)
             break;
-        for (size_t i = next; i < MIN(scratch->pool_count, beam) && i < next + EXPAND; i++)
+        for (size_t i = next; i < MIN(end, next + EXPAND); i++)
             prefetch_lines(codes_links(codes, pool[i].node & ~FOUND_EXPANDED),
                            codes->stride - codes->links_at);
-        size_t best = pool_add(codes, scratch, keep, nodes, count);
+        size_t best = pool_add(codes, scratch, limits, nodes, count);
         next = MIN(next, best);
     }
     for (size_t i = 0; i < scratch->pool_count; i++)
@@ -172,42 +185,40 @@ static bool is_allowed(const uint64_t *allowed, uint32_t slot, uint32_t count)
     return slot < count && (allowed[slot / 64] >> (slot % 64) & 1);
 }
 
-static void frontier_add(const struct codes *codes, struct dense_scratch *scratch, size_t beam,
-                         size_t keep, const uint64_t *allowed, const uint32_t *nodes, size_t count)
+static void frontier_add(const struct codes *codes, struct dense_scratch *scratch,
+                         const struct walk_limits *limits, const uint64_t *allowed,
+                         const uint32_t *nodes, size_t count)
 {
     float distances[CODES_BATCH_MAX];
     codes_estimate(codes, &scratch->query, nodes, count, distances);
     scratch->evaluated += count;
     for (size_t i = 0; i < count; i++) {
-        if (distances[i] < pool_worst(scratch, beam))
-            heap_push(scratch, (struct found){distances[i], nodes[i]});
-        if (distances[i] < pool_worst(scratch, keep) &&
-            is_allowed(allowed, codes_record(codes, nodes[i])->slot, codes->count))
-            pool_insert(scratch, keep, distances[i], nodes[i]);
+        if (!(distances[i] < pool_limit(scratch, limits)))
+            continue;
+        heap_push(scratch, (struct found){distances[i], nodes[i]});
+        if (is_allowed(allowed, codes_record(codes, nodes[i])->slot, codes->count))
+            pool_insert(scratch, limits->keep, distances[i], nodes[i]);
     }
 }
 
-bool walk_allowed(const struct codes *codes, struct dense_scratch *scratch, size_t beam,
-                        size_t keep, const uint64_t *allowed, uint64_t estimates_max)
+bool walk_allowed(const struct codes *codes, struct dense_scratch *scratch,
+                  const struct walk_limits *limits, const uint64_t *allowed)
 {
     uint32_t nodes[CODES_BATCH_MAX];
-    scratch_reserve(scratch, keep);
+    scratch_reserve(scratch, limits->keep);
     seen_clear(scratch, codes->count);
     scratch->heap_count = 0;
-    size_t count = 0;
-    for (uint32_t node = 0; node < codes->entries && node < codes->count; node++)
-        if (seen_first(scratch, node))
-            nodes[count++] = node;
-    frontier_add(codes, scratch, beam, keep, allowed, nodes, count);
-    while (scratch->heap_count > 0 && scratch->evaluated < estimates_max) {
+    size_t count = collect_entries(codes, scratch, nodes);
+    frontier_add(codes, scratch, limits, allowed, nodes, count);
+    while (scratch->heap_count > 0 && scratch->evaluated < limits->estimates_max) {
         count = 0;
         for (size_t i = 0; i < EXPAND && scratch->heap_count > 0; i++) {
             struct found nearest = heap_pop(scratch);
-            if (nearest.distance > pool_worst(scratch, beam))
+            if (nearest.distance > pool_limit(scratch, limits))
                 return true;
             count = collect_links(codes, scratch, nearest.node, nodes, count);
         }
-        frontier_add(codes, scratch, beam, keep, allowed, nodes, count);
+        frontier_add(codes, scratch, limits, allowed, nodes, count);
     }
     return scratch->heap_count == 0;
 }
