@@ -52,6 +52,7 @@ static enum rc read_filter(struct api_call *call, struct trace_filter *filter)
     filter->model = api_query(call, "model");
     filter->provider = api_query(call, "provider");
     filter->route = api_query(call, "route");
+    filter->prompt = api_query(call, "prompt");
     filter->user = api_query(call, "user");
     filter->session = api_query(call, "session");
     filter->text = api_query(call, "text");
@@ -113,6 +114,7 @@ static void put_summary(struct api_call *call, yyjson_mut_val *o, const struct c
     yyjson_mut_obj_add_int(doc, o, "http_status", record->http_status);
     api_put_str(call, o, "model_requested", record->model_requested);
     api_put_str(call, o, "route", record->route.n ? record->route : STR_EMPTY);
+    api_put_str(call, o, "prompt", record->prompt.n ? record->prompt : STR_EMPTY);
     api_put_str(call, o, "provider", record->provider);
     api_put_str(call, o, "model", record->model);
     yyjson_mut_val *key = yyjson_mut_obj_add_obj(doc, o, "key");
@@ -334,6 +336,7 @@ static enum rc read_group(struct api_call *call, enum trace_group *out)
         {"model", TRACE_GROUP_MODEL}, {"provider", TRACE_GROUP_PROVIDER},
         {"route", TRACE_GROUP_ROUTE}, {"key", TRACE_GROUP_KEY},
         {"user", TRACE_GROUP_USER},   {"status", TRACE_GROUP_STATUS},
+        {"prompt", TRACE_GROUP_PROMPT},
     };
     struct str value = api_query(call, "group_by");
     *out = TRACE_GROUP_NONE;
@@ -345,7 +348,8 @@ static enum rc read_group(struct api_call *call, enum trace_group *out)
             return RC_OK;
         }
     return err_set_field(&call->err, ERR_BAD_FIELD, "group_by",
-                         "'group_by' must be one of model, provider, route, key, user, status");
+                         "'group_by' must be one of model, provider, route, key, user, status, "
+                         "prompt");
 }
 
 /* Group and spend values are text, but for keys, whose 16 raw bytes become the typed id. */

@@ -300,7 +300,8 @@ static enum rc admit(struct call *call, struct err *err)
     if (rc == RC_OK)
         rc = record_identify(call, err);
     if (rc == RC_OK)
-        rc = resolve_model(call->project, call->scope->inside ? NULL : call->scope->key,
+        rc = resolve_model(call->project,
+                           call->scope->inside || call->prompt_model.n ? NULL : call->scope->key,
                            call->wire.model, arena, &call->resolved, err);
     if (rc != RC_OK)
         return rc;

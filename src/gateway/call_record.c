@@ -93,7 +93,7 @@ enum rc record_identify(struct call *call, struct err *err)
 {
     struct call_record *record = &call->record;
     const struct key *key = call->scope->key;
-    record->model_requested = call->wire.model;
+    record->model_requested = call->prompt_model.n ? call->prompt_model : call->wire.model;
     record->stream = call->wire.stream;
     record->user = first_of(client_header(call, STR("x-capstan-user")), call->wire.user,
                             key ? key->user : STR_EMPTY);

@@ -3,6 +3,8 @@
 #include "gateway/call_private.h"
 #include "gateway/provider_table.h"
 #include "http/multipart.h"
+#include "base/limits.h"
+#include "prompt/request.h"
 
 static enum rc read_multipart(struct call *call, struct str boundary, struct err *err)
 {
@@ -26,6 +28,59 @@ static struct str member_text(yyjson_val *root, const char *name)
                                 : STR_EMPTY;
 }
 
+static bool copy_text(struct arena *arena, struct str *s)
+{
+    struct str copy = s->n ? arena_copy(arena, *s) : STR_EMPTY;
+    if (s->n && !copy.p)
+        return false;
+    *s = copy;
+    return true;
+}
+
+static bool prompt_door(enum wire_format format, enum prompt_door *out)
+{
+    switch (format) {
+    case WIRE_OPENAI_CHAT: *out = PROMPT_CHAT; return true;
+    case WIRE_ANTHROPIC: *out = PROMPT_ANTHROPIC; return true;
+    case WIRE_OPENAI_RESPONSES: *out = PROMPT_RESPONSES; return true;
+    case WIRE_OPENAI_COMPLETIONS: *out = PROMPT_COMPLETIONS; return true;
+    default: return false;
+    }
+}
+
+/* A prompt is named: the body becomes that of a call to its model. Whether the key may call it is
+ * judged by the prompt's name. */
+static enum rc rewrite_prompt(struct call *call, struct err *err)
+{
+    const struct key *key = call->scope->inside ? NULL : call->scope->key;
+    struct prompt_rewritten rewritten;
+    struct prompt_request request = {.prompts = &call->project->prompts,
+                                     .model = call->wire.model,
+                                     .body = yyjson_doc_get_root(call->wire.doc)};
+    struct str who = call->wire.session.n ? call->wire.session
+                     : call->wire.user.n  ? call->wire.user
+                                          : str_make(call->record.id.bytes, 16);
+    if (!prompt_door(call->request.format, &request.door) || !call->wire.doc)
+        return err_set_field(err, ERR_UNSUPPORTED, "model",
+                             "a prompt cannot be called here: only by the doors for chat");
+    if (key && !key_allows_model(key, request.model))
+        return err_set_field(err, ERR_MODEL_NOT_ALLOWED, "model",
+                             "this key may not call '%.*s'; an administrator can add it to the "
+                             "key's models",
+                             (int)MIN(request.model.n, (size_t)LIMIT_NAME_BYTES), request.model.p);
+    request.share = prompt_share(who);
+    enum rc rc = prompt_rewrite(&request, &call->parsed, &rewritten, err);
+    if (rc != RC_OK)
+        return rc;
+    call->prompt_model = request.model;
+    /* These outlive the parsed request. */
+    if (!copy_text(call->scope->arena, &rewritten.body) ||
+        !copy_text(call->scope->arena, &rewritten.called))
+        return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
+    call->record.prompt = rewritten.called;
+    return wire_read_request(call->request.format, rewritten.body, &call->parsed, &call->wire, err);
+}
+
 enum rc request_read(struct call *call, struct err *err)
 {
     const struct call_request *request = &call->request;
@@ -34,6 +89,10 @@ enum rc request_read(struct call *call, struct err *err)
         return read_multipart(call, boundary, err);
     enum rc rc =
         wire_read_request(request->format, request->body, &call->parsed, &call->wire, err);
+    /* Of a call by a prompt's name the messages may be missing: the prompt has them. */
+    if (str_starts(call->wire.model, STR(PROMPT_PREFIX)) &&
+        !map_get(&call->project->routes, call->wire.model))
+        rc = rewrite_prompt(call, err);
     if (rc != RC_OK)
         return rc;
     yyjson_val *root = yyjson_doc_get_root(call->wire.doc);
@@ -42,15 +101,6 @@ enum rc request_read(struct call *call, struct err *err)
     if (request->path_suffix.n)
         call->wire.stream = false;
     return RC_OK;
-}
-
-static bool copy_text(struct arena *arena, struct str *s)
-{
-    struct str copy = s->n ? arena_copy(arena, *s) : STR_EMPTY;
-    if (s->n && !copy.p)
-        return false;
-    *s = copy;
-    return true;
 }
 
 void request_release(struct call *call)
@@ -69,10 +119,15 @@ void request_release(struct call *call)
     for (size_t i = 0; i < record->tag_count; i++)
         if (!copy_text(arena, &tags[i].name) || !copy_text(arena, &tags[i].value))
             return;
+    if (call->prompt_model.n && !copy_text(arena, &call->wire.model))
+        return;
     call->request.body = call->wire.body;
     call->wire.doc = NULL;
     call->wire.members = (struct json_object){0};
-    call->wire.model = record->model_requested;
+    if (call->prompt_model.n)
+        call->prompt_model = record->model_requested;
+    else
+        call->wire.model = record->model_requested;
     call->wire.user = call->wire.session = STR_EMPTY;
     call->wire.tags = NULL;
     call->wire.tag_count = 0;

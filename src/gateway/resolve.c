@@ -5,14 +5,8 @@
 #include "gateway/provider_table.h"
 #include "model/model.h"
 #include "gateway/slots.h" /* SLOT_NONE */
+#include "prompt/request.h"
 #include <stdlib.h>
-
-static const struct {
-    struct str prefix;
-    const char *missing;
-} reserved[] = {
-    {STR_INIT("prompt/"), "prompts are not part of this version; name a route or provider/model"},
-};
 
 /* A route with one target, as if it had been configured with all defaults. */
 static enum rc make_route(struct str name, struct provider *provider, struct str model,
@@ -92,9 +86,9 @@ enum rc resolve_model(const struct project *project, const struct key *key, stru
         *out = (struct resolved){.route = route, .is_route = true};
         return RC_OK;
     }
-    for (size_t i = 0; i < COUNT_OF(reserved); i++)
-        if (str_starts(model, reserved[i].prefix))
-            return err_set_field(err, ERR_NOT_IMPLEMENTED, "model", "%s", reserved[i].missing);
+    if (str_starts(model, STR(PROMPT_PREFIX))) /* the others are rewritten before (call_request.c) */
+        return err_set_field(err, ERR_UNSUPPORTED, "model",
+                             "a prompt cannot be called here: only by the doors for chat");
     const struct inner_model *inner = inner_find(model);
     if (inner)
         return resolve_inner(project, inner, model, arena, out, err);
@@ -124,7 +118,8 @@ static int compare_names(const void *a, const void *b)
 enum rc resolve_list(const struct project *project, const struct key *key, struct arena *arena,
                      struct str **names, size_t *count)
 {
-    size_t most = project->routes.count + project->local_models.count + project->inner_names.count,
+    size_t most = project->routes.count + project->local_models.count +
+                  project->inner_names.count + project->prompts.count,
            n = 0;
     struct str *list = ARENA_NEW_ARRAY(arena, struct str, most + 1);
     if (!list)
@@ -134,6 +129,13 @@ enum rc resolve_list(const struct project *project, const struct key *key, struc
         MAP_FOR_EACH (slot, maps[m])
             if (!key || key_allows_model(key, slot->key))
                 list[n++] = slot->key;
+    MAP_FOR_EACH (slot, &project->prompts) {
+        struct str name = arena_concat(arena, STR(PROMPT_PREFIX), slot->key);
+        if (!name.p)
+            return RC_LIMIT;
+        if (!key || key_allows_model(key, name))
+            list[n++] = name;
+    }
     qsort(list, n, sizeof(*list), compare_names);
     size_t kept = 0;
     for (size_t i = 0; i < n; i++)

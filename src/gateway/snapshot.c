@@ -107,6 +107,7 @@ static void snapshot_free(struct snapshot *snapshot)
         map_fini(&project->providers);
         map_fini(&project->limits);
         map_fini(&project->local_models);
+        map_fini(&project->prompts);
         map_fini(&project->inner_names);
     }
     free(snapshot->project_list);
@@ -140,6 +141,7 @@ struct project *snapshot_add_project(struct snapshot *snapshot, struct id id, st
     map_init(&project->providers);
     map_init(&project->limits);
     map_init(&project->local_models);
+    map_init(&project->prompts);
     map_init(&project->inner_names);
     if (snapshot->project_count == snapshot->project_capacity) {
         snapshot->project_capacity = MAX(4, 2 * snapshot->project_capacity);

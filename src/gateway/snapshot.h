@@ -17,6 +17,7 @@ struct project {
     struct map providers;    /* name → struct provider */
     struct map limits;       /* "tag:NAME=VALUE" | "user:NAME" | "project" → struct limits */
     struct map local_models; /* name → struct model */
+    struct map prompts;      /* name → struct prompt_family (prompt/prompt.h) */
     struct map inner_names;  /* "pipeline/NAME", "knowledge/NAME" → the name: answered inside */
     enum capture capture;    /* the project's default */
     struct price_table *price_overrides; /* may be NULL */

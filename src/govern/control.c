@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "gateway/price.h"
 #include "govern/key.h"
+#include "prompt/prompt.h"
 #include "store/account.h"
 #include "text/decode.h"
 #include "text/json.h"
@@ -16,6 +17,7 @@
 struct building {
     struct snapshot *snapshot;
     const struct secret_box *box;
+    struct db_txn *txn;
     struct arena scratch;  /* of one object */
     struct map keys_by_id; /* 16 bytes → struct key: for sessions */
 };
@@ -175,6 +177,119 @@ static enum rc add_collection(struct building *b, struct project *project,
     return add_inner_name(b, project, "knowledge/", object, err);
 }
 
+static enum rc copy_versions(struct building *b, const struct object *rows, size_t count,
+                             struct prompt_family *family, struct err *err)
+{
+    struct arena *arena = &b->snapshot->arena;
+
+    for (size_t i = 0; i < count; i++) {
+        struct prompt_version *version = &family->versions[family->version_count++];
+        *version = (struct prompt_version){.version = rows[i].version,
+                                           .spec = arena_copy(arena, rows[i].spec)};
+        if (!version->spec.p)
+            return full(err);
+    }
+    return RC_OK;
+}
+
+/* The versions that labels point to, where they are not among the newest. */
+static enum rc add_labelled(struct building *b, struct db_txn *txn, struct project *project,
+                            struct prompt_family *family, size_t capacity, struct err *err)
+{
+    enum rc rc = RC_OK;
+
+    for (size_t i = 0; i < family->label_count; i++) {
+        for (size_t t = 0; t < family->labels[i].target_count && rc == RC_OK; t++) {
+            int64_t wanted = family->labels[i].targets[t].version;
+            struct object object;
+            bool there = false;
+            for (size_t v = 0; v < family->version_count; v++)
+                there |= family->versions[v].version == wanted;
+            if (there || family->version_count == capacity)
+                continue;
+            rc = object_version_get(txn, project->id, OBJECT_PROMPT, family->name, wanted,
+                                    &b->scratch, &object, err);
+            if (rc == RC_OK)
+                rc = copy_versions(b, &object, 1, family, err);
+        }
+    }
+    return rc;
+}
+
+static enum rc copy_labels(struct building *b, const struct label *labels, size_t count,
+                           struct prompt_family *family, struct err *err)
+{
+    struct arena *arena = &b->snapshot->arena;
+
+    family->labels = ARENA_NEW_ARRAY(arena, struct label, count + 1);
+    for (size_t i = 0; i < count && family->labels; i++) {
+        struct label *label = &family->labels[family->label_count++];
+        struct str targets = arena_copy(
+            arena, str_make(labels[i].targets, labels[i].target_count * sizeof *label->targets));
+        *label = (struct label){.name = arena_copy(arena, labels[i].name),
+                                .targets = (struct label_target *)(uintptr_t)targets.p,
+                                .target_count = labels[i].target_count};
+        if (!label->name.p || !targets.p)
+            return full(err);
+    }
+    return family->labels ? RC_OK : full(err);
+}
+
+static enum rc add_prompt(struct building *b, struct project *project, const struct object *object,
+                          yyjson_val *json, struct err *err)
+{
+    struct arena *arena = &b->snapshot->arena;
+    struct prompt_family *family = ARENA_NEW(arena, struct prompt_family);
+    struct object *versions;
+    struct label *labels;
+    size_t version_count, label_count, capacity;
+
+    UNUSED(json);
+    if (!family || !(family->name = arena_copy(arena, object->name)).p)
+        return full(err);
+    enum rc rc = object_versions(b->txn, project->id, OBJECT_PROMPT, family->name, 0,
+                                 PROMPT_VERSIONS_KEPT, &b->scratch, &versions, &version_count, err);
+    if (rc == RC_OK)
+        rc = object_labels(b->txn, project->id, OBJECT_PROMPT, family->name, &b->scratch, &labels,
+                           &label_count, err);
+    if (rc != RC_OK)
+        return rc;
+    capacity = version_count + label_count * LABEL_TARGETS_MAX;
+    family->versions = ARENA_NEW_ARRAY(arena, struct prompt_version, capacity + 1);
+    if (!family->versions)
+        return full(err);
+    rc = copy_versions(b, versions, version_count, family, err);
+    if (rc == RC_OK)
+        rc = copy_labels(b, labels, label_count, family, err);
+    if (rc == RC_OK)
+        rc = add_labelled(b, b->txn, project, family, capacity, err);
+    if (rc == RC_OK)
+        map_put(&project->prompts, family->name, family);
+    return rc;
+}
+
+/* Versions with a label, and the newest, are compiled ahead. One that cannot be (a prompt that it
+ * refers to is gone) is tried again, and refused, when it is called. */
+static void compile_prompts(struct building *b, struct project *project)
+{
+    MAP_FOR_EACH (slot, &project->prompts) {
+        struct prompt_family *family = slot->value;
+        for (size_t v = 0; v < family->version_count; v++) {
+            bool labelled = v == 0;
+            for (size_t i = 0; i < family->label_count; i++)
+                for (size_t t = 0; t < family->labels[i].target_count; t++)
+                    labelled |= family->labels[i].targets[t].version == family->versions[v].version;
+            struct prompt *compiled;
+            yyjson_doc *doc;
+            if (labelled &&
+                json_read(family->versions[v].spec, &b->snapshot->arena, &doc, NULL) == RC_OK &&
+                prompt_compile(&project->prompts, yyjson_doc_get_root(doc), &b->snapshot->arena,
+                               &compiled, NULL) == RC_OK)
+                family->versions[v].compiled = compiled;
+        }
+    }
+}
+
 typedef enum rc add_function(struct building *b, struct project *project,
                              const struct object *object, yyjson_val *json, struct err *err);
 
@@ -192,6 +307,7 @@ static const struct {
     {OBJECT_LIMIT, add_limit, false},
     {OBJECT_PRICE, add_price, false},
     {OBJECT_KEY, add_key, false},
+    {OBJECT_PROMPT, add_prompt, true},
     {OBJECT_PIPELINE, add_pipeline, true},
     {OBJECT_COLLECTION, add_collection, true},
 };
@@ -296,12 +412,14 @@ static enum rc add_objects(struct building *b, struct db_txn *txn, struct projec
         struct adding adding = {b, project, ADDERS[i].add, ADDERS[i].name_only};
         rc = object_each(txn, project->id, ADDERS[i].kind, add_object, &adding, err);
     }
+    if (rc == RC_OK)
+        compile_prompts(b, project);
     return rc;
 }
 
 enum rc control_build_snapshot(struct db_txn *txn, struct snapshot **out, struct err *err)
 {
-    struct building b = {.snapshot = snapshot_new(SNAPSHOT_BYTES_MAX), .box = db_txn_secrets(txn)};
+    struct building b = {.snapshot = snapshot_new(SNAPSHOT_BYTES_MAX), .box = db_txn_secrets(txn), .txn = txn};
 
     arena_init(&b.scratch, SCRATCH_BYTES_MAX);
     map_init(&b.keys_by_id);

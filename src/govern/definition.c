@@ -4,6 +4,7 @@
 #include "gateway/config.h"
 #include "gateway/price.h"
 #include "govern/key.h"
+#include "prompt/prompt.h"
 #include "text/decode.h"
 #include "text/json_tree.h"
 
@@ -129,6 +130,7 @@ static enum rc verify_revealed(struct db_txn *txn, const struct object *object, 
     case OBJECT_LIMIT: return verify_limit(object, json, err);
     case OBJECT_PRICE: return verify_price(object, json, arena, err);
     case OBJECT_SETTING: return verify_setting(json, err);
+    case OBJECT_PROMPT: return prompt_check(json, err);
     default: return RC_OK;
     }
 }

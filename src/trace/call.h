@@ -67,6 +67,7 @@ struct call_record {
     struct str error_message;
 
     struct str model_requested; /* what the caller named */
+    struct str prompt;          /* "NAME@3": its version that was called; empty: none */
     struct str route;           /* empty: provider/model was named */
     struct str provider, model; /* the target that answered, or the last tried */
     struct str response_model, response_id;

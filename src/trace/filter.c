@@ -105,6 +105,38 @@ static bool set_has_tag(struct str set, struct str name, struct str value)
     return false;
 }
 
+/* "NAME@3" for "NAME", or the same. */
+static bool is_of_prompt(struct str called, struct str prompt)
+{
+    ssize_t at = str_rfind_char(called, '@');
+    return str_eq(called, prompt) ||
+           (at > 0 && str_eq(str_slice(called, 0, (size_t)at), prompt));
+}
+
+static enum rc add_prompt(struct filter *filter, const struct rowset *rows, struct str prompt)
+{
+    if (prompt.n == 0 || filter->nothing)
+        return RC_OK;
+    uint32_t count;
+    bool sorted, any = false;
+    enum rc rc = rows->calls->texts(rows, TEXT_PROMPT, &count, &sorted);
+    if (rc != RC_OK)
+        return rc;
+    uint8_t *table = xcalloc(MAX(count, rows->row_count + 1), 1); /* as in add_tag */
+    for (uint32_t code = 0; code < count; code++) {
+        table[code] = is_of_prompt(rows->calls->text(rows, TEXT_PROMPT, code), prompt);
+        any = any || table[code];
+    }
+    if (any) {
+        add(filter,
+            (struct predicate){.kind = PREDICATE_TABLE, .column = TEXT_PROMPT, .table = table});
+    } else {
+        free(table);
+        filter->nothing = true;
+    }
+    return RC_OK;
+}
+
 static enum rc add_tag(struct filter *filter, const struct rowset *rows, struct str name,
                        struct str value)
 {
@@ -187,6 +219,8 @@ enum rc filter_compile(struct filter *filter, const struct rowset *rows, struct 
         rc = add_text(filter, rows, TEXT_PROVIDER, wanted->provider);
     if (rc == RC_OK)
         rc = add_text(filter, rows, TEXT_ROUTE, wanted->route);
+    if (rc == RC_OK)
+        rc = add_prompt(filter, rows, wanted->prompt);
     if (rc == RC_OK)
         rc = add_tag(filter, rows, wanted->tag_name, wanted->tag_value);
     if (rc == RC_OK && !filter->nothing) {

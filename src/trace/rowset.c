@@ -179,6 +179,7 @@ static void call_from_texts(const struct str t[TEXT_COUNT], struct call_record *
     call->project = id_from_text(t[TEXT_PROJECT]);
     call->model_requested = t[TEXT_MODEL_REQUESTED];
     call->route = t[TEXT_ROUTE];
+    call->prompt = t[TEXT_PROMPT];
     call->provider = t[TEXT_PROVIDER];
     call->model = t[TEXT_MODEL];
     call->finish_reason = t[TEXT_FINISH_REASON];

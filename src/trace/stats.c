@@ -214,6 +214,7 @@ static int group_column(enum trace_group group)
     case TRACE_GROUP_ROUTE: return TEXT_ROUTE;
     case TRACE_GROUP_KEY: return TEXT_KEY;
     case TRACE_GROUP_USER: return TEXT_USER;
+    case TRACE_GROUP_PROMPT: return TEXT_PROMPT;
     case TRACE_GROUP_STATUS:
     case TRACE_GROUP_NONE:
     case TRACE_GROUP_COUNT: break;
