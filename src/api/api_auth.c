@@ -1,12 +1,31 @@
 /* Who asks: a key or a console session becomes a principal, from the snapshot alone. See api.h. */
 #include "api/api.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "govern/session.h"
 
-/* The secret of the request's key: Authorization: Bearer, else Anthropic's x-api-key. */
-static struct str request_secret(const struct http_request *request)
+#define BASIC_BYTES_MAX 1024
+
+/* Langfuse's clients send "Basic base64(public id:secret)". The public id is checked below. */
+static struct str basic_secret(const struct http_request *request, struct str encoded,
+                               struct str *public_id)
+{
+    char *text = encoded.n < BASIC_BYTES_MAX ? arena_alloc(request->arena, encoded.n + 1) : NULL;
+    ssize_t n = text ? base64_decode(str_trim(encoded), text, encoded.n) : -1;
+    struct str both = str_make(text, n > 0 ? (size_t)n : 0);
+    ssize_t colon = str_find_char(both, ':');
+    if (colon <= 0)
+        return STR_EMPTY;
+    *public_id = str_slice(both, 0, (size_t)colon);
+    return str_slice(both, (size_t)colon + 1, both.n);
+}
+
+/* The secret of the request's key: Authorization: Bearer or Basic, else Anthropic's x-api-key. */
+static struct str request_secret(const struct http_request *request, struct str *public_id)
 {
     struct str authorization = http_header_get(&request->headers, STR("authorization"));
+    if (authorization.n > 6 && str_eq_nocase(str_slice(authorization, 0, 6), STR("basic ")))
+        return basic_secret(request, str_slice(authorization, 6, authorization.n), public_id);
     if (authorization.n > 7 && str_eq_nocase(str_slice(authorization, 0, 7), STR("bearer ")))
         return str_trim(str_slice(authorization, 7, authorization.n));
     return http_header_get(&request->headers, STR("x-api-key"));
@@ -30,11 +49,20 @@ static bool method_is_safe(struct str method)
            str_eq(method, STR("OPTIONS"));
 }
 
+static bool is_public_id(struct str public_id, const struct key *key)
+{
+    char text[ID_TEXT_BYTES_MAX];
+    return str_eq(public_id, str_make(text, id_format(key->id, "pk", text)));
+}
+
 static enum rc authenticate_key(const struct http_request *request, const struct snapshot *snapshot,
-                                struct str secret, struct principal *out, struct key **key,
-                                struct err *err)
+                                struct str secret, struct str public_id, struct principal *out,
+                                struct key **key, struct err *err)
 {
     struct key *found = snapshot_find_key(snapshot, secret);
+    if (found && public_id.n && !is_public_id(public_id, found))
+        return err_set(err, ERR_UNAUTHENTICATED,
+                       "the public id does not belong to this secret: the key's page shows it");
     if (!found || found->revoked)
         return err_set(
             err, ERR_UNAUTHENTICATED,
@@ -51,9 +79,9 @@ enum rc api_authenticate(const struct http_request *request, const struct snapsh
                          struct principal *out, struct key **key, struct err *err)
 {
     *key = NULL;
-    struct str secret = request_secret(request);
+    struct str public_id = STR_EMPTY, secret = request_secret(request, &public_id);
     if (secret.n)
-        return authenticate_key(request, snapshot, secret, out, key, err);
+        return authenticate_key(request, snapshot, secret, public_id, out, key, err);
     struct str cookie = api_request_cookie(request, STR(SESSION_COOKIE_NAME));
     if (!cookie.n)
         return err_set(err, ERR_UNAUTHENTICATED,

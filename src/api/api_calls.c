@@ -333,9 +333,9 @@ static enum rc read_group(struct api_call *call, enum trace_group *out)
         const char *name;
         enum trace_group group;
     } names[] = {
-        {"model", TRACE_GROUP_MODEL}, {"provider", TRACE_GROUP_PROVIDER},
-        {"route", TRACE_GROUP_ROUTE}, {"key", TRACE_GROUP_KEY},
-        {"user", TRACE_GROUP_USER},   {"status", TRACE_GROUP_STATUS},
+        {"model", TRACE_GROUP_MODEL},   {"provider", TRACE_GROUP_PROVIDER},
+        {"route", TRACE_GROUP_ROUTE},   {"key", TRACE_GROUP_KEY},
+        {"user", TRACE_GROUP_USER},     {"status", TRACE_GROUP_STATUS},
         {"prompt", TRACE_GROUP_PROMPT},
     };
     struct str value = api_query(call, "group_by");

@@ -59,6 +59,7 @@ static void put_key_extra(struct api_call *call, const struct object *object, yy
     if (id_parse(object->name, "key", &id) != RC_OK)
         return;
     api_put_id(call, o, "id", "key", id);
+    api_put_id(call, o, "public_id", "pk", id); /* the user's name in Langfuse's Basic auth */
     api_put_str(call, o, "state",
                 revoked               ? STR("revoked")
                 : time_passed(expiry) ? STR("expired")
@@ -85,9 +86,9 @@ static enum rc read_key_id(struct api_call *call, struct id *id)
 /* `expires_in` ("30d") is said instead of `expires_at` by people; nulls count as absent. */
 static enum rc key_body(struct api_call *call, bool merge, yyjson_val **out)
 {
-    static const char *const shown[] = {"id",     "origin",       "version",    "state",
-                                        "spent",  "last_used_at", "created_at", "updated_at",
-                                        "prefix", "revoked_at",   "expires_in", "secret"};
+    static const char *const shown[] = {
+        "id",         "origin", "version",    "state",      "spent",  "last_used_at", "created_at",
+        "updated_at", "prefix", "revoked_at", "expires_in", "secret", "public_id"};
     char iso[CLOCK_ISO_BYTES_MAX];
     struct str duration = json_get_text(call->body, "expires_in");
     yyjson_mut_doc *doc = json_tree_new(call->arena);

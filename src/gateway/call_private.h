@@ -116,8 +116,8 @@ struct call {
     const struct project *project;
     struct resolved resolved;
     struct wire_request wire;
-    struct arena parsed; /* the request's document, until the target was asked */
-    bool released;       /* it was given back: the next attempt reads the request again */
+    struct arena parsed;     /* the request's document, until the target was asked */
+    bool released;           /* it was given back: the next attempt reads the request again */
     struct str prompt_model; /* "prompt/NAME@label" as the caller said, or empty */
     struct check_report *input_checks; /* NULL: no checks ran */
     struct limit_holds limits;

@@ -87,8 +87,7 @@ enum rc request_read(struct call *call, struct err *err)
     struct str boundary = multipart_boundary(request->content_type);
     if (boundary.n)
         return read_multipart(call, boundary, err);
-    enum rc rc =
-        wire_read_request(request->format, request->body, &call->parsed, &call->wire, err);
+    enum rc rc = wire_read_request(request->format, request->body, &call->parsed, &call->wire, err);
     /* Of a call by a prompt's name the messages may be missing: the prompt has them. */
     if (str_starts(call->wire.model, STR(PROMPT_PREFIX)) &&
         !map_get(&call->project->routes, call->wire.model))

@@ -86,7 +86,8 @@ enum rc resolve_model(const struct project *project, const struct key *key, stru
         *out = (struct resolved){.route = route, .is_route = true};
         return RC_OK;
     }
-    if (str_starts(model, STR(PROMPT_PREFIX))) /* the others are rewritten before (call_request.c) */
+    if (str_starts(model,
+                   STR(PROMPT_PREFIX))) /* the others are rewritten before (call_request.c) */
         return err_set_field(err, ERR_UNSUPPORTED, "model",
                              "a prompt cannot be called here: only by the doors for chat");
     const struct inner_model *inner = inner_find(model);
@@ -118,8 +119,8 @@ static int compare_names(const void *a, const void *b)
 enum rc resolve_list(const struct project *project, const struct key *key, struct arena *arena,
                      struct str **names, size_t *count)
 {
-    size_t most = project->routes.count + project->local_models.count +
-                  project->inner_names.count + project->prompts.count,
+    size_t most = project->routes.count + project->local_models.count + project->inner_names.count +
+                  project->prompts.count,
            n = 0;
     struct str *list = ARENA_NEW_ARRAY(arena, struct str, most + 1);
     if (!list)

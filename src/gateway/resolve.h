@@ -13,8 +13,9 @@ struct resolved {
 };
 
 /* In this order: exact route; reserved prefix (pipeline/ and knowledge/ are answered inside,
- * inner.h; prompt/ was rewritten before, call_request.c); provider/rest; a local model's name. Globs of the key are
- * checked against the name as given. ERR_MODEL_NOT_FOUND, ERR_MODEL_NOT_ALLOWED. */
+ * inner.h; prompt/ was rewritten before, call_request.c); provider/rest; a local model's name.
+ * Globs of the key are checked against the name as given. ERR_MODEL_NOT_FOUND,
+ * ERR_MODEL_NOT_ALLOWED. */
 enum rc resolve_model(const struct project *project, const struct key *key, struct str model,
                       struct arena *arena, struct resolved *out, struct err *err) MUST_CHECK;
 /* The encoder that a local model's name means, which may say a precision: "NAME:int8". NULL:

@@ -300,16 +300,11 @@ static const struct {
     add_function *add;
     bool name_only;
 } ADDERS[] = {
-    {OBJECT_SETTING, add_setting, false},
-    {OBJECT_PROVIDER, add_provider, false},
-    {OBJECT_ROUTE, add_route, false},
-    {OBJECT_MODEL, add_model, false},
-    {OBJECT_LIMIT, add_limit, false},
-    {OBJECT_PRICE, add_price, false},
-    {OBJECT_KEY, add_key, false},
-    {OBJECT_PROMPT, add_prompt, true},
-    {OBJECT_PIPELINE, add_pipeline, true},
-    {OBJECT_COLLECTION, add_collection, true},
+    {OBJECT_SETTING, add_setting, false},  {OBJECT_PROVIDER, add_provider, false},
+    {OBJECT_ROUTE, add_route, false},      {OBJECT_MODEL, add_model, false},
+    {OBJECT_LIMIT, add_limit, false},      {OBJECT_PRICE, add_price, false},
+    {OBJECT_KEY, add_key, false},          {OBJECT_PROMPT, add_prompt, true},
+    {OBJECT_PIPELINE, add_pipeline, true}, {OBJECT_COLLECTION, add_collection, true},
 };
 
 struct adding {
@@ -419,7 +414,8 @@ static enum rc add_objects(struct building *b, struct db_txn *txn, struct projec
 
 enum rc control_build_snapshot(struct db_txn *txn, struct snapshot **out, struct err *err)
 {
-    struct building b = {.snapshot = snapshot_new(SNAPSHOT_BYTES_MAX), .box = db_txn_secrets(txn), .txn = txn};
+    struct building b = {
+        .snapshot = snapshot_new(SNAPSHOT_BYTES_MAX), .box = db_txn_secrets(txn), .txn = txn};
 
     arena_init(&b.scratch, SCRATCH_BYTES_MAX);
     map_init(&b.keys_by_id);

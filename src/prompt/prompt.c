@@ -69,8 +69,7 @@ enum rc prompt_find(const struct map *prompts, const struct prompt_reference *re
     const struct prompt_family *family = map_get(prompts, reference->name);
     *out = (struct prompt_found){.family = family, .label = reference->label};
     if (!family || family->version_count == 0)
-        return err_set(err, ERR_NOT_FOUND, "There is no prompt '%.*s'.",
-                       STR_ARG(reference->name));
+        return err_set(err, ERR_NOT_FOUND, "There is no prompt '%.*s'.", STR_ARG(reference->name));
     if (reference->version) {
         out->version = find_version(family, reference->version);
         return out->version
@@ -351,8 +350,8 @@ static enum rc check_members(yyjson_val *spec, struct err *err)
     static const struct {
         const char *name;
         bool list;
-    } members[] = {{"config", false}, {"output_schema", false}, {"tools", true},
-                   {"variables", true}, {"examples", true},     {"tags", true}};
+    } members[] = {{"config", false},   {"output_schema", false}, {"tools", true},
+                   {"variables", true}, {"examples", true},       {"tags", true}};
     struct str syntax = json_get_text(spec, "syntax"), model;
     for (size_t i = 0; i < COUNT_OF(members); i++) {
         yyjson_val *v = yyjson_obj_get(spec, members[i].name);

@@ -17,11 +17,11 @@
 #include "store/object.h"
 #include "text/template.h"
 
-#define PROMPT_MESSAGES_MAX    256
-#define PROMPT_BYTES_MAX       (1024 * 1024)
-#define PROMPT_REFERENCES_MAX  64 /* in one prompt, all levels together */
-#define PROMPT_NESTING_MAX     5  /* of references */
-#define PROMPT_VERSIONS_KEPT   50 /* newest ones that can be called by number without a label */
+#define PROMPT_MESSAGES_MAX   256
+#define PROMPT_BYTES_MAX      (1024 * 1024)
+#define PROMPT_REFERENCES_MAX 64 /* in one prompt, all levels together */
+#define PROMPT_NESTING_MAX    5  /* of references */
+#define PROMPT_VERSIONS_KEPT  50 /* newest ones that can be called by number without a label */
 
 struct prompt; /* compiled */
 

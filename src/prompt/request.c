@@ -113,9 +113,8 @@ static enum rc put_schema(struct rewriting *w)
                              "/v1/responses");
     format = yyjson_mut_obj(w->doc);
     yyjson_mut_obj_add_str(w->doc, format, "type", "json_schema");
-    inner = w->request->door == PROMPT_CHAT
-                ? yyjson_mut_obj_add_obj(w->doc, format, "json_schema")
-                : format;
+    inner = w->request->door == PROMPT_CHAT ? yyjson_mut_obj_add_obj(w->doc, format, "json_schema")
+                                            : format;
     yyjson_mut_obj_add_str(w->doc, inner, "name", "answer");
     yyjson_mut_obj_add_val(w->doc, inner, "schema", yyjson_val_mut_copy(w->doc, schema));
     if (w->request->door == PROMPT_CHAT) {
@@ -156,8 +155,7 @@ static void make_instruction(struct rewriting *w, bool given)
 {
     yyjson_mut_val *first = yyjson_mut_arr_get_first(w->messages);
     if (!prompt_is_chat(w->prompt) && given)
-        yyjson_mut_obj_put(first, yyjson_mut_str(w->doc, "role"),
-                           yyjson_mut_str(w->doc, "system"));
+        yyjson_mut_obj_put(first, yyjson_mut_str(w->doc, "role"), yyjson_mut_str(w->doc, "system"));
 }
 
 static enum rc put_chat(struct rewriting *w)
@@ -187,9 +185,9 @@ static enum rc put_anthropic(struct rewriting *w)
             yyjson_mut_arr_append(all, yyjson_mut_val_mut_copy(w->doc, item));
             continue;
         }
-        text = text.n ? arena_printf(w->arena, "%.*s\n\n%.*s", STR_ARG(text),
-                                     STR_ARG(text_of(item)))
-                      : text_of(item);
+        text = text.n
+                   ? arena_printf(w->arena, "%.*s\n\n%.*s", STR_ARG(text), STR_ARG(text_of(item)))
+                   : text_of(item);
     }
     w->messages = all;
     append_given(w, given);
@@ -217,8 +215,7 @@ static enum rc put_responses(struct rewriting *w)
     if (yyjson_mut_is_str(given)) {
         yyjson_mut_val *message = yyjson_mut_arr_add_obj(w->doc, w->messages);
         yyjson_mut_obj_add_str(w->doc, message, "role", "user");
-        yyjson_mut_obj_add_val(w->doc, message, "content",
-                               yyjson_mut_val_mut_copy(w->doc, given));
+        yyjson_mut_obj_add_val(w->doc, message, "content", yyjson_mut_val_mut_copy(w->doc, given));
     } else {
         append_given(w, given);
     }
@@ -248,12 +245,10 @@ static enum rc read_variables(struct rewriting *w, yyjson_val **out)
     size_t i, n;
     if (variables && !yyjson_is_obj(variables) && !yyjson_is_null(variables))
         return err_set_field(w->err, ERR_BAD_FIELD, "variables", "`variables` must be an object");
-    yyjson_obj_foreach(yyjson_obj_get(body, "metadata"), i, n, key, value)
-        yyjson_mut_obj_put(merged, yyjson_val_mut_copy(w->doc, key),
-                           yyjson_val_mut_copy(w->doc, value));
-    yyjson_obj_foreach(variables, i, n, key, value)
-        yyjson_mut_obj_put(merged, yyjson_val_mut_copy(w->doc, key),
-                           yyjson_val_mut_copy(w->doc, value));
+    yyjson_obj_foreach(yyjson_obj_get(body, "metadata"), i, n, key, value) yyjson_mut_obj_put(
+        merged, yyjson_val_mut_copy(w->doc, key), yyjson_val_mut_copy(w->doc, value));
+    yyjson_obj_foreach(variables, i, n, key, value) yyjson_mut_obj_put(
+        merged, yyjson_val_mut_copy(w->doc, key), yyjson_val_mut_copy(w->doc, value));
     yyjson_doc *frozen = json_freeze(merged, w->arena);
     *out = yyjson_doc_get_root(frozen);
     return frozen ? RC_OK : no_memory(w->err);
@@ -277,8 +272,8 @@ static enum rc find_prompt(struct rewriting *w, struct prompt_found *found)
     }
     rc = json_read(found->version->spec, w->arena, &doc, w->err);
     if (rc == RC_OK)
-        rc = prompt_compile(request->prompts, yyjson_doc_get_root(doc), w->arena, &compiled,
-                            w->err);
+        rc =
+            prompt_compile(request->prompts, yyjson_doc_get_root(doc), w->arena, &compiled, w->err);
     w->prompt = compiled;
     return rc;
 }

@@ -109,8 +109,7 @@ static bool set_has_tag(struct str set, struct str name, struct str value)
 static bool is_of_prompt(struct str called, struct str prompt)
 {
     ssize_t at = str_rfind_char(called, '@');
-    return str_eq(called, prompt) ||
-           (at > 0 && str_eq(str_slice(called, 0, (size_t)at), prompt));
+    return str_eq(called, prompt) || (at > 0 && str_eq(str_slice(called, 0, (size_t)at), prompt));
 }
 
 static enum rc add_prompt(struct filter *filter, const struct rowset *rows, struct str prompt)

@@ -81,7 +81,7 @@ enum rc trace_flush(struct trace_store *store, int64_t timeout_ns) MUST_CHECK;
 struct trace_filter {
     struct str model; /* matches the model that answered or the one requested */
     struct str provider, route, user, session;
-    struct str prompt; /* "NAME": all versions of it; "NAME@3": that one */
+    struct str prompt;              /* "NAME": all versions of it; "NAME@3": that one */
     struct str tag_name, tag_value; /* value empty: any value of that name */
     struct id key;
     unsigned status_mask;                   /* 1u << CALL_OK | …; 0: any */
