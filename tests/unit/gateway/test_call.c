@@ -56,7 +56,7 @@ static void test_provider_slash_model(void **state)
     assert_int_equal(stand->record.status, CALL_REFUSED);
     stand_post(stand, "/v1/chat/completions",
                "{\"model\":\"prompt/x\",\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}]}");
-    assert_int_equal(stand->status, 501);
+    assert_int_equal(stand->status, 404);
     stand_free(stand);
 }
 
