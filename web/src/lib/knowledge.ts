@@ -129,8 +129,12 @@ export async function dropped_files(items: DataTransferItemList): Promise<{ file
       for (const one of some) await walk(one, `${prefix}${entry.name}/`, depth + 1);
     }
   }
-  const entries = [...items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
-  for (const entry of entries) await walk(entry, '', 0);
+  // Both are asked for before anything is waited for: the list is emptied when the event has been handled.
+  const given = [...items].filter((item) => item.kind === 'file').map((item) => ({ entry: item.webkitGetAsEntry(), file: item.getAsFile() }));
+  for (const { entry, file } of given) {
+    if (entry) await walk(entry, '', 0);
+    else if (file) found.push({ file, name: file.name });
+  }
   return found;
 }
 const FILES_MAX = 5000;

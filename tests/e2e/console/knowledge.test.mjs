@@ -1,0 +1,144 @@
+// Knowledge on the real server: make a collection, drop files on it, search, see the chunk on its page, change it.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { launch, open_page } from './browser.mjs';
+
+const root = new URL('../../../', import.meta.url);
+const program = process.env.CAPSTAN_BINARY ?? new URL('build/capstan', root).pathname;
+const skip = existsSync(program) ? false : 'the program is not built';
+const shots = process.env.CAPSTAN_TEST_SHOTS; // a folder for pictures of the screens
+let browser, folder, server;
+
+before(async () => {
+  if (skip) return;
+  folder = await mkdtemp(join(tmpdir(), 'capstan-knowledge-'));
+  await writeFile(join(folder, 'capstan.yaml'), 'providers: {}\n');
+  const child = spawn(program, ['serve', '--data', join(folder, 'data'), '--listen', '127.0.0.1:0'], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
+  let text = '';
+  server = await new Promise((found, failed) => {
+    const timer = setTimeout(() => failed(new Error(`nothing from capstan: ${text}`)), 15_000);
+    const look = (more) => {
+      text += more;
+      const match = /console:\s+(http:\/\/127\.0\.0\.1:\d+)\/#setup=(\S+)[\s\S]*first key: (cap_\S+)/.exec(text);
+      if (!match) return;
+      clearTimeout(timer);
+      found({ child, url: match[1], key: match[3] });
+    };
+    child.stdout.on('data', look);
+    child.stderr.on('data', look);
+  });
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+  if (server) await new Promise((done) => server.child.once('exit', done).kill());
+  if (folder) await rm(folder, { recursive: true, force: true });
+});
+
+// Drops files as a person does, by a DataTransfer made in the page.
+async function drop(page, files) {
+  const transfer = await page.evaluateHandle((list) => {
+    const data = new DataTransfer();
+    for (const { name, bytes } of list) data.items.add(new File([Uint8Array.from(atob(bytes), (c) => c.charCodeAt(0))], name));
+    return data;
+  }, files.map(({ name, bytes }) => ({ name, bytes: bytes.toString('base64') })));
+  await page.locator('.drop').dispatchEvent('drop', { dataTransfer: transfer });
+}
+async function shot(page, name) {
+  if (!shots) return;
+  for (const scheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme: scheme });
+    await page.waitForTimeout(150);
+    await page.screenshot({ path: join(shots, `${name}-${scheme}.png`) });
+  }
+  await page.emulateMedia({ colorScheme: 'light' });
+}
+
+test('create, drop files, search, see the chunk on its page, edit it', { skip }, async () => {
+  const { page, problems, close } = await open_page(browser, {}, [/401/]);
+  try {
+    await page.goto(server.url);
+    await page.getByLabel('Key').fill(server.key);
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
+
+    await page.goto(`${server.url}/knowledge`);
+    await page.getByText('No collection yet').waitFor();
+    await shot(page, 'collections-empty');
+    await page.getByRole('button', { name: 'New collection' }).first().click();
+    await page.getByLabel('Name', { exact: true }).fill('handbook');
+    await page.getByLabel('Found by').selectOption('none');
+    await shot(page, 'collection-new');
+    await page.getByRole('button', { name: 'Create' }).click();
+    await page.getByRole('heading', { level: 1, name: 'handbook' }).waitFor();
+
+    const data = new URL('tests/data/extract/', root);
+    await drop(page, [
+      { name: 'report.pdf', bytes: readFileSync(new URL('report.pdf', data)) },
+      { name: 'guide.md', bytes: readFileSync(new URL('guide.md', data)) },
+      { name: 'broken.pdf', bytes: readFileSync(new URL('broken.pdf', data)) },
+    ]);
+    await page.getByRole('row', { name: /report\.pdf.*ready/ }).waitFor();
+    await page.getByRole('row', { name: /guide\.md.*ready/ }).waitFor();
+    const broken = page.getByRole('row', { name: /broken\.pdf/ });
+    await broken.getByText('failed', { exact: true }).waitFor();
+    await page.getByText('could not be taken in').first().waitFor();
+    await shot(page, 'collection-documents');
+
+    // A word of the PDF that its extraction gave.
+    const listed = await page.evaluate(async () => (await fetch('/api/collections/handbook/documents')).json());
+    const report = listed.items.find((one) => one.name === 'report.pdf');
+    const words = await page.evaluate(async (id) => (await fetch(`/api/collections/handbook/documents/${id}/text`)).text(), report.id);
+    const word = words.match(/\b[A-Za-z]{7,}\b/)[0];
+
+    await page.getByRole('radio', { name: 'Search' }).click();
+    await page.getByRole('searchbox', { name: 'Question' }).fill(word);
+    await page.keyboard.press('Enter');
+    if (shots) await page.waitForTimeout(500);
+    await shot(page, 'collection-search');
+    const hit = page.getByRole('list', { name: 'Hits' }).getByRole('listitem').filter({ hasText: 'report.pdf' }).first();
+    await hit.waitFor();
+    await hit.getByRole('link', { name: 'report.pdf' }).click();
+    await page.getByRole('heading', { level: 1, name: 'report.pdf' }).waitFor();
+    await page.locator('.mark').first().waitFor();
+    const drawn = await page.locator('canvas').evaluate((canvas) => {
+      const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+      let dark = 0;
+      for (let i = 0; i < pixels.length; i += 4) if (pixels[i] + pixels[i + 1] + pixels[i + 2] < 200) dark++;
+      return dark;
+    });
+    assert.ok(drawn > 50, 'the page was drawn');
+    await shot(page, 'document-pdf');
+
+    const guide = listed.items.find((one) => one.name === 'guide.md');
+    await page.goto(`${server.url}/knowledge/handbook/${guide.id}`);
+    await page.locator('mark').waitFor();
+    await shot(page, 'document-text');
+    await page.getByRole('button', { name: 'Edit' }).first().click();
+    await page.getByLabel('Text of the chunk').fill('Zebrafish are described here.');
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByText('edited').waitFor();
+    const found = await page.evaluate(async () => {
+      const { csrf } = await (await fetch('/api/session')).json();
+      const answer = await fetch('/api/collections/handbook/search', {
+        method: 'POST', headers: { 'content-type': 'application/json', 'x-csrf-token': csrf }, body: JSON.stringify({ query: 'zebrafish' }),
+      });
+      return (await answer.json()).items.map((one) => one.document);
+    });
+    assert.deepEqual(found, ['guide.md']);
+
+    await page.goto(`${server.url}/knowledge/handbook?tab=settings`);
+    await page.getByLabel('Description').fill('What everybody should know');
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByText('Saved.').waitFor();
+    await shot(page, 'collection-settings');
+    assert.deepEqual(problems, [], 'errors in the browser');
+  } finally {
+    await close();
+  }
+});
