@@ -420,6 +420,7 @@ static void on_grace_over(struct timer *timer)
 static void release_run(struct work *work)
 {
     struct server *server = CONTAINER_OF(work, struct server, release);
+    knowledge_release(server->knowledge);
     db_release(server->db);
     server->release_rc =
         trace_release(server->trace, delivery_submit, server->delivery, &server->release_err);
@@ -453,6 +454,7 @@ static void on_release(void *arg)
     server->handing_over = true;
     timer_stop(&server->tick);
     jobs_stop(server->jobs);
+    knowledge_stop(server->knowledge);
     receiver_stop(server->receiver);
     loops_drain(server->loops, UPGRADE_GRACE_NS, on_drained, server);
     models_stop(server->models, on_models_released, server);

@@ -162,6 +162,11 @@ enum rc knowledge_index_get(struct knowledge *knowledge, const struct collection
     while ((open = find_open(knowledge, collection->row.id, collection->row.generation)) &&
            !open->index)
         pthread_cond_wait(&knowledge->opened, &knowledge->lock);
+    if (knowledge->released) {
+        pthread_mutex_unlock(&knowledge->lock);
+        return err_set(err, ERR_OVERLOADED,
+                       "another process has just taken over: send the request again");
+    }
     if (open) {
         open->users++;
         open->used_ns = clock_monotonic_ns();
@@ -195,6 +200,22 @@ enum rc knowledge_index_get(struct knowledge *knowledge, const struct collection
     return rc;
 }
 
+void knowledge_release(struct knowledge *knowledge)
+{
+    pthread_mutex_lock(&knowledge->lock);
+    knowledge->released = true;
+    for (;;) {
+        LIST_FOR_EACH_SAFE (open, &knowledge->indexes, struct open_index, node) {
+            if (open->users == 0)
+                close_open(knowledge, open);
+        }
+        if (list_empty(&knowledge->indexes))
+            break;
+        pthread_cond_wait(&knowledge->opened, &knowledge->lock);
+    }
+    pthread_mutex_unlock(&knowledge->lock);
+}
+
 void knowledge_index_put(struct knowledge *knowledge, struct index *index)
 {
     pthread_mutex_lock(&knowledge->lock);
@@ -202,6 +223,8 @@ void knowledge_index_put(struct knowledge *knowledge, struct index *index)
     ASSERT(open && open->users > 0);
     if (--open->users == 0 && open->dropped)
         close_open(knowledge, open);
+    if (knowledge->released)
+        pthread_cond_broadcast(&knowledge->opened);
     pthread_mutex_unlock(&knowledge->lock);
 }
 

@@ -36,6 +36,9 @@ enum rc knowledge_new(const struct knowledge_options *options, struct knowledge 
 enum rc knowledge_recover(struct knowledge *knowledge, struct err *err) MUST_CHECK;
 /* On the jobs' loop: no more maintenance is begun, running ingestion ends soon. */
 void knowledge_stop(struct knowledge *knowledge);
+/* For another process that takes over, after knowledge_stop: waits for those who use an index, and
+ * closes them all. Blocks; from then on ERR_OVERLOADED. */
+void knowledge_release(struct knowledge *knowledge);
 void knowledge_free(struct knowledge *knowledge); /* workers have ended */
 
 /* Can the default encoder be opened? Found out once a while. */

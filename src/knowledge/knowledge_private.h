@@ -42,6 +42,7 @@ struct knowledge {
     struct work maintain_work;
     bool maintaining;
     volatile bool stopping;
+    bool released; /* to another process: no index is opened any more; lock */
 };
 
 void knowledge_register_ingest(struct knowledge *knowledge);

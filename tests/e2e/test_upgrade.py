@@ -202,3 +202,15 @@ def check_after_a_kill(server, victim, old, seed):
     if victim != old:  # it finished its streams, and somebody has their records
         ended = [call for call in calls if call["user"] == f"during-{seed}" and call["status"] == "ok"]
         assert len(ended) == 20
+
+
+def test_collections_go_over(server):
+    """An index has a writer of its own: the new process opens it once the old one has let go."""
+    server.post("/api/collections", {"name": "notes", "encoder": "none"}, 201)
+    rows = [{"id": "a", "text": "A capstan hauls ropes."}]
+    server.post("/api/collections/notes/vectors", {"items": rows})
+    pid = server.serving_pid()
+    server.post("/api/server/upgrade", {}, 202)
+    server.wait_for_other(pid)
+    found = server.post("/api/collections/notes/search", {"query": "capstan", "mode": "text"})
+    assert json.dumps(found).count("hauls ropes") == 1
