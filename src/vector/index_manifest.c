@@ -8,7 +8,7 @@
 #define MANIFEST_KIND      SEGMENT_KIND('V', 'I', 'D', 'X')
 #define MANIFEST_VERSION   1
 #define MANIFEST_BYTES_MAX (4u * 1024 * 1024)
-#define K1_DEFAULT         1.2
+#define K1_DEFAULT         1.5
 #define B_DEFAULT          0.75
 #define SEGMENTS_MAX       1024
 
