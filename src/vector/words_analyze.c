@@ -3,6 +3,7 @@
  * since text repeats its words and Snowball takes a microsecond. */
 #include "vector/words_analyze.h"
 #include "base/hash.h"
+#include "base/map.h"
 #include "base/utf8.h"
 #include "vector/words_stop.h"
 #include <libstemmer.h>
@@ -22,8 +23,8 @@ struct cache_entry {
 
 struct analyzer {
     struct sb_stemmer *stemmer; /* NULL: none */
-    const char *stop_words;
-    bool joins_apostrophe; /* "don't" is one word, "l'homme" two */
+    struct map stop_words;      /* → itself */
+    bool joins_apostrophe;      /* "don't" is one word, "l'homme" two */
     struct cache_entry cache[CACHE_ENTRIES];
 };
 
@@ -61,9 +62,11 @@ enum rc analyzer_new(struct str language, struct analyzer **out, struct err *err
     struct analyzer *a = xcalloc(1, sizeof(*a));
     a->stemmer = stemmer;
     a->joins_apostrophe = strcmp(name, "english") == 0 || strcmp(name, "none") == 0;
-    for (size_t i = 0; i < COUNT_OF(stop_languages); i++)
-        if (strcmp(name, stop_languages[i].language) == 0)
-            a->stop_words = stop_languages[i].words;
+    for (size_t i = 0; i < COUNT_OF(stop_languages); i++) {
+        struct str rest = str_from(stop_languages[i].words), word;
+        while (strcmp(name, stop_languages[i].language) == 0 && str_split(&rest, ' ', &word))
+            map_put(&a->stop_words, word, a);
+    }
     *out = a;
     return RC_OK;
 }
@@ -74,19 +77,11 @@ void analyzer_free(struct analyzer *a)
         return;
     if (a->stemmer)
         sb_stemmer_delete(a->stemmer);
+    map_fini(&a->stop_words);
     free(a);
 }
 
 /* ---- one word ---- */
-
-static bool is_stop_word(const struct analyzer *a, struct str word)
-{
-    struct str rest = str_from(a->stop_words), part;
-    while (str_split(&rest, ' ', &part))
-        if (str_eq(part, word))
-            return true;
-    return false;
-}
 
 /* NFKC and case folding of a word that is not all ASCII. */
 static size_t fold_unicode(struct str word, char out[WORDS_TERM_BYTES_MAX])
@@ -118,7 +113,7 @@ static void make_term(struct analyzer *a, struct str word, bool ascii,
                       char out[WORDS_TERM_BYTES_MAX], size_t *n, bool *stop)
 {
     *n = fold(word, ascii, out);
-    *stop = a->stop_words && is_stop_word(a, str_make(out, *n));
+    *stop = map_get(&a->stop_words, str_make(out, *n)) != NULL;
     if (!a->stemmer || *n == 0)
         return;
     const sb_symbol *stem = sb_stemmer_stem(a->stemmer, (const sb_symbol *)out, (int)*n);

@@ -95,15 +95,21 @@ static inline __attribute__((always_inline)) void unpack_full(const uint8_t *in,
     }
 }
 
-static inline __attribute__((always_inline)) void sum_full(uint32_t *rows, uint32_t base)
+static inline __attribute__((always_inline)) uint32_t sum_full(uint32_t *rows, uint32_t base)
 {
-    lanes sum = base - (lanes){0};
+    lanes sum = base - (lanes){0}, greatest = {0};
     for (unsigned step = 0; step < STEPS; step++) {
         lanes v;
         memcpy(&v, rows + step * LANES, sizeof(v));
         sum += v;
+        lanes more = (lanes)(sum > greatest);
+        greatest = (sum & more) | (greatest & ~more);
         memcpy(rows + step * LANES, &sum, sizeof(sum));
     }
+    uint32_t of_all = 0;
+    for (int i = 0; i < LANES; i++)
+        of_all = MAX(of_all, greatest[i]);
+    return of_all;
 }
 
 #if defined(__x86_64__)
@@ -111,6 +117,11 @@ __attribute__((target("avx2"))) static void unpack_full_avx2(const uint8_t *in, 
                                                              uint32_t *out)
 {
     unpack_full(in, bits, out);
+}
+
+__attribute__((target("avx2"))) static uint32_t sum_full_avx2(uint32_t *rows, uint32_t base)
+{
+    return sum_full(rows, base);
 }
 #endif
 
@@ -145,12 +156,19 @@ void words_pack_distances(const uint32_t *rows, size_t n, uint32_t base, uint32_
         out[i] = rows[i] - (i < LANES ? base : rows[i - LANES]);
 }
 
-void words_unpack_distances(uint32_t *rows, size_t n, uint32_t base)
+uint32_t words_unpack_distances(uint32_t *rows, size_t n, uint32_t base)
 {
+    uint32_t greatest = 0;
     if (n == WORDS_BLOCK_ROWS) {
-        sum_full(rows, base);
-        return;
+#if defined(__x86_64__)
+        if (__builtin_cpu_supports("avx2"))
+            return sum_full_avx2(rows, base);
+#endif
+        return sum_full(rows, base);
     }
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         rows[i] += i < LANES ? base : rows[i - LANES];
+        greatest = MAX(greatest, rows[i]);
+    }
+    return greatest;
 }

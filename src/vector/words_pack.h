@@ -18,6 +18,6 @@ static inline size_t words_pack_bytes(size_t n, unsigned bits)
 void words_pack(const uint32_t *values, size_t n, unsigned bits, uint8_t *out);
 /* `out` has room for WORDS_BLOCK_ROWS. */
 void words_unpack(const uint8_t *in, size_t n, unsigned bits, uint32_t *out);
-/* Distances from rows, all ≥ base and rising; and back, in place. */
+/* Distances from rows, all ≥ base and rising; and back, in place: returns the greatest row. */
 void words_pack_distances(const uint32_t *rows, size_t n, uint32_t base, uint32_t *out);
-void words_unpack_distances(uint32_t *rows, size_t n, uint32_t base);
+uint32_t words_unpack_distances(uint32_t *rows, size_t n, uint32_t base);

@@ -12,3 +12,8 @@ int32_t words_score_one(const struct words_scale *scale, uint32_t frequency, uin
 /* For n rows; `lengths` is indexed by row. */
 void words_score(const struct words_scale *scale, const uint32_t *rows, const uint32_t *frequencies,
                  size_t n, const uint16_t *lengths, int32_t *out);
+
+#define WORDS_GROUP 64 /* rows whose sums are looked at together */
+/* Which of a group's sums are above `least`, in order, counted from `first`; returns how many. One
+ * more than these may be written. */
+size_t words_gather(const int32_t *sums, int32_t least, uint16_t first, uint16_t *out);

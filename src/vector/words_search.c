@@ -10,10 +10,12 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define WINDOW_ROWS   2048
+#define SEED_WINDOWS  3
+#define SEED_K_MAX    256
+#define WINDOW_ROWS   4096
 #define SCORE_SUM_MAX ((double)(1 << 30))
 
-typedef int32_t ints __attribute__((vector_size(32)));
+_Static_assert(WINDOW_ROWS <= 64 * WORDS_GROUP, "a bit for each group");
 
 struct words_plan {
     size_t fields;
@@ -22,9 +24,9 @@ struct words_plan {
 };
 
 struct words_scratch {
-    int32_t sums[WINDOW_ROWS] __attribute__((aligned(64)));
-    uint16_t candidates[WINDOW_ROWS];
-    struct words_walk *walks; /* one a list */
+    int32_t sums[WINDOW_ROWS] __attribute__((aligned(64))); /* 0 between windows */
+    uint16_t candidates[WINDOW_ROWS + 1];                   /* one is written beyond those found */
+    struct words_walk *walks;                               /* one a list */
     size_t walk_capacity;
 };
 
@@ -32,6 +34,7 @@ struct words_scratch {
 struct words_walk {
     struct words_list *list;
     struct words_scale scale;
+    int32_t *bounds; /* by window */
     int32_t bound;   /* in this window */
     uint32_t block;  /* first that may reach into the window */
     uint32_t loaded; /* block in rows and scores; UINT32_MAX: none */
@@ -176,6 +179,13 @@ static void walk_load(struct words_walk *walk, uint32_t block)
     walk->at = 0;
 }
 
+static void walk_rewind(struct words_walk *walk)
+{
+    walk->block = 0;
+    walk->loaded = UINT32_MAX;
+    walk->at = walk->count = 0;
+}
+
 /* Moves the walk to the window and sets its bound there. */
 static void walk_enter(struct words_walk *walk, uint32_t start, uint32_t end)
 {
@@ -183,28 +193,58 @@ static void walk_enter(struct words_walk *walk, uint32_t start, uint32_t end)
     walk->bound = 0;
     while (walk->block < list->block_count && words_list_last(list, walk->block) < start)
         walk->block++;
-    for (uint32_t b = walk->block; b < list->block_count; b++) {
-        int32_t bound = words_list_bound(list, b, &walk->scale);
-        walk->bound = MAX(walk->bound, bound);
-        if (words_list_last(list, b) >= end - 1)
-            break;
+    if (walk->block == list->block_count)
+        return;
+    if (walk->loaded == walk->block || list->block_count == 1) {
+        if (walk->loaded != walk->block)
+            walk_load(walk, walk->block);
+        while (walk->at < walk->count && walk->rows[walk->at] < start)
+            walk->at++;
+        if (walk->at < walk->count && walk->rows[walk->at] >= end)
+            return; /* the block spans the window and has nothing in it */
     }
+    walk->bound = walk->bounds[start / WINDOW_ROWS];
 }
 
-static void add_all(struct words_walk *walk, uint32_t start, uint32_t end, int32_t *sums)
+/* The bounds of all windows, and their sums over the lists. */
+static void bound_windows(struct words_walk *walk, uint32_t windows, int64_t *sums)
 {
+    const struct words_list *list = walk->list;
+    uint32_t first = 0; /* window of the block's first row, or before */
+    memset(walk->bounds, 0, windows * sizeof(*walk->bounds));
+    for (uint32_t b = 0; b < list->block_count; b++) {
+        int32_t bound = words_list_bound(list, b, &walk->scale);
+        uint32_t last = MIN(words_list_last(list, b) / WINDOW_ROWS, windows - 1);
+        for (uint32_t w = first; w <= last; w++)
+            walk->bounds[w] = MAX(walk->bounds[w], bound);
+        first = last;
+    }
+    for (uint32_t w = 0; w < windows; w++)
+        sums[w] += walk->bounds[w];
+}
+
+/* Returns the groups of rows that it has touched, one bit each. */
+static uint64_t add_all(struct words_walk *walk, uint32_t start, uint32_t end, int32_t *sums)
+{
+    uint64_t touched = 0;
     for (uint32_t b = walk->block; b < walk->list->block_count; b++) {
         if (walk->loaded != b)
             walk_load(walk, b);
         uint32_t i = walk->at;
         while (i < walk->count && walk->rows[i] < start)
             i++;
-        for (; i < walk->count && walk->rows[i] < end; i++)
-            sums[walk->rows[i] - start] += walk->scores[i];
+        for (; i < walk->count; i++) {
+            uint32_t at = walk->rows[i] - start; /* wraps for rows before: also those end it */
+            if (at >= end - start)
+                break;
+            sums[at] += walk->scores[i];
+            touched |= 1ull << (at / WORDS_GROUP);
+        }
         walk->at = i;
         if (i < walk->count || words_list_last(walk->list, b) >= end - 1)
             break;
     }
+    return touched;
 }
 
 /* Adds the list's scores to the candidates (in order), and drops those that cannot come above
@@ -234,28 +274,6 @@ static size_t confirm(struct words_walk *walk, uint32_t start, int32_t *sums, ui
     return kept;
 }
 
-/* Rows of the window whose sum is above `least` (≥ 0), in order. */
-static size_t gather(const int32_t *sums, uint32_t count, int32_t least, uint16_t *candidates)
-{
-    size_t n = 0;
-    for (uint32_t i = 0; i < count; i += 32) {
-        ints any = {0};
-        for (uint32_t j = 0; j < 32; j += 8) {
-            ints v;
-            memcpy(&v, sums + i + j, sizeof(v));
-            any |= v > least;
-        }
-        uint64_t words[4];
-        memcpy(words, &any, sizeof(words));
-        if (!(words[0] | words[1] | words[2] | words[3]))
-            continue;
-        for (uint32_t j = i; j < i + 32; j++)
-            if (sums[j] > least)
-                candidates[n++] = (uint16_t)j;
-    }
-    return n;
-}
-
 static void sort_by_bound(struct words_walk **walks, size_t count)
 {
     for (size_t i = 1; i < count; i++) {
@@ -272,6 +290,11 @@ struct searching {
     const uint64_t *allowed;
     struct words_top *top;
     uint32_t part;
+    int32_t floor; /* k rows of this part score so much at least */
+    struct words_walk **walks;
+    size_t walk_count;
+    uint32_t rows, windows;
+    int64_t *sums; /* of the bounds, by window */
 };
 
 static bool is_allowed(const struct searching *s, uint32_t row)
@@ -279,13 +302,25 @@ static bool is_allowed(const struct searching *s, uint32_t row)
     return !s->allowed || (s->allowed[row / 64] >> (row % 64) & 1);
 }
 
-static void search_window(struct searching *s, struct words_walk **walks, size_t count,
-                          uint32_t start, uint32_t end)
+static bool window_allowed(const uint64_t *allowed, uint32_t start, uint32_t end)
 {
-    int32_t least = threshold(s->top), *sums = s->scratch->sums;
+    uint64_t any = 0;
+    for (uint32_t w = start / 64; allowed && w < (end + 63) / 64; w++)
+        any |= allowed[w];
+    return !allowed || any != 0;
+}
+
+static void search_window(struct searching *s, uint32_t window)
+{
+    struct words_walk **walks = s->walks;
+    size_t count = s->walk_count;
+    uint32_t start = window * WINDOW_ROWS, end = MIN(start + WINDOW_ROWS, s->rows);
+    int32_t least = MAX(threshold(s->top), s->floor - 1), *sums = s->scratch->sums;
     uint16_t *candidates = s->scratch->candidates;
     int64_t weak_sum = 0;
-    size_t weak = 0; /* walks[0 … weak) cannot reach `least` together */
+    size_t weak = 0; /* walks[0 … weak) cannot come above `least` together */
+    if (s->sums[window] <= least || !window_allowed(s->allowed, start, end))
+        return;
     for (size_t i = 0; i < count; i++)
         walk_enter(walks[i], start, end);
     sort_by_bound(walks, count);
@@ -293,11 +328,15 @@ static void search_window(struct searching *s, struct words_walk **walks, size_t
         weak_sum += walks[weak++]->bound;
     if (weak == count)
         return;
-    memset(sums, 0, WINDOW_ROWS * sizeof(sums[0]));
+    uint64_t touched = 0;
     for (size_t i = weak; i < count; i++)
-        add_all(walks[i], start, end, sums);
-    int64_t need = (int64_t)least - weak_sum;
-    size_t found = gather(sums, WINDOW_ROWS, (int32_t)MAX(need, 0), candidates);
+        touched |= add_all(walks[i], start, end, sums);
+    int32_t need = (int32_t)MAX(least - weak_sum, 0);
+    size_t found = 0;
+    for (uint64_t groups = touched; groups; groups &= groups - 1) {
+        unsigned first = (unsigned)__builtin_ctzll(groups) * WORDS_GROUP;
+        found += words_gather(sums + first, need, (uint16_t)first, candidates + found);
+    }
     for (size_t i = weak; i-- > 0 && found > 0;) {
         weak_sum -= walks[i]->bound;
         if (walks[i]->bound > 0)
@@ -309,17 +348,12 @@ static void search_window(struct searching *s, struct words_walk **walks, size_t
             top_add(s->top,
                     (struct words_hit){.score = sums[candidates[c]], .part = s->part, .row = row});
     }
+    for (; touched; touched &= touched - 1)
+        memset(sums + (unsigned)__builtin_ctzll(touched) * WORDS_GROUP, 0,
+               WORDS_GROUP * sizeof(sums[0]));
 }
 
 /* ---- a part ---- */
-
-static bool window_allowed(const uint64_t *allowed, uint32_t start, uint32_t end)
-{
-    uint64_t any = 0;
-    for (uint32_t w = start / 64; allowed && w < (end + 63) / 64; w++)
-        any |= allowed[w];
-    return !allowed || any != 0;
-}
 
 static void walks_reserve(struct words_scratch *scratch, size_t count)
 {
@@ -330,6 +364,62 @@ static void walks_reserve(struct words_scratch *scratch, size_t count)
     scratch->walk_capacity = count;
 }
 
+static enum rc start_walks(struct searching *s, struct words_part *part,
+                           const struct words_plan *plan, struct arena *arena)
+{
+    s->rows = part->rows;
+    s->windows = (part->rows + WINDOW_ROWS - 1) / WINDOW_ROWS;
+    s->walk_count = part->list_count;
+    s->walks = ARENA_NEW_ARRAY(arena, struct words_walk *, s->walk_count);
+    s->sums = ARENA_NEW_ARRAY(arena, int64_t, s->windows);
+    int32_t *bounds = arena_alloc(arena, s->walk_count * s->windows * sizeof(int32_t));
+    if (!s->walks || !s->sums || !bounds)
+        return RC_LIMIT;
+    walks_reserve(s->scratch, s->walk_count);
+    for (size_t i = 0; i < s->walk_count; i++) {
+        struct words_walk *walk = s->walks[i] = &s->scratch->walks[i];
+        walk->list = &part->lists[i];
+        walk->scale = plan->scales[walk->list->item * plan->fields + walk->list->field];
+        walk->bounds = bounds + i * s->windows;
+        walk->damaged = false;
+        walk_rewind(walk);
+        bound_windows(walk, s->windows, s->sums);
+    }
+    return RC_OK;
+}
+
+/* Looks into the few windows that promise most: if they hold k rows, the worst of these is what all
+ * others have to beat, and most windows need not be looked at. */
+static enum rc find_floor(struct searching *s, struct arena *arena)
+{
+    struct words_top *top = s->top, seed = {.k = top->k};
+    uint32_t best[SEED_WINDOWS], count = 0;
+    if (s->windows <= 2 * SEED_WINDOWS || top->k > SEED_K_MAX)
+        return RC_OK;
+    seed.hits = ARENA_NEW_ARRAY(arena, struct words_hit, seed.k);
+    if (!seed.hits)
+        return RC_LIMIT;
+    for (uint32_t w = 0; w < s->windows; w++) {
+        uint32_t at = count < SEED_WINDOWS ? count++ : SEED_WINDOWS;
+        for (; at > 0 && s->sums[best[at - 1]] < s->sums[w]; at--)
+            if (at < SEED_WINDOWS)
+                best[at] = best[at - 1];
+        if (at < SEED_WINDOWS)
+            best[at] = w;
+    }
+    s->top = &seed;
+    for (uint32_t i = 0; i < count; i++) {
+        for (size_t j = 0; j < s->walk_count; j++)
+            walk_rewind(s->walks[j]);
+        search_window(s, best[i]);
+    }
+    s->top = top;
+    s->floor = seed.count == seed.k ? seed.hits[0].score : 0;
+    for (size_t j = 0; j < s->walk_count; j++)
+        walk_rewind(s->walks[j]);
+    return RC_OK;
+}
+
 enum rc words_part_search(struct words_part *part, uint32_t part_number,
                           const struct words_plan *plan, const uint64_t *allowed,
                           struct arena *arena, struct words_scratch *scratch, struct words_top *top)
@@ -338,29 +428,16 @@ enum rc words_part_search(struct words_part *part, uint32_t part_number,
     if (part->list_count == 0 || part->rows == 0 || top->k == 0)
         return RC_OK;
     enum rc rc = words_part_required(part, allowed, arena, &s.allowed);
+    if (rc == RC_OK)
+        rc = start_walks(&s, part, plan, arena);
+    if (rc == RC_OK)
+        rc = find_floor(&s, arena);
     if (rc != RC_OK)
         return rc;
-    struct words_walk **order = ARENA_NEW_ARRAY(arena, struct words_walk *, part->list_count);
-    if (!order)
-        return RC_LIMIT;
-    walks_reserve(scratch, part->list_count);
-    for (size_t i = 0; i < part->list_count; i++) {
-        struct words_walk *walk = order[i] = &scratch->walks[i];
-        struct words_list *list = &part->lists[i];
-        walk->list = list;
-        walk->scale = plan->scales[list->item * plan->fields + list->field];
-        walk->block = 0;
-        walk->loaded = UINT32_MAX;
-        walk->damaged = false;
-        walk->at = walk->count = 0;
-    }
-    for (uint32_t start = 0; start < part->rows; start += WINDOW_ROWS) {
-        uint32_t end = MIN(start + WINDOW_ROWS, part->rows);
-        if (window_allowed(s.allowed, start, end))
-            search_window(&s, order, part->list_count, start, end);
-    }
-    for (size_t i = 0; i < part->list_count; i++)
-        if (scratch->walks[i].damaged)
+    for (uint32_t w = 0; w < s.windows; w++)
+        search_window(&s, w);
+    for (size_t i = 0; i < s.walk_count; i++)
+        if (s.walks[i]->damaged)
             return RC_CORRUPT;
     return RC_OK;
 }

@@ -174,14 +174,6 @@ const struct words_block *words_segment_blocks(const struct words_segment *w,
     return w->blocks + term->block_at;
 }
 
-static bool rows_rise(const uint32_t *rows, uint32_t n)
-{
-    uint32_t wrong = 0;
-    for (uint32_t i = 1; i < n; i++)
-        wrong |= rows[i] <= rows[i - 1];
-    return !wrong;
-}
-
 uint32_t words_segment_load(const struct words_segment *w, const struct words_term *term,
                             uint32_t block, uint32_t *rows, uint32_t *frequencies)
 {
@@ -196,12 +188,12 @@ uint32_t words_segment_load(const struct words_segment *w, const struct words_te
     if (!at)
         return 0;
     words_unpack(at, n, b->row_bits, rows);
-    words_unpack_distances(rows, n, base);
+    uint32_t greatest = words_unpack_distances(rows, n, base);
     words_unpack(at + row_bytes, n, b->frequency_bits, frequencies);
     for (uint32_t i = 0; i < n; i++)
         frequencies[i]++;
-    /* The checksums make a wrong row unlikely, not impossible: nothing may be read beyond. */
-    return rows[n - 1] == b->last_row && rows_rise(rows, n) && b->last_row < w->rows ? n : 0;
+    /* The checksums make a wrong row unlikely, not impossible: lengths are indexed by it. */
+    return greatest == b->last_row && greatest < w->rows ? n : 0;
 }
 
 const uint8_t *words_segment_positions(const struct words_segment *w, const struct words_term *term,
