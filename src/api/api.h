@@ -27,6 +27,7 @@ struct models;
 struct jobs;
 struct worker_pool;
 struct event_bus;
+struct pipelines;
 struct knowledge;
 
 /* What handlers may call: made once by app/serve.c, the same for all loops. */
@@ -38,6 +39,7 @@ struct api_services {
     struct jobs *jobs;
     struct worker_pool *workers;
     struct event_bus *events;
+    struct pipelines *pipelines;
     struct knowledge *knowledge;
     int64_t started_wall_ns;
     int loops;

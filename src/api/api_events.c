@@ -86,7 +86,7 @@ void api_events(struct api_call *call, struct http_request *request)
     struct str last = http_header_get(&request->headers, STR("last-event-id"));
     if (event_types_parse(api_query(call, "types"), &types) != RC_OK) {
         err_set_field(&call->err, ERR_BAD_FIELD, "types",
-                      "'types' must be of call, job, model, config");
+                      "'types' must be of call, job, model, config, run");
         api_respond_problem(request, &call->err);
         return;
     }

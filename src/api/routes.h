@@ -152,3 +152,10 @@ API_ROUTE(POST, "/api/collections/{name}/vectors/delete", KNOWLEDGE_WRITE, WORK,
 API_ROUTE(POST, "/api/collections/{name}/vectors/scroll", KNOWLEDGE_READ, WORK,
           api_vectors_scroll)
 API_ROUTE(GET, "/api/collections/{name}/vectors/{id}", KNOWLEDGE_READ, WORK, api_vectors_get)
+API_ROUTE(POST, "/api/pipelines/{name}/runs", PIPELINE_RUN, LOOP, api_runs_start)
+API_ROUTE(GET, "/api/runs", PIPELINE_READ, WORK, api_runs_list)
+API_ROUTE(GET, "/api/runs/{id}", PIPELINE_READ, LOOP, api_runs_get)
+API_ROUTE(GET, "/api/runs/{id}/events", PIPELINE_READ, LOOP, api_runs_events)
+API_ROUTE(POST, "/api/runs/{id}/cancel", PIPELINE_RUN, LOOP, api_runs_cancel)
+API_ROUTE(POST, "/api/runs/{id}/input", PIPELINE_RUN, LOOP, api_runs_input)
+API_ROUTE(GET, "/api/inbox", PIPELINE_READ, WORK, api_inbox_list)

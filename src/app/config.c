@@ -18,7 +18,8 @@
 
 static const char *const SETTINGS[] = {"listen", "data",    "public_url", "tls",
                                        "loops",  "workers", "trace",      "cache",
-                                       "engine", "drain",   "projects",   NULL};
+                                       "engine", "drain",   "projects",   "pipelines",
+                                       NULL};
 
 /* ---- the file ---- */
 
@@ -149,7 +150,8 @@ static enum rc read_rest(struct config *config, const struct place *root, struct
 {
     static const char *const cache_members[] = {"bytes", NULL}, *const engine_members[] = {"server",
                                                                                            NULL};
-    struct place cache, engine;
+    static const char *const pipeline_members[] = {"http_allow", NULL};
+    struct place cache, engine, pipelines;
     int64_t loops = 0, workers = 0, cache_bytes = 0;
     enum rc rc = decode_i64(root, "loops", 0, 256, &loops, err);
     if (rc == RC_OK)
@@ -164,6 +166,11 @@ static enum rc read_rest(struct config *config, const struct place *root, struct
         rc = read_section(root, "engine", engine_members, &engine, err);
     if (rc == RC_OK && engine.value)
         rc = read_text(&engine, "server", config, &config->engine_server, err);
+    if (rc == RC_OK)
+        rc = read_section(root, "pipelines", pipeline_members, &pipelines, err);
+    if (rc == RC_OK && pipelines.value)
+        rc = decode_texts(&pipelines, "http_allow", 256, 300, &config->arena, &config->http_allow,
+                          &config->http_allow_count, err);
     config->loops = (int)loops;
     config->workers = (int)workers;
     config->cache_bytes_max = (size_t)cache_bytes;

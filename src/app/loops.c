@@ -11,6 +11,7 @@
 #include "gateway/gateway.h"
 #include "http/client.h"
 #include "http/server.h"
+#include "pipeline/pipeline.h"
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -27,6 +28,7 @@ struct loop_thread {
     struct http_client *client;
     struct http_server *server;
     struct gateway_loop *gateway;
+    struct pipeline_loop *pipelines;
     struct api_loop *api;
     struct listener **listeners; /* one an address */
     pthread_t thread;
@@ -120,6 +122,8 @@ static enum rc thread_open(struct loop_thread *thread, const struct loops_option
     snapshot_attach(thread->loop);
     thread->client = http_client_new(thread->loop);
     thread->gateway = gateway_loop_new(thread->loop, thread->client);
+    thread->pipelines = pipeline_loop_new(options->services->pipelines, thread->loop,
+                                          thread->client, thread->gateway);
     thread->api = api_loop_new(thread->loop, options->services, thread->client, thread->gateway);
     thread->listeners = xcalloc(options->address_count, sizeof(struct listener *));
     const struct http_server_options server = {
@@ -178,6 +182,7 @@ void loops_free(struct loops *loops)
         if (thread->server) {
             close_listeners(thread);
             http_server_free(thread->server);
+            pipeline_loop_free(thread->pipelines);
             gateway_loop_free(thread->gateway);
             api_loop_free(thread->api);
             http_client_free(thread->client);

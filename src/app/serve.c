@@ -20,6 +20,7 @@
 #include "job/job.h"
 #include "knowledge/ask.h"
 #include "model/models.h"
+#include "pipeline/pipeline.h"
 #include "store/db.h"
 #include <errno.h>
 #include <malloc.h>
@@ -52,6 +53,7 @@ struct server {
     struct engines *engines;
     struct jobs *jobs;
     struct models *models;
+    struct pipelines *pipelines;
     struct encoders *encoders;
     struct knowledge *knowledge;
     struct backup *backup;
@@ -90,7 +92,8 @@ static const char *make_path(struct server *server, const char *name, char out[P
  * of it. */
 static enum rc make_folders(struct server *server, struct err *err)
 {
-    static const char *const names[] = {"trace", "model", "engine", "secret", "blob", "index"};
+    static const char *const names[] = {"trace", "model", "engine", "secret", "blob", "index",
+                                        "run"};
     char path[PATH_BYTES_MAX], *absolute;
     make_path(server, "", path);
     if ((mkdir(path, 0700) < 0 && errno != EEXIST) || !(absolute = realpath(path, NULL)))
@@ -220,6 +223,24 @@ static enum rc open_knowledge(struct server *server, struct err *err)
         &server->knowledge, err);
 }
 
+static enum rc open_pipelines(struct server *server, struct err *err)
+{
+    char folder[PATH_BYTES_MAX];
+    enum rc rc = pipelines_open(
+        &(struct pipelines_options){
+            .db = server->db,
+            .workers = server->workers,
+            .events = server->events,
+            .directory = make_path(server, "run", folder),
+            .allowed_hosts = server->config->http_allow,
+            .allowed_host_count = server->config->http_allow_count,
+        },
+        &server->pipelines, err);
+    if (rc == RC_OK)
+        pipelines_register_model(server->pipelines);
+    return rc;
+}
+
 /* An address as it was bound, as a URL. */
 static void format_address(const struct server *server, size_t index, char out[PATH_BYTES_MAX])
 {
@@ -252,6 +273,8 @@ static enum rc open_loops(struct server *server, struct err *err)
     if (open_knowledge(server, err) != RC_OK)
         return err->rc;
     knowledge_register_model(server->knowledge);
+    if (open_pipelines(server, err) != RC_OK)
+        return err->rc;
     server->services = (struct api_services){
         .db = server->db,
         .trace = server->trace,
@@ -260,6 +283,7 @@ static enum rc open_loops(struct server *server, struct err *err)
         .workers = server->workers,
         .events = server->events,
         .knowledge = server->knowledge,
+        .pipelines = server->pipelines,
         .started_wall_ns = clock_wall_ns(),
         .loops = loops_count(server->loops),
         .data_directory = server->config->data,
@@ -301,6 +325,7 @@ static enum rc open_loops(struct server *server, struct err *err)
     if (rc != RC_OK)
         return rc;
     jobs_begin(server->jobs);
+    pipelines_begin(server->pipelines);
     return RC_OK;
 }
 
@@ -421,6 +446,7 @@ static void release_run(struct work *work)
 {
     struct server *server = CONTAINER_OF(work, struct server, release);
     knowledge_release(server->knowledge);
+    pipelines_release(server->pipelines);
     db_release(server->db);
     server->release_rc =
         trace_release(server->trace, delivery_submit, server->delivery, &server->release_err);
@@ -684,6 +710,7 @@ static void server_stop(struct server *server)
     receiver_free(server->receiver);
     timer_stop(&server->grace);
     loops_free(server->loops);
+    pipelines_close(server->pipelines);
     gateway_fini();
     trace_close(server->trace);
     engines_free(server->engines);

@@ -17,7 +17,9 @@ struct event_slot {
 
 struct event_bus {
     pthread_mutex_t lock;
-    struct event_slot slots[EVENTS_MAX]; /* event n stands at n % EVENTS_MAX */
+    struct event_slot *slots; /* event n stands at n % slots_max */
+    size_t slots_max;
+    uint32_t references; /* atomic */
     uint64_t seq_first, seq_next;        /* of the window: [first, next) */
     size_t bytes, bytes_max;
     struct list readers;
@@ -56,7 +58,15 @@ enum rc event_types_parse(struct str s, unsigned *types)
 
 struct event_bus *event_bus_new(size_t window_bytes_max)
 {
+    return event_bus_new_small(EVENTS_MAX, window_bytes_max);
+}
+
+struct event_bus *event_bus_new_small(size_t events_max, size_t window_bytes_max)
+{
     struct event_bus *bus = xcalloc(1, sizeof(*bus));
+    bus->slots = xcalloc(events_max, sizeof(*bus->slots));
+    bus->slots_max = events_max;
+    bus->references = 1;
     pthread_mutex_init(&bus->lock, NULL);
     bus->bytes_max = window_bytes_max;
     /* Numbers go on after a restart, so that an old Last-Event-ID is never mistaken for a new
@@ -68,7 +78,7 @@ struct event_bus *event_bus_new(size_t window_bytes_max)
 
 static void drop_oldest(struct event_bus *bus)
 {
-    struct event_slot *slot = &bus->slots[bus->seq_first % EVENTS_MAX];
+    struct event_slot *slot = &bus->slots[bus->seq_first % bus->slots_max];
     bus->bytes -= slot->data.n;
     free((char *)slot->data.p);
     *slot = (struct event_slot){0};
@@ -81,7 +91,20 @@ void event_bus_free(struct event_bus *bus)
     while (bus->seq_first < bus->seq_next)
         drop_oldest(bus);
     pthread_mutex_destroy(&bus->lock);
+    free(bus->slots);
     free(bus);
+}
+
+struct event_bus *event_bus_ref(struct event_bus *bus)
+{
+    __atomic_fetch_add(&bus->references, 1, __ATOMIC_RELAXED);
+    return bus;
+}
+
+void event_bus_unref(struct event_bus *bus)
+{
+    if (__atomic_fetch_sub(&bus->references, 1, __ATOMIC_ACQ_REL) == 1)
+        event_bus_free(bus);
 }
 
 bool event_wanted(struct event_bus *bus, enum event_type type)
@@ -112,11 +135,11 @@ void event_publish(struct event_bus *bus, struct id project, enum event_type typ
     char *copy = xmalloc(data.n + 1);
     memcpy(copy, data.p, data.n);
     pthread_mutex_lock(&bus->lock);
-    while (bus->seq_next - bus->seq_first >= EVENTS_MAX ||
+    while (bus->seq_next - bus->seq_first >= bus->slots_max ||
            (bus->bytes + data.n > bus->bytes_max && bus->seq_first < bus->seq_next))
         drop_oldest(bus);
     uint64_t seq = bus->seq_next++;
-    bus->slots[seq % EVENTS_MAX] = (struct event_slot){seq, project, type, str_make(copy, data.n)};
+    bus->slots[seq % bus->slots_max] = (struct event_slot){seq, project, type, str_make(copy, data.n)};
     bus->bytes += data.n;
     LIST_FOR_EACH (reader, &bus->readers, struct event_reader, node)
         if (reader_wants(reader, project, type))
@@ -183,7 +206,7 @@ enum rc event_read(struct event_reader *reader, struct arena *arena, struct even
         reader->seq_next = bus->seq_first;
     }
     for (; rc == RC_AGAIN && reader->seq_next < bus->seq_next; reader->seq_next++) {
-        const struct event_slot *slot = &bus->slots[reader->seq_next % EVENTS_MAX];
+        const struct event_slot *slot = &bus->slots[reader->seq_next % bus->slots_max];
         if (!reader_wants(reader, slot->project, slot->type))
             continue;
         *out = (struct event){slot->seq, slot->type, arena_copy(arena, slot->data)};

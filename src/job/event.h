@@ -20,7 +20,12 @@ enum rc event_types_parse(struct str s, unsigned *types) MUST_CHECK;
 struct event_bus;
 
 struct event_bus *event_bus_new(size_t window_bytes_max);
+/* The same with room for fewer events: for one run's. */
+struct event_bus *event_bus_new_small(size_t events_max, size_t window_bytes_max);
 void event_bus_free(struct event_bus *bus);
+/* For a bus that its readers may outlive: the last reference frees it. */
+struct event_bus *event_bus_ref(struct event_bus *bus);
+void event_bus_unref(struct event_bus *bus);
 
 /* Does anybody watch events of this type, or did within the last minute? Cheap, for hot paths: what
  * nobody watches need not be encoded. */

@@ -1,0 +1,701 @@
+/* Runs: starting them (answered when they end, as a stream, or at once), looking at them, and
+ * cancelling, answering and repeating them. What concerns a run under way is done on its loop: a
+ * request on another loop sends a message there and gets one back. */
+#include "api/handlers.h"
+#include "api/problem.h"
+#include "base/clock.h"
+#include "base/rand.h"
+#include "job/event.h"
+#include "pipeline/run_index.h"
+#include "pipeline/pipeline.h"
+#include "io/worker.h"
+#include "text/json_tree.h"
+#include "text/json_writer.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define RUN_BYTES_MAX   (32 * 1024 * 1024)
+#define STREAM_ARENA    (8 * 1024 * 1024)
+#define HEARTBEAT_NS    (15 * NS_PER_S)
+
+enum mode { MODE_WAIT, MODE_STREAM, MODE_ASYNC };
+
+static void respond_error(struct http_request *request, enum err_code code, const char *message)
+{
+    struct err err = {0};
+    err_set(&err, code, "%s", message);
+    api_respond_problem(request, &err);
+}
+
+static void respond_buf(struct http_request *request, int status, const struct buf *buf)
+{
+    struct str text = arena_copy(request->arena, buf_str(buf));
+    if (text.p)
+        http_respond(request, status, STR("application/json"), text);
+    else
+        respond_error(request, ERR_TOO_LARGE, "The run is too large to be shown.");
+}
+
+static struct pipeline_loop *own_loop(struct api_call *call, const struct http_request *request)
+{
+    return pipelines_loop(call->services->pipelines, loop_index(request->loop));
+}
+
+/* ---- a run's events as a stream ---- */
+
+struct run_stream {
+    struct event_reader reader;
+    struct event_bus *bus;
+    struct http_request *request; /* NULL: the client left */
+    struct arena arena;
+    struct timer heartbeat;
+    bool stopped, ended;
+};
+
+static void watch_closed(struct event_reader *reader)
+{
+    struct run_stream *stream = CONTAINER_OF(reader, struct run_stream, reader);
+    event_bus_unref(stream->bus);
+    arena_fini(&stream->arena);
+    free(stream);
+}
+
+static void watch_close(struct run_stream *stream)
+{
+    timer_stop(&stream->heartbeat);
+    event_unsubscribe(&stream->reader, watch_closed);
+}
+
+/* "NAME\nJSON" */
+static void send_event(struct run_stream *stream, const struct event *event)
+{
+    struct str name = event->data, data;
+    ssize_t line = str_find_char(name, '\n');
+    data = str_slice(name, (size_t)line + 1, name.n);
+    name = str_slice(name, 0, (size_t)line);
+    struct str text =
+        arena_printf(&stream->arena, "id: %llu\nevent: %.*s\ndata: %.*s\n\n",
+                     (unsigned long long)event->seq, STR_ARG(name), STR_ARG(data));
+    if (text.p && http_respond_write(stream->request, text) == STOP)
+        stream->stopped = true;
+    stream->ended = str_eq(name, STR("run_finished"));
+}
+
+static void watch_ready(struct event_reader *reader)
+{
+    struct run_stream *stream = CONTAINER_OF(reader, struct run_stream, reader);
+    struct event event;
+    uint64_t missed;
+    while (stream->request && !stream->stopped && !stream->ended) {
+        arena_reset(&stream->arena);
+        if (event_read(reader, &stream->arena, &event, &missed) != RC_OK)
+            break;
+        if (missed) {
+            struct str text = arena_printf(&stream->arena, "event: missed\ndata: {\"count\":%llu}\n\n",
+                                           (unsigned long long)missed);
+            http_respond_write(stream->request, text);
+        }
+        send_event(stream, &event);
+    }
+    if (stream->ended && stream->request) {
+        struct http_request *request = stream->request;
+        stream->request = NULL;
+        request->gone = NULL;
+        request->writable = NULL;
+        watch_close(stream);
+        http_respond_end(request);
+    }
+}
+
+static void watch_writable(struct http_request *request)
+{
+    struct run_stream *stream = request->user;
+    stream->stopped = false;
+    watch_ready(&stream->reader);
+}
+
+static void watch_heartbeat(struct timer *timer)
+{
+    struct run_stream *stream = CONTAINER_OF(timer, struct run_stream, heartbeat);
+    if (!stream->stopped)
+        stream->stopped = http_respond_write(stream->request, STR(": still here\n\n")) == STOP;
+    timer_start(stream->reader.loop, timer, HEARTBEAT_NS);
+}
+
+static void watch_gone(struct http_request *request)
+{
+    struct run_stream *stream = request->user;
+    stream->request = NULL;
+    watch_close(stream);
+}
+
+static void begin_stream(struct http_request *request, struct str run_id)
+{
+    http_respond_header(request, STR("cache-control"), STR("no-store"));
+    http_respond_header(request, STR("x-accel-buffering"), STR("no"));
+    if (run_id.n)
+        http_respond_header(request, STR("x-capstan-run-id"), run_id);
+    http_respond_begin(request, 200, STR("text/event-stream"));
+}
+
+/* `bus` is referenced for the stream. `snapshot` (empty: none) goes first: the run as it is. */
+static void watch_start(struct http_request *request, struct id project, struct event_bus *bus,
+                         uint64_t after, struct str snapshot)
+{
+    struct run_stream *stream = xcalloc(1, sizeof(*stream));
+    arena_init(&stream->arena, STREAM_ARENA);
+    stream->request = request;
+    stream->bus = bus;
+    stream->reader = (struct event_reader){.loop = request->loop,
+                                           .project = project,
+                                           .types = 1u << EVENT_RUN,
+                                           .ready = watch_ready};
+    request->user = stream;
+    request->gone = watch_gone;
+    request->writable = watch_writable;
+    if (snapshot.n) {
+        struct str text = arena_printf(request->arena, "event: snapshot\ndata: %.*s\n\n",
+                                       STR_ARG(snapshot));
+        if (text.p)
+            http_respond_write(request, text);
+    }
+    timer_init(&stream->heartbeat, watch_heartbeat);
+    timer_start(request->loop, &stream->heartbeat, HEARTBEAT_NS);
+    event_subscribe(bus, &stream->reader, after);
+}
+
+/* ---- starting ---- */
+
+struct starting {
+    struct api_call *call;
+    struct http_request *request; /* NULL: the client left */
+    struct pipeline_loop *loop;
+    struct arena arena; /* of what outlives the client: the body */
+    struct principal principal;
+    yyjson_val *body;
+    struct str pipeline;
+    enum mode mode;
+    bool draft;
+    struct run *run;
+};
+
+static void starting_free(struct starting *starting)
+{
+    arena_fini(&starting->arena);
+    free(starting);
+}
+
+static void release_request(struct starting *starting)
+{
+    starting->request->gone = NULL;
+    starting->request->user = NULL;
+}
+
+static void on_run_ended(void *arg, const struct run *run)
+{
+    struct starting *starting = arg;
+    struct buf out;
+    if (starting->request) {
+        release_request(starting);
+        buf_init(&out, RUN_BYTES_MAX);
+        run_encode_result(run, &out);
+        respond_buf(starting->request, 200, &out);
+        buf_fini(&out);
+    }
+    starting_free(starting);
+}
+
+/* Nobody waits for it any more: a run that answers its caller is cancelled with him. */
+static void on_client_gone(struct http_request *request)
+{
+    struct starting *starting = request->user;
+    starting->request = NULL;
+    if (!starting->run)
+        return; /* its plan is being looked for */
+    run_forget_owner(starting->run);
+    run_cancel(starting->run, "the client has left");
+    starting_free(starting);
+}
+
+static void forget_end(void *arg, const struct run *run)
+{
+    UNUSED(arg);
+    UNUSED(run);
+}
+
+static const struct key *find_key(const struct principal *principal)
+{
+    struct snapshot *snapshot = snapshot_current();
+    if (id_is_zero(principal->key) || !snapshot)
+        return NULL;
+    MAP_FOR_EACH (slot, &snapshot->keys) {
+        const struct key *key = slot->value;
+        if (id_eq(key->id, principal->key))
+            return key;
+    }
+    return NULL;
+}
+
+static void answer_started(struct starting *starting)
+{
+    struct http_request *request = starting->request;
+    char id[ID_TEXT_BYTES_MAX];
+    size_t n = id_format(run_id(starting->run), "run", id);
+    struct str text = arena_printf(request->arena, "{\"id\":\"%.*s\",\"status\":\"running\"}",
+                                   (int)n, id);
+    release_request(starting);
+    http_respond(request, 202, STR("application/json"), text);
+    starting_free(starting);
+}
+
+static void watch_started(struct starting *starting)
+{
+    struct http_request *request = starting->request;
+    char id[ID_TEXT_BYTES_MAX];
+    size_t n = id_format(run_id(starting->run), "run", id);
+    struct event_bus *bus = event_bus_ref(run_watch(starting->run));
+    release_request(starting);
+    begin_stream(request, arena_copy(request->arena, str_make(id, n)));
+    watch_start(request, starting->principal.project, bus, 0, STR_EMPTY);
+    starting_free(starting);
+}
+
+static void on_plan(void *arg, struct plan *plan, int64_t version, const struct err *err)
+{
+    struct starting *starting = arg;
+    struct err problem = err ? *err : (struct err){0};
+    if (!starting->request) {
+        plan_unref(plan);
+        starting_free(starting);
+        return;
+    }
+    if (!err) {
+        yyjson_val *body = starting->body;
+        bool wait = starting->mode == MODE_WAIT;
+        struct run_request request = {
+            .plan = plan,
+            .pipeline = starting->pipeline,
+            .version = version,
+            .trigger = starting->draft ? "draft" : "api",
+            .principal = &starting->principal,
+            .key = find_key(&starting->principal),
+            .session = json_get_text(body, "session"),
+            .user = json_get_text(body, "user"),
+            .query = json_get_text(yyjson_obj_get(body, "inputs"), "query"),
+            .inputs = yyjson_obj_get(body, "inputs"),
+            .budget_pico = COST_UNKNOWN,
+            .recorded = starting->mode != MODE_WAIT,
+            .owner = {.ended = wait ? on_run_ended : forget_end, .arg = starting},
+        };
+        trace_context_read(
+            http_header_get(&starting->request->headers, STR("traceparent")), &request.trace);
+        starting->run = run_start(starting->loop, &request, &problem);
+        plan_unref(plan);
+    }
+    if (problem.code != ERR_NONE) {
+        struct http_request *request = starting->request;
+        release_request(starting);
+        api_respond_problem(request, &problem);
+        starting_free(starting);
+    } else if (starting->mode == MODE_STREAM) {
+        watch_started(starting);
+    } else if (starting->mode == MODE_ASYNC) {
+        answer_started(starting);
+    }
+}
+
+static enum rc read_mode(yyjson_val *body, enum mode *mode, struct err *err)
+{
+    struct str text = json_get_text(body, "mode");
+    *mode = str_eq(text, STR("stream"))  ? MODE_STREAM
+            : str_eq(text, STR("async")) ? MODE_ASYNC
+                                         : MODE_WAIT;
+    if (!text.n || *mode != MODE_WAIT || str_eq(text, STR("wait")))
+        return RC_OK;
+    return err_set_field(err, ERR_BAD_FIELD, "mode", "'mode' is wait, stream or async.");
+}
+
+/* {"inputs", "mode", "version": number, label, "latest" or "draft", "session", "user"} */
+void api_runs_start(struct api_call *call, struct http_request *request)
+{
+    struct err err = {0};
+    yyjson_doc *doc;
+    struct starting *starting = xcalloc(1, sizeof(*starting));
+    arena_init(&starting->arena, RUN_BYTES_MAX);
+    struct str text = request->body.n ? request->body : STR("{}");
+    enum rc rc = json_read(arena_copy(&starting->arena, text), &starting->arena, &doc, &err);
+    if (rc == RC_OK) {
+        starting->body = yyjson_doc_get_root(doc);
+        rc = read_mode(starting->body, &starting->mode, &err);
+    }
+    yyjson_val *which = yyjson_obj_get(starting->body, "version");
+    struct str selector = json_text(which);
+    if (yyjson_is_int(which))
+        selector = arena_printf(&starting->arena, "%lld", (long long)yyjson_get_sint(which));
+    starting->draft = str_eq(selector, STR("draft"));
+    if (rc == RC_OK && starting->draft)
+        rc = principal_require(call->principal, PERMISSION_PIPELINE_WRITE, &err);
+    if (rc != RC_OK) {
+        api_respond_problem(request, &err);
+        starting_free(starting);
+        return;
+    }
+    starting->call = call;
+    starting->request = request;
+    starting->loop = own_loop(call, request);
+    starting->principal = *call->principal;
+    starting->principal.name = arena_copy(&starting->arena, call->principal->name);
+    starting->pipeline = arena_copy(&starting->arena, call->params[0]);
+    request->user = starting;
+    request->gone = on_client_gone;
+    struct str who = json_get_text(starting->body, "session");
+    if (!who.n)
+        who = json_get_text(starting->body, "user");
+    plan_find(starting->loop, starting->principal.project, starting->pipeline, selector,
+              who.n ? hash_xxh3(who.p, who.n) : rand_u64(), on_plan, starting);
+}
+
+/* ---- asking the loop of a run ---- */
+
+struct asking {
+    struct task task;
+    struct work work; /* reading the journal */
+    struct http_request *request; /* NULL: the client left */
+    struct loop *home;
+    struct worker_pool *workers;
+    struct pipelines *pipelines;
+    struct principal principal;
+    struct run_index_row row;
+    struct arena arena;
+    void (*there)(struct asking *asking, struct run *run); /* on the run's loop; run may be NULL */
+    void (*back)(struct asking *asking);                   /* on the request's */
+    yyjson_val *body;
+    struct str path, by;
+    struct buf out;
+    struct event_bus *bus;
+    struct err err;
+    uint64_t after;
+    bool reads; /* an ended run will do: it is read from the journal */
+};
+
+static void asking_free(struct asking *asking)
+{
+    buf_fini(&asking->out);
+    arena_fini(&asking->arena);
+    free(asking);
+}
+
+static void asking_gone(struct http_request *request)
+{
+    struct asking *asking = request->user;
+    asking->request = NULL;
+}
+
+static void ask_back(struct task *task)
+{
+    struct asking *asking = CONTAINER_OF(task, struct asking, task);
+    if (asking->request) {
+        asking->request->gone = NULL;
+        asking->request->user = NULL;
+        if (asking->err.code != ERR_NONE)
+            api_respond_problem(asking->request, &asking->err);
+        else
+            asking->back(asking);
+    } else if (asking->bus) {
+        event_bus_unref(asking->bus);
+    }
+    asking_free(asking);
+}
+
+static void ask_journal(struct asking *asking);
+
+static void ask_there(struct task *task)
+{
+    struct asking *asking = CONTAINER_OF(task, struct asking, task);
+    struct pipeline_loop *loop = pipelines_loop(asking->pipelines, loop_index(loop_current()));
+    struct run *run = loop ? pipeline_loop_find(loop, asking->row.head.id) : NULL;
+    asking->task.run = ask_back;
+    if (!run && asking->reads) { /* it has ended in the meantime */
+        ask_journal(asking);
+        return;
+    }
+    asking->there(asking, run);
+    loop_post(asking->home, &asking->task);
+}
+
+/* NULL: answered already. */
+static struct asking *ask_new(struct api_call *call, struct http_request *request, struct id id)
+{
+    struct asking *asking = xcalloc(1, sizeof(*asking));
+    arena_init(&asking->arena, RUN_BYTES_MAX);
+    buf_init(&asking->out, RUN_BYTES_MAX);
+    asking->request = request;
+    asking->home = request->loop;
+    asking->pipelines = call->services->pipelines;
+    asking->workers = call->services->workers;
+    asking->principal = *call->principal;
+    if (run_index_get(pipelines_index(asking->pipelines), call->principal->project, id, &asking->arena,
+                  &asking->row) == RC_OK)
+        return asking;
+    respond_error(request, ERR_NOT_FOUND, "There is no such run.");
+    asking_free(asking);
+    return NULL;
+}
+
+static struct asking *ask_run(struct api_call *call, struct http_request *request)
+{
+    struct id id;
+    if (id_parse(call->params[0], "run", &id) == RC_OK)
+        return ask_new(call, request, id);
+    respond_error(request, ERR_NOT_FOUND, "This is not a run's id (run_…).");
+    return NULL;
+}
+
+static void ask_send(struct asking *asking)
+{
+    struct pipeline_loop *loop = pipelines_loop(asking->pipelines, asking->row.loop);
+    asking->request->user = asking;
+    asking->request->gone = asking_gone;
+    asking->task.run = loop ? ask_there : ask_back;
+    if (!loop)
+        err_set(&asking->err, ERR_CONFLICT, "The run has ended.");
+    loop_post(loop ? pipeline_loop_loop(loop) : asking->home, &asking->task);
+}
+
+/* ---- one run ---- */
+
+/* An ended run as the journal has it, or is about to. A worker. */
+static void read_ended(struct work *work)
+{
+    struct asking *asking = CONTAINER_OF(work, struct asking, work);
+    struct run_index_row row;
+    struct str json = STR_EMPTY;
+    void *block = NULL;
+    enum rc rc = run_index_get(pipelines_index(asking->pipelines), asking->row.head.project,
+                               asking->row.head.id, &asking->arena, &row);
+    if (rc == RC_OK && row.json.n)
+        json = row.json;
+    else if (rc == RC_OK)
+        rc = pipelines_read_run(asking->pipelines, row.location, &json, &block);
+    if (rc != RC_OK || buf_append(&asking->out, json) != RC_OK)
+        err_set(&asking->err, ERR_NOT_FOUND, "The run's record is not in the journal any more.");
+    free(block);
+}
+
+static void read_done(struct work *work)
+{
+    ask_back(&CONTAINER_OF(work, struct asking, work)->task);
+}
+
+static void ask_journal(struct asking *asking)
+{
+    asking->work = (struct work){.home = asking->home, .work = read_ended, .done = read_done};
+    if (worker_submit(asking->workers, &asking->work) == RC_OK)
+        return;
+    err_set(&asking->err, ERR_OVERLOADED, "The server has too much to do: try again soon.");
+    loop_post(asking->home, &asking->task);
+}
+
+/* Where it is: on its loop, or in the journal. */
+static void ask_state(struct asking *asking)
+{
+    asking->reads = true;
+    asking->request->user = asking;
+    asking->request->gone = asking_gone;
+    asking->task.run = ask_back;
+    if (asking->row.loop < 0)
+        ask_journal(asking);
+    else
+        ask_send(asking);
+}
+
+static void answer_out(struct asking *asking)
+{
+    respond_buf(asking->request, 200, &asking->out);
+}
+
+static void get_there(struct asking *asking, struct run *run)
+{
+    run_encode(run, &asking->out);
+}
+
+void api_runs_get(struct api_call *call, struct http_request *request)
+{
+    struct asking *asking = ask_run(call, request);
+    if (!asking)
+        return;
+    asking->there = get_there;
+    asking->back = answer_out;
+    ask_state(asking);
+}
+
+static void events_there(struct asking *asking, struct run *run)
+{
+    asking->bus = event_bus_ref(run_watch(run));
+    run_encode(run, &asking->out);
+}
+
+static void events_back(struct asking *asking)
+{
+    struct http_request *request = asking->request;
+    struct str json = buf_str(&asking->out);
+    begin_stream(request, STR_EMPTY);
+    if (asking->bus) {
+        /* Who goes on from an event has what was before it. */
+        watch_start(request, asking->principal.project, asking->bus, asking->after,
+                    asking->after ? STR_EMPTY : json);
+        return;
+    }
+    struct str text = arena_printf(request->arena, "event: run_finished\ndata: %.*s\n\n",
+                                   STR_ARG(json));
+    if (text.p)
+        http_respond_write(request, text);
+    http_respond_end(request);
+}
+
+void api_runs_events(struct api_call *call, struct http_request *request)
+{
+    struct asking *asking = ask_run(call, request);
+    struct str last = http_header_get(&request->headers, STR("last-event-id"));
+    if (!asking)
+        return;
+    asking->there = events_there;
+    asking->back = events_back;
+    if (last.n && str_to_u64(last, &asking->after) != RC_OK)
+        asking->after = 0;
+    ask_state(asking);
+}
+
+static void cancel_there(struct asking *asking, struct run *run)
+{
+    if (!run) {
+        err_set(&asking->err, ERR_CONFLICT, "The run has ended.");
+        return;
+    }
+    run_cancel(run, "cancelled by request");
+    run_encode_result(run, &asking->out);
+}
+
+void api_runs_cancel(struct api_call *call, struct http_request *request)
+{
+    struct asking *asking = ask_run(call, request);
+    if (!asking)
+        return;
+    asking->there = cancel_there;
+    asking->back = answer_out;
+    ask_send(asking);
+}
+
+/* ---- answering what a run waits for ---- */
+
+static void input_there(struct asking *asking, struct run *run)
+{
+    if (!run)
+        err_set(&asking->err, ERR_CONFLICT, "The run has ended.");
+    else if (run_answer_wait(run, asking->path, asking->body, asking->by, &asking->err) == RC_OK)
+        run_encode_result(run, &asking->out);
+}
+
+static bool read_input(struct asking *asking, struct http_request *request)
+{
+    yyjson_doc *doc;
+    struct str text = request->body.n ? request->body : STR("{}");
+    if (json_read(arena_copy(&asking->arena, text), &asking->arena, &doc, &asking->err) == RC_OK) {
+        asking->body = yyjson_doc_get_root(doc);
+        return true;
+    }
+    api_respond_problem(request, &asking->err);
+    asking_free(asking);
+    return false;
+}
+
+/* {"path": …, "action": …, "values": {…}} */
+void api_runs_input(struct api_call *call, struct http_request *request)
+{
+    struct asking *asking = ask_run(call, request);
+    if (!asking || !read_input(asking, request))
+        return;
+    asking->there = input_there;
+    asking->back = answer_out;
+    asking->path = json_get_text(asking->body, "path");
+    asking->by = arena_copy(&asking->arena, call->principal->name);
+    ask_send(asking);
+}
+
+enum rc api_inbox_list(struct api_call *call)
+{
+    struct run_index_wait *waits;
+    size_t count, limit;
+    if (api_query_limit(call, &limit) != RC_OK)
+        return RC_INVALID;
+    run_index_waits(pipelines_index(call->services->pipelines), call->principal->project, limit,
+                call->arena, &waits, &count);
+    yyjson_mut_val *items = api_list_begin(call);
+    for (size_t i = 0; i < count; i++) {
+        yyjson_doc *detail;
+        if (!str_eq(waits[i].kind, STR("human")))
+            continue;
+        yyjson_mut_val *o = yyjson_mut_arr_add_obj(call->doc, items);
+        api_put_id(call, o, "run", "run", waits[i].run);
+        api_put_str(call, o, "pipeline", waits[i].pipeline);
+        api_put_str(call, o, "path", waits[i].path);
+        api_put_time(call, o, "since", waits[i].since_ns);
+        api_put_time(call, o, "due_at", waits[i].due_ns);
+        if (json_read(waits[i].detail, call->arena, &detail, NULL) == RC_OK)
+            yyjson_mut_obj_add_val(
+                call->doc, o, "form",
+                yyjson_val_mut_copy(call->doc, yyjson_doc_get_root(detail)));
+    }
+    api_list_end(call, STR_EMPTY);
+    return RC_OK;
+}
+
+/* ---- lists ---- */
+
+static yyjson_mut_val *encode_row(struct api_call *call, const struct run_index_row *row)
+{
+    const struct run_head *head = &row->head;
+    yyjson_mut_val *o = yyjson_mut_obj(call->doc);
+    api_put_id(call, o, "id", "run", head->id);
+    api_put_str(call, o, "pipeline", head->pipeline);
+    if (head->version)
+        yyjson_mut_obj_add_sint(call->doc, o, "version", head->version);
+    else
+        yyjson_mut_obj_add_null(call->doc, o, "version");
+    yyjson_mut_obj_add_str(call->doc, o, "status",
+                           run_status_name((enum run_status)head->status));
+    api_put_str(call, o, "trigger", head->trigger);
+    api_put_time(call, o, "started_at", head->started_ns);
+    api_put_time(call, o, "ended_at", head->ended_ns);
+    api_put_ms(call, o, "duration_ms", head->ended_ns ? head->ended_ns - head->started_ns : -1);
+    yyjson_mut_obj_add_uint(call->doc, o, "input_tokens", head->input_tokens);
+    yyjson_mut_obj_add_uint(call->doc, o, "output_tokens", head->output_tokens);
+    api_put_cost(call, o, "cost_usd", head->cost_pico);
+    return o;
+}
+
+enum rc api_runs_list(struct api_call *call)
+{
+    struct str status_name = api_query(call, "status");
+    enum run_status status = RUN_RUNNING;
+    struct run_index_row *rows;
+    size_t limit, count;
+    int64_t before;
+    if (api_query_limit(call, &limit) != RC_OK ||
+        api_query_i64(call, "cursor", 0, &before) != RC_OK)
+        return RC_INVALID;
+    if (status_name.n && run_status_parse(status_name, &status) != RC_OK)
+        return err_set_field(&call->err, ERR_BAD_FIELD, "status",
+                             "'status' is running, waiting, succeeded, failed or cancelled.");
+    run_index_list(pipelines_index(call->services->pipelines), call->principal->project,
+               api_query(call, "pipeline"), status_name.n ? (int)status : -1, (uint64_t)before,
+               limit, call->arena, &rows, &count);
+    yyjson_mut_val *items = api_list_begin(call);
+    for (size_t i = 0; i < count; i++)
+        yyjson_mut_arr_append(items, encode_row(call, &rows[i]));
+    api_list_end(call, count == limit
+                           ? arena_printf(call->arena, "%llu",
+                                          (unsigned long long)rows[count - 1].seq)
+                           : STR_EMPTY);
+    return RC_OK;
+}

@@ -1,0 +1,259 @@
+/* See ask.h. */
+#include "pipeline/ask.h"
+#include "base/clock.h"
+#include "gateway/snapshot.h"
+#include "http/sse.h"
+#include "pipeline/loop_private.h"
+#include "text/json.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ASK_ARENA_BYTES_MAX (64 * 1024 * 1024)
+#define ASK_TEXT_BYTES_MAX  (8 * 1024 * 1024)
+
+struct ask {
+    struct step *step;
+    struct ask_options options;
+    struct arena arena; /* of the call; this lies in it, too */
+    struct scope scope;
+    struct call_request request;
+    struct snapshot *snapshot; /* the key lies in it */
+    struct call *call;
+    struct sse_parser *parser; /* of a stream that has begun */
+    struct buf text;           /* a stream's text, or the whole body */
+    struct str model, finish_reason;
+    char finish[24];
+    bool whole;
+};
+
+static void ask_free(struct ask *ask)
+{
+    if (ask->parser)
+        sse_parser_fini(ask->parser);
+    buf_fini(&ask->text);
+    if (ask->snapshot)
+        snapshot_unref(ask->snapshot);
+    struct arena arena = ask->arena;
+    arena_fini(&arena);
+}
+
+static void on_head(void *arg, const struct call_head *head)
+{
+    struct ask *ask = arg;
+    ask->whole = head->body_bytes >= 0;
+}
+
+static enum rc take_chunk(void *arg, const struct sse_event *event)
+{
+    struct ask *ask = arg;
+    struct arena scratch;
+    yyjson_doc *doc;
+    if (!event->data.p || str_eq(event->data, STR("[DONE]")))
+        return RC_OK;
+    arena_init(&scratch, ASK_TEXT_BYTES_MAX);
+    enum rc rc = RC_OK;
+    if (json_read(event->data, &scratch, &doc, NULL) == RC_OK) {
+        yyjson_val *choice =
+            yyjson_arr_get_first(yyjson_obj_get(yyjson_doc_get_root(doc), "choices"));
+        struct str text = json_get_text(yyjson_obj_get(choice, "delta"), "content"),
+                   finish = json_get_text(choice, "finish_reason");
+        if (text.n)
+            rc = buf_append(&ask->text, text);
+        if (finish.n)
+            snprintf(ask->finish, sizeof(ask->finish), "%.*s", STR_ARG(finish));
+    }
+    arena_fini(&scratch);
+    return rc;
+}
+
+static enum proceed on_data(void *arg, struct str bytes)
+{
+    struct ask *ask = arg;
+    struct step *step = ask->step;
+    if (ask->whole) {
+        if (buf_append(&ask->text, bytes) != RC_OK)
+            buf_release(&ask->text); /* `done` finds no answer in it */
+        return PROCEED;
+    }
+    if (!ask->parser) {
+        ask->parser = ARENA_NEW(&ask->arena, struct sse_parser);
+        if (!ask->parser)
+            return PROCEED;
+        sse_parser_init(ask->parser);
+    }
+    if (sse_parse(ask->parser, bytes, take_chunk, ask) != RC_OK)
+        return PROCEED; /* past its bound: what came so far is the answer */
+    if (!ask->options.stream || step->run->finishing)
+        return PROCEED;
+    step->partial = buf_str(&ask->text);
+    answers_advance(step->run);
+    arena_reset(&step->run->loop->scratch);
+    return step->paused ? STOP : PROCEED;
+}
+
+/* The message of a whole answer; NULL: it is not what chat answers are. */
+static yyjson_val *read_whole(struct ask *ask)
+{
+    yyjson_doc *doc;
+    if (json_read(buf_str(&ask->text), &ask->arena, &doc, NULL) != RC_OK)
+        return NULL;
+    yyjson_val *choice = yyjson_arr_get_first(yyjson_obj_get(yyjson_doc_get_root(doc), "choices"));
+    snprintf(ask->finish, sizeof(ask->finish), "%.*s",
+             STR_ARG(json_get_text(choice, "finish_reason")));
+    return yyjson_obj_get(choice, "message");
+}
+
+static void on_done(void *arg, const struct call_record *record, const struct err *err)
+{
+    struct ask *ask = arg;
+    struct step *step = ask->step;
+    struct run *run = step->run;
+    struct ask_answer answer = {.record = record};
+    struct err problem = {0};
+    ask->call = NULL;
+    run_count_call(run, record);
+    if (run->finishing)
+        return; /* over budget: the run has dropped the step, and this with it */
+    if (!err && ask->whole) {
+        answer.message = read_whole(ask);
+        if (!answer.message)
+            err_set(&problem, ERR_UPSTREAM_PROTOCOL, "the model's answer cannot be understood");
+        answer.text = json_get_text(answer.message, "content");
+    } else {
+        answer.text = buf_str(&ask->text);
+    }
+    answer.model = record->response_model.n ? record->response_model : record->model;
+    answer.finish_reason = str_from(ask->finish);
+    if (problem.code != ERR_NONE)
+        err = &problem;
+    step->partial = STR_EMPTY;
+    step->work = NULL;
+    struct err copy = err ? *err : (struct err){0};
+    ask->options.done(step, ask->options.arg, &answer, err ? &copy : NULL);
+    ask_free(ask);
+}
+
+static const struct call_sink sink = {on_head, on_data, on_done};
+
+static struct str with_stream(struct arena *arena, struct str body, bool stream)
+{
+    if (!stream)
+        return arena_copy(arena, body);
+    return arena_printf(arena, "%.*s,\"stream\":true}", (int)body.n - 1, body.p);
+}
+
+/* The run's key as it is now: changed or revoked in the meantime, perhaps. */
+static const struct key *find_key(struct ask *ask, const struct run *run, struct err *err)
+{
+    static const uint8_t none[SHA256_BYTES];
+    struct snapshot *snapshot = snapshot_current();
+    if (memcmp(run->key_digest, none, sizeof(none)) == 0 || !snapshot)
+        return NULL;
+    ask->snapshot = snapshot_ref(snapshot);
+    const struct key *key =
+        map_get(&snapshot->keys, str_make(run->key_digest, sizeof(run->key_digest)));
+    if (!key || key->revoked)
+        err_set(err, ERR_UNAUTHENTICATED, "the key that the run was started with was revoked");
+    return key;
+}
+
+static void fill_scope(struct ask *ask, const struct key *key)
+{
+    struct run *run = ask->step->run;
+    int64_t now = loop_now_ns(run->loop->loop),
+            timeout_ns = ask->step->plan->document->timeout_ms * NS_PER_MS;
+    int64_t deadline_ns = run->deadline_ns;
+    if (timeout_ns)
+        deadline_ns = MIN(deadline_ns, now + timeout_ns);
+    ask->scope = (struct scope){
+        .principal = &run->principal,
+        .key = key,
+        .deadline_ns = run->waits ? 0 : MAX(deadline_ns, now + NS_PER_MS),
+        .budget_pico = run->budget_pico == COST_UNKNOWN
+                           ? COST_UNKNOWN
+                           : MAX(run->budget_pico - run->spent_pico, 0),
+        .inside = run->inside,
+        .trace = run->trace,
+        .arena = &ask->arena,
+    };
+    char id[ID_TEXT_BYTES_MAX];
+    size_t n = id_format(run->id, "run", id);
+    ask->request = (struct call_request){
+        .door = DOOR_INTERNAL,
+        .operation = OPERATION_CHAT,
+        .format = WIRE_OPENAI_CHAT,
+        .request_id = arena_copy(&ask->arena, str_make(id, n)),
+        .content_type = STR("application/json"),
+        .started_ns = now,
+        .received_ns = now,
+    };
+}
+
+void ask_start(struct step *step, const struct ask_options *options)
+{
+    struct arena arena;
+    struct err err = {0};
+    arena_init(&arena, ASK_ARENA_BYTES_MAX);
+    struct ask *ask = ARENA_NEW(&arena, struct ask);
+    ASSERT(ask); /* the first bytes of an arena */
+    ask->arena = arena;
+    ask->step = step;
+    ask->options = *options;
+    buf_init(&ask->text, ASK_TEXT_BYTES_MAX);
+    const struct key *key = find_key(ask, step->run, &err);
+    fill_scope(ask, key);
+    ask->request.body = with_stream(&ask->arena, options->body, options->stream);
+    if (err.code == ERR_NONE && ask->request.body.p)
+        ask->call = gateway_call_start(step->run->loop->gateway, &ask->scope, &ask->request, &sink,
+                                       ask);
+    if (err.code == ERR_NONE && !ask->call)
+        err_set(&err, ERR_TOO_LARGE, "the request to the model is too large");
+    if (err.code != ERR_NONE) {
+        void *arg = options->arg;
+        ask_free(ask);
+        options->done(step, arg, NULL, &err);
+        return;
+    }
+    step->work = ask;
+}
+
+void *ask_cancel(struct step *step)
+{
+    struct ask *ask = step->work;
+    step->work = NULL;
+    step->partial = STR_EMPTY;
+    if (ask->call)
+        gateway_call_cancel(ask->call);
+    void *arg = ask->options.arg;
+    ask_free(ask);
+    return arg;
+}
+
+void ask_resume(struct step *step)
+{
+    struct ask *ask = step->work;
+    if (ask->call)
+        gateway_call_resume(ask->call);
+}
+
+void ask_put_usage(struct maker *maker, const struct call_record *record, struct arena *arena)
+{
+    char id[ID_TEXT_BYTES_MAX];
+    maker_key(maker, STR("usage"));
+    maker_object(maker);
+    maker_key(maker, STR("input_tokens"));
+    maker_int(maker, (int64_t)usage_input_total(&record->usage));
+    maker_key(maker, STR("output_tokens"));
+    maker_int(maker, (int64_t)usage_output_total(&record->usage));
+    maker_key(maker, STR("cost_usd"));
+    if (record->cost_pico == COST_UNKNOWN)
+        maker_null(maker);
+    else
+        maker_text(maker,
+                   arena_printf(arena, "%lld.%012lld",
+                                (long long)(record->cost_pico / PICO_PER_DOLLAR),
+                                (long long)(record->cost_pico % PICO_PER_DOLLAR)));
+    maker_key(maker, STR("call_id"));
+    maker_text(maker, arena_copy(arena, str_make(id, id_format(record->id, "call", id))));
+    maker_end(maker);
+}

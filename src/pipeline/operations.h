@@ -1,0 +1,28 @@
+/* What each type of node does: one row of functions per type. `run` works on a step, which is one
+ * execution of a node in a frame; it ends the step by step_done or step_failed, at once or later. */
+#pragma once
+#include "pipeline/plan.h"
+
+struct step;
+struct frame;
+
+struct node_operations {
+    /* Fills node->config from its document; may be NULL. */
+    enum rc (*compile)(struct plan_build *build, struct err *err);
+    void (*run)(struct step *step);
+    /* Nothing is wanted of it any more: frees what step->work holds. NULL: it never waits. */
+    void (*cancel)(struct step *step);
+    /* What streams and was told to stop goes on; may be NULL. */
+    void (*resume)(struct step *step);
+    /* Containers: a frame that the step began has ended; err NULL: well. The frame is freed or kept
+     * afterwards by the engine. */
+    void (*frame_ended)(struct step *step, struct frame *frame, const struct err *err);
+    bool recorded; /* not a function of its inputs: its result goes to the journal */
+};
+
+const struct node_operations *node_operations(enum node_kind kind); /* NULL: passive */
+
+extern const struct node_operations start_operations, end_operations, answer_operations,
+    if_else_operations, template_operations, aggregator_operations, assigner_operations,
+    list_operations, iteration_operations, loop_operations, llm_operations, classifier_operations,
+    extractor_operations, http_operations, human_operations, wait_operations, pipeline_operations;
