@@ -230,6 +230,7 @@ export interface CallSummary {
   door?: string;
   operation?: string;
   model_requested?: string | null;
+  prompt?: string | null;
   route?: string | null;
   provider?: string | null;
   model?: string | null;

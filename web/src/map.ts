@@ -24,6 +24,8 @@ export const screens: [pattern: string, screen: Screen][] = [
   ['/providers/new', provider_form],
   ['/providers/:name', provider_form],
   ['/models', () => import('./screens/Models.svelte')],
+  ['/prompts', () => import('./screens/Prompts.svelte')],
+  ['/prompts/:name', () => import('./screens/Prompt.svelte')],
   ['/knowledge', () => import('./screens/Collections.svelte')],
   ['/knowledge/:name', () => import('./screens/Collection.svelte')],
   ['/knowledge/:name/:id', () => import('./screens/Document.svelte')],
@@ -56,7 +58,10 @@ const navigation: { title: string; links: (Link & { needs?: string })[] }[] = [
   },
   {
     title: 'Build',
-    links: [{ href: '/knowledge', title: 'Knowledge', icon: 'book', keys: 'g w', needs: 'knowledge.read' }],
+    links: [
+      { href: '/prompts', title: 'Prompts', icon: 'edit', keys: 'g t', needs: 'prompt.read' },
+      { href: '/knowledge', title: 'Knowledge', icon: 'book', keys: 'g w', needs: 'knowledge.read' },
+    ],
   },
   {
     title: 'Gateway',
