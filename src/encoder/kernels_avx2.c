@@ -11,57 +11,34 @@
  * maddubs adds two products of a byte without and a byte with sign into 16 bits: 2 · 127 · 127
  * fits, with inputs of 8 bits it would saturate. */
 
-#define INT8_ROWS 4
-
-INLINE void tile_rows_int8(const size_t rows, const uint8_t *a, size_t lda,
-                           const struct quantized_row *quantized, const int8_t *b,
-                           const struct packed *w, size_t column, float *c, size_t ldc)
+KERNEL static inline __attribute__((always_inline)) __m256i add_products(__m256i sum, __m256i x,
+                                                                        __m256i b)
 {
-    const __m256i ones = _mm256_set1_epi16(1);
-    __m256i sums[INT8_ROWS][2];
-#pragma GCC unroll 4
-    for (size_t r = 0; r < rows; r++)
-        sums[r][0] = sums[r][1] = _mm256_setzero_si256();
-    for (size_t i = 0; i < w->in; i += 4, b += 4 * PANEL_COLUMNS) {
-        __m256i low = _mm256_loadu_si256((const __m256i *)(const void *)b);
-        __m256i high = _mm256_loadu_si256((const __m256i *)(const void *)(b + 32));
-#pragma GCC unroll 4
-        for (size_t r = 0; r < rows; r++) {
-            int32_t four;
-            memcpy(&four, a + r * lda + i, 4);
-            __m256i x = _mm256_set1_epi32(four);
-            sums[r][0] =
-                _mm256_add_epi32(sums[r][0], _mm256_madd_epi16(_mm256_maddubs_epi16(x, low), ones));
-            sums[r][1] = _mm256_add_epi32(sums[r][1],
-                                          _mm256_madd_epi16(_mm256_maddubs_epi16(x, high), ones));
-        }
-    }
-#pragma GCC unroll 4
-    for (size_t r = 0; r < rows; r++)
-        for (size_t half = 0; half < 2; half++) {
-            size_t at = column + half * LANES;
-            vector sum = (vector)_mm256_cvtepi32_ps(sums[r][half]);
-            store(c + r * ldc + at,
-                  splat(quantized[r].scale) * (sum * load(w->scales + at) -
-                                               splat(quantized[r].zero) * load(w->sums + at)) +
-                      load(w->bias + at));
-        }
+    __m256i pairs = _mm256_maddubs_epi16(x, b);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 
-KERNEL static void multiply_int8(const uint8_t *a, size_t lda,
-                                 const struct quantized_row *quantized, size_t rows,
-                                 const struct packed *w, float *c, size_t ldc)
+INLINE void store_int8(__m256i sums, const struct quantized_row *row, const struct tile_to *to,
+                       size_t at, float *c)
 {
-    for (size_t panel = 0; panel < w->panel_count; panel++) {
-        const int8_t *b = (const int8_t *)w->panels + panel * w->in * PANEL_COLUMNS;
-        size_t column = panel * PANEL_COLUMNS, r = 0;
-        for (; r + INT8_ROWS <= rows; r += INT8_ROWS)
-            tile_rows_int8(INT8_ROWS, a + r * lda, lda, quantized + r, b, w, column, c + r * ldc,
-                           ldc);
-        for (; r < rows; r++)
-            tile_rows_int8(1, a + r * lda, lda, quantized + r, b, w, column, c + r * ldc, ldc);
-    }
+    vector sum = (vector)_mm256_cvtepi32_ps(sums) * load(to->scales + at) -
+                 splat(row->zero) * load(to->sums + at);
+    store(c + at, splat(row->scale) * sum + load(to->bias + at));
 }
+
+#define TILE(n)            tile_int8_##n
+#define TILE_TARGET        KERNEL
+#define TILE_WORD          int32_t
+#define TILE_VECTOR        __m256i
+#define TILE_SPLAT(w)      _mm256_set1_epi32(w)
+#define TILE_STEP(s, x, b) s = add_products(s, x, b)
+#define TILE_END(r, low, high)                                                                     \
+    store_int8(low, to->quantized + r, to, 0, to->c + r * to->ldc);                                \
+    store_int8(high, to->quantized + r, to, LANES, to->c + r * to->ldc);
+#include "encoder/kernels_tile.h"
+#define TILE(n) tile_int8_##n
+#define INT8_TARGET KERNEL
+#include "encoder/kernels_int8.h"
 
 /* The row's range, zero included, over the levels 0 to `levels`. */
 KERNEL static void quantize(const float *x, size_t n, unsigned levels, uint8_t *out,

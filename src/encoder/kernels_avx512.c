@@ -10,60 +10,34 @@
 #define WITH_VNNI __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")))
 #define WITH_BF16 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx2,fma")))
 
+/* The instructions that add to a sum are written as such: from their intrinsics the compiler copies
+ * every sum before each use. */
+
 /* ---- int8 ---- */
 
 WITH_VNNI static inline __attribute__((always_inline)) void
-tile_rows_int8(const size_t rows, const uint8_t *a, size_t lda,
-               const struct quantized_row *quantized, const int8_t *b, const struct packed *w,
-               size_t column, float *c, size_t ldc)
+store_int8(__m512i sums, const struct quantized_row *row, const struct tile_to *to, size_t at,
+           float *c)
 {
-    __m512i sums[TILE_ROWS][2];
-#pragma GCC unroll 16
-    for (size_t r = 0; r < rows; r++)
-        sums[r][0] = sums[r][1] = _mm512_setzero_si512();
-    for (size_t i = 0; i < w->in; i += 4, b += 4 * PANEL_COLUMNS) {
-        __m512i low = _mm512_loadu_si512(b), high = _mm512_loadu_si512(b + 64);
-#pragma GCC unroll 16
-        for (size_t r = 0; r < rows; r++) {
-            int32_t four;
-            memcpy(&four, a + r * lda + i, 4);
-            __m512i x = _mm512_set1_epi32(four);
-            sums[r][0] = _mm512_dpbusd_epi32(sums[r][0], x, low);
-            sums[r][1] = _mm512_dpbusd_epi32(sums[r][1], x, high);
-        }
-    }
-#pragma GCC unroll 16
-    for (size_t r = 0; r < rows; r++)
-        for (size_t half = 0; half < 2; half++) {
-            size_t at = column + half * LANES;
-            __m512 sum =
-                _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][half]), _mm512_loadu_ps(w->scales + at));
-            sum = _mm512_fnmadd_ps(_mm512_set1_ps(quantized[r].zero), _mm512_loadu_ps(w->sums + at),
-                                   sum);
-            _mm512_storeu_ps(c + r * ldc + at, _mm512_fmadd_ps(_mm512_set1_ps(quantized[r].scale),
-                                                               sum, _mm512_loadu_ps(w->bias + at)));
-        }
+    __m512 sum = _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(to->scales + at));
+    sum = _mm512_fnmadd_ps(_mm512_set1_ps(row->zero), _mm512_loadu_ps(to->sums + at), sum);
+    sum = _mm512_fmadd_ps(_mm512_set1_ps(row->scale), sum, _mm512_loadu_ps(to->bias + at));
+    _mm512_storeu_ps(c + at, sum);
 }
 
-WITH_VNNI static void multiply_int8(const uint8_t *a, size_t lda,
-                                    const struct quantized_row *quantized, size_t rows,
-                                    const struct packed *w, float *c, size_t ldc)
-{
-    for (size_t panel = 0; panel < w->panel_count; panel++) {
-        const int8_t *b = (const int8_t *)w->panels + panel * w->in * PANEL_COLUMNS;
-        for (size_t r = 0; r < rows; r += TILE_ROWS) {
-#define CASE(n)                                                                                    \
-    case n:                                                                                        \
-        tile_rows_int8(n, a + r * lda, lda, quantized + r, b, w, panel * PANEL_COLUMNS,            \
-                       c + r * ldc, ldc);                                                          \
-        break;
-            switch (MIN(TILE_ROWS, rows - r)) {
-                EACH_ROW_COUNT(CASE)
-            }
-#undef CASE
-        }
-    }
-}
+#define TILE(n)            tile_int8_##n
+#define TILE_TARGET        WITH_VNNI
+#define TILE_WORD          int32_t
+#define TILE_VECTOR        __m512i
+#define TILE_SPLAT(w)      _mm512_set1_epi32(w)
+#define TILE_STEP(s, x, b) __asm__("vpdpbusd %2, %1, %0" : "+v"(s) : "v"(x), "v"(b))
+#define TILE_END(r, low, high)                                                                     \
+    store_int8(low, to->quantized + r, to, 0, to->c + r * to->ldc);                                \
+    store_int8(high, to->quantized + r, to, LANES, to->c + r * to->ldc);
+#include "encoder/kernels_tile.h"
+#define TILE(n)     tile_int8_##n
+#define INT8_TARGET WITH_VNNI
+#include "encoder/kernels_int8.h"
 
 /* The row's range, zero included, over the levels 0 to `levels`. */
 KERNEL static void quantize(const float *x, size_t n, unsigned levels, uint8_t *out,
@@ -93,51 +67,32 @@ KERNEL static void quantize(const float *x, size_t n, unsigned levels, uint8_t *
 
 /* ---- bf16 ---- */
 
-WITH_BF16 static inline __attribute__((always_inline)) void
-tile_rows_bf16(const size_t rows, const uint16_t *a, size_t lda, const uint16_t *b, size_t k,
-               const float *bias, float *c, size_t ldc)
-{
-    __m512 sums[TILE_ROWS][2];
-#pragma GCC unroll 16
-    for (size_t r = 0; r < rows; r++) {
-        sums[r][0] = _mm512_loadu_ps(bias);
-        sums[r][1] = _mm512_loadu_ps(bias + LANES);
-    }
-    for (size_t i = 0; i < k; i += 2, b += 2 * PANEL_COLUMNS) {
-        __m512bh low = (__m512bh)_mm512_loadu_si512(b);
-        __m512bh high = (__m512bh)_mm512_loadu_si512(b + 32);
-#pragma GCC unroll 16
-        for (size_t r = 0; r < rows; r++) {
-            int32_t two;
-            memcpy(&two, a + r * lda + i, 4);
-            __m512bh x = (__m512bh)_mm512_set1_epi32(two);
-            sums[r][0] = _mm512_dpbf16_ps(sums[r][0], x, low);
-            sums[r][1] = _mm512_dpbf16_ps(sums[r][1], x, high);
-        }
-    }
-#pragma GCC unroll 16
-    for (size_t r = 0; r < rows; r++) {
-        _mm512_storeu_ps(c + r * ldc, sums[r][0]);
-        _mm512_storeu_ps(c + r * ldc + LANES, sums[r][1]);
-    }
-}
+#define TILE(n)            tile_bf16_##n
+#define TILE_TARGET        WITH_BF16
+#define TILE_WORD          int32_t
+#define TILE_VECTOR        vector
+#define TILE_SPLAT(w)      (vector) _mm512_set1_epi32(w)
+#define TILE_STEP(s, x, b) __asm__("vdpbf16ps %2, %1, %0" : "+v"(s) : "v"(x), "v"(b))
+#define TILE_END(r, low, high)                                                                     \
+    store(to->c + r * to->ldc, low + load(to->bias));                                              \
+    store(to->c + r * to->ldc + LANES, high + load(to->bias + LANES));
+#include "encoder/kernels_tile.h"
+#define TILE(n) tile_bf16_##n
+static void (*const TILES_BF16[])(const int32_t *, size_t, const uint8_t *, size_t,
+                                  const struct tile_to *) = TILE_LIST(TILE);
+#undef TILE
 
 WITH_BF16 static void multiply_bf16(const uint16_t *a, size_t lda, size_t rows,
                                     const struct packed *w, float *c, size_t ldc)
 {
-    for (size_t panel = 0; panel < w->panel_count; panel++) {
-        const uint16_t *b = (const uint16_t *)w->panels + panel * w->in * PANEL_COLUMNS;
-        for (size_t r = 0; r < rows; r += TILE_ROWS) {
-#define CASE(n)                                                                                    \
-    case n:                                                                                        \
-        tile_rows_bf16(n, a + r * lda, lda, b, w->in, w->bias + panel * PANEL_COLUMNS,             \
-                       c + r * ldc + panel * PANEL_COLUMNS, ldc);                                  \
-        break;
-            switch (MIN(TILE_ROWS, rows - r)) {
-                EACH_ROW_COUNT(CASE)
-            }
-#undef CASE
-        }
+    const int32_t *words = (const int32_t *)(const void *)a; /* rows are aligned to words */
+    const uint8_t *b = w->panels;
+    for (size_t column = 0; column < w->panel_count * PANEL_COLUMNS; column += PANEL_COLUMNS) {
+        for (size_t r = 0; r < rows; r += TILE_ROWS)
+            TILES_BF16[MIN(TILE_ROWS, rows - r) - 1](
+                words + r * lda / 2, lda / 2, b, w->in / 2,
+                &(struct tile_to){.c = c + r * ldc + column, .ldc = ldc, .bias = w->bias + column});
+        b += w->in / 2 * 2 * VECTOR_BYTES;
     }
 }
 

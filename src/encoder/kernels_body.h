@@ -2,8 +2,8 @@
  *   VECTOR_BYTES      16, 32 or 64
  *   KERNEL            the attribute of every function: the target's instructions
  *   VECTOR_MAX(a, b)  the greater of each lane, where one instruction does it
- *   TILE_ROWS         rows of a tile: accumulators (two vectors a row), a panel's two vectors and
- *                     one input must fit the registers
+ *   TILE_ROWS         rows of a tile, 4, 6 or 12: sums (two vectors a row), a panel's two vectors
+ *                     and one input must fit the registers
  * Written with the compiler's vector types: `+` and `*` become fused multiply-adds. */
 #include "encoder/kernels.h"
 #include <math.h>
@@ -65,70 +65,62 @@ INLINE float max_of(vector v)
 
 /* ---- f32 products ---- */
 
-INLINE void tile_rows_f32(const size_t rows, const float *a, size_t lda, const float *b, size_t k,
-                          const float *bias, float *c, size_t ldc)
-{
-    vector sums[TILE_ROWS][2];
-#pragma GCC unroll 16
-    for (size_t r = 0; r < rows; r++) {
-        sums[r][0] = bias ? load(bias) : splat(0);
-        sums[r][1] = bias ? load(bias + LANES) : splat(0);
-    }
-    for (size_t i = 0; i < k; i++, b += PANEL_COLUMNS) {
-        vector low = load(b), high = load(b + LANES);
-#pragma GCC unroll 16
-        for (size_t r = 0; r < rows; r++) {
-            vector x = splat(a[r * lda + i]);
-            sums[r][0] += x * low;
-            sums[r][1] += x * high;
-        }
-    }
-#pragma GCC unroll 16
-    for (size_t r = 0; r < rows; r++) {
-        store(c + r * ldc, sums[r][0]);
-        store(c + r * ldc + LANES, sums[r][1]);
-    }
-}
+/* Where a tile's sums go, and what is done to them on the way. */
+struct tile_to {
+    float *c; /* of the tile's first row and column */
+    size_t ldc;
+    const float *bias;
+    const struct quantized_row *quantized; /* int8: of the first row */
+    const float *scales, *sums;            /* int8: of the panel */
+};
 
-/* A loop over rows is only unrolled when their number is a constant. */
+typedef void tile_function(const float *a, size_t lda, const uint8_t *b, size_t groups,
+                           const struct tile_to *to);
+
+#define TILE(n)            tile_f32_##n
+#define TILE_TARGET        KERNEL
+#define TILE_WORD          float
+#define TILE_VECTOR        vector
+#define TILE_SPLAT(w)      splat(w)
+#define TILE_STEP(s, x, b) s += (x) * (b)
+#define TILE_END(r, low, high)                                                                     \
+    store(to->c + r * to->ldc, low + load(to->bias));                                              \
+    store(to->c + r * to->ldc + LANES, high + load(to->bias + LANES));
+#include "encoder/kernels_tile.h"
+
 #if TILE_ROWS == 12
-#define EACH_ROW_COUNT(CASE)                                                                       \
-    CASE(1)                                                                                        \
-    CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+#define TILE_LIST(name)                                                                            \
+    {name(1), name(2), name(3), name(4),  name(5),  name(6),                                       \
+     name(7), name(8), name(9), name(10), name(11), name(12)}
 #elif TILE_ROWS == 6
-#define EACH_ROW_COUNT(CASE) CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#define TILE_LIST(name) {name(1), name(2), name(3), name(4), name(5), name(6)}
 #else
-#define EACH_ROW_COUNT(CASE) CASE(1) CASE(2) CASE(3) CASE(4)
+#define TILE_LIST(name) {name(1), name(2), name(3), name(4)}
 #endif
 
-KERNEL static void tile_f32_biased(size_t rows, const float *a, size_t lda, const float *b,
-                                   size_t k, const float *bias, float *c, size_t ldc)
-{
-#define CASE(n)                                                                                    \
-    case n: tile_rows_f32(n, a, lda, b, k, bias, c, ldc); break;
-    switch (rows) {
-        EACH_ROW_COUNT(CASE)
-    default: UNREACHABLE();
-    }
-#undef CASE
-}
+#define TILE(n) tile_f32_##n
+static tile_function *const TILES_F32[] = TILE_LIST(TILE);
+#undef TILE
 
 KERNEL static void tile_f32(size_t rows, const float *a, size_t lda, const float *b, size_t k,
                             float *c, size_t ldc)
 {
-    tile_f32_biased(rows, a, lda, b, k, NULL, c, ldc);
+    static const float zeros[PANEL_COLUMNS];
+    TILES_F32[rows - 1](a, lda, (const uint8_t *)b, k,
+                        &(struct tile_to){.c = c, .ldc = ldc, .bias = zeros});
 }
 
 /* Panel after panel, and for each all rows: the panel stays in the nearest cache. */
 KERNEL static void multiply_f32(const float *a, size_t lda, size_t rows, const struct packed *w,
                                 float *c, size_t ldc)
 {
-    for (size_t panel = 0; panel < w->panel_count; panel++) {
-        const float *b = (const float *)w->panels + panel * w->in * PANEL_COLUMNS;
+    const uint8_t *b = w->panels;
+    for (size_t column = 0; column < w->panel_count * PANEL_COLUMNS; column += PANEL_COLUMNS) {
         for (size_t r = 0; r < rows; r += TILE_ROWS)
-            tile_f32_biased(MIN(TILE_ROWS, rows - r), a + r * lda, lda, b, w->in,
-                            w->bias + panel * PANEL_COLUMNS, c + r * ldc + panel * PANEL_COLUMNS,
-                            ldc);
+            TILES_F32[MIN(TILE_ROWS, rows - r) - 1](
+                a + r * lda, lda, b, w->in,
+                &(struct tile_to){.c = c + r * ldc + column, .ldc = ldc, .bias = w->bias + column});
+        b += w->in * 2 * VECTOR_BYTES;
     }
 }
 

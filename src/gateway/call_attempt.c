@@ -295,7 +295,7 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
         failure = encoder && err->code == ERR_OVERLOADED ? FAILURE_OVERLOAD
                   : encoder                              ? FAILURE_REQUEST
                                                          : FAILURE_ERROR;
-        if (!inner)
+        if (!inner && !encoder) /* the target's name may point into it */
             request_release(call);
     }
     call_move(call, CALL_ASKING);
