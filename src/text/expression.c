@@ -623,7 +623,7 @@ enum rc expression_parse(struct str text, struct arena *arena, struct expression
 
 /* ---- evaluation ---- */
 
-static bool truth(const struct expression_value *v)
+bool expression_truth(const struct expression_value *v)
 {
     switch (v->type) {
     case EXPRESSION_BOOL: return v->boolean;
@@ -784,15 +784,15 @@ static void evaluate(struct evaluation *e, const struct expression *node,
     }
     evaluate(e, node->items[0], &a);
     if (node->kind == NODE_NOT) {
-        *out = of_bool(!truth(&a));
+        *out = of_bool(!expression_truth(&a));
     } else if (node->kind == NODE_MINUS) {
         if (a.type == EXPRESSION_NUMBER)
             *out = of_number(-a.number);
     } else if (node->kind == NODE_AND || node->kind == NODE_OR) {
-        bool decided = truth(&a) == (node->kind == NODE_OR);
+        bool decided = expression_truth(&a) == (node->kind == NODE_OR);
         if (!decided)
             evaluate(e, node->items[1], &b);
-        *out = of_bool(decided ? truth(&a) : truth(&b));
+        *out = of_bool(decided ? expression_truth(&a) : expression_truth(&b));
     } else {
         evaluate(e, node->items[1], &b);
         if (e->rc == RC_OK)
@@ -812,7 +812,8 @@ bool expression_test(const struct expression *expression, expression_lookup *loo
                      struct arena *scratch)
 {
     struct expression_value value = {0};
-    return expression_evaluate(expression, lookup, arg, scratch, &value) == RC_OK && truth(&value);
+    return expression_evaluate(expression, lookup, arg, scratch, &value) == RC_OK &&
+           expression_truth(&value);
 }
 
 void expression_from_json(yyjson_val *value, const struct str *path, size_t path_count,
@@ -836,4 +837,40 @@ void expression_from_json(yyjson_val *value, const struct str *path, size_t path
         *out = of_text(json_text(value));
     else if (yyjson_is_ctn(value))
         *out = (struct expression_value){.type = EXPRESSION_JSON, .json = value};
+}
+
+/* ---- structure ---- */
+
+enum expression_shape expression_shape(const struct expression *expression)
+{
+    switch (expression->kind) {
+    case NODE_AND: return EXPRESSION_AND;
+    case NODE_OR: return EXPRESSION_OR;
+    case NODE_NOT: return EXPRESSION_NOT;
+    default: return EXPRESSION_OTHER;
+    }
+}
+
+const struct expression *expression_operand(const struct expression *expression, size_t number)
+{
+    ASSERT(expression_shape(expression) != EXPRESSION_OTHER && number < expression->item_count);
+    return expression->items[number];
+}
+
+size_t expression_members(const struct expression *expression, struct str *one)
+{
+    size_t count = 0;
+    if (expression->kind == NODE_PATH) {
+        *one = expression->path[0];
+        return 1;
+    }
+    for (size_t i = 0; i < expression->item_count && count < 2; i++) {
+        struct str other = STR_EMPTY;
+        size_t n = expression_members(expression->items[i], &other);
+        if (n == 0 || (n == 1 && count == 1 && str_eq(other, *one)))
+            continue;
+        count = n == 1 && count == 0 ? 1 : 2;
+        *one = other;
+    }
+    return count;
 }

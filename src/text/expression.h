@@ -57,6 +57,16 @@ enum rc expression_evaluate(const struct expression *expression, expression_look
 /* The same as a condition; false where it cannot be evaluated. */
 bool expression_test(const struct expression *expression, expression_lookup *lookup, void *arg,
                      struct arena *scratch);
+/* Whether a value counts as true. */
+bool expression_truth(const struct expression_value *value);
 /* For lookups: a JSON value followed along the path's remaining steps. */
 void expression_from_json(yyjson_val *value, const struct str *path, size_t path_count,
                           struct expression_value *out);
+
+/* ---- for those that answer expressions from columns ---- */
+enum expression_shape { EXPRESSION_AND, EXPRESSION_OR, EXPRESSION_NOT, EXPRESSION_OTHER };
+enum expression_shape expression_shape(const struct expression *expression);
+/* Of and, or (0, 1) and not (0). */
+const struct expression *expression_operand(const struct expression *expression, size_t number);
+/* How many different first steps its paths have, up to 2; *one: one of them. */
+size_t expression_members(const struct expression *expression, struct str *one);

@@ -251,7 +251,9 @@ void index_stats(struct index *index, struct index_stats *out)
         out->rows += vp->rows - dead;
         out->deleted += dead;
         if (vp->part->segment) {
+            struct columns *columns = atomic_load(&vp->part->segment->columns);
             out->segments++;
+            out->memory_bytes += columns ? columns_bytes(columns) : 0;
             out->disk_bytes += (uint64_t)index_segment_bytes(vp->part->segment);
             continue;
         }

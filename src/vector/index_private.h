@@ -9,6 +9,7 @@
 #include "store/lock.h"
 #include "store/log.h"
 #include "vector/index.h"
+#include "vector/columns.h"
 #include "vector/index_manifest.h"
 #include "vector/rows_segment.h"
 #include "vector/words_search.h"
@@ -57,7 +58,9 @@ struct index_segment {
     char *folder;
     bool obsolete; /* its files go with it */
     struct rows_segment *rows;
-    struct words_segment *words; /* NULL: no texts */
+    struct words_segment *words;     /* NULL: no texts */
+    pthread_mutex_t columns_lock;    /* while they are made */
+    struct columns *_Atomic columns; /* NULL: nobody has asked */
     struct segment *vector_files[INDEX_VECTORS_MAX];
     struct dense *dense[INDEX_VECTORS_MAX]; /* NULL: no row has one */
     struct index_slots slots[INDEX_VECTORS_MAX];

@@ -311,6 +311,7 @@ enum rc index_segment_open(struct index *index, uint64_t id, struct index_segmen
     s->id = id;
     s->fs = index->fs;
     s->folder = xstrdup(index->folder);
+    pthread_mutex_init(&s->columns_lock, NULL);
     enum rc rc = open_rows(index, id, &s->rows, err);
     if (rc == RC_OK)
         rc = open_made(index, s, err);
@@ -334,6 +335,8 @@ void index_segment_close(struct index_segment *s)
         return;
     rows_segment_close(s->rows);
     words_segment_close(s->words);
+    columns_free(atomic_load(&s->columns));
+    pthread_mutex_destroy(&s->columns_lock);
     for (size_t v = 0; v < INDEX_VECTORS_MAX; v++)
         close_vectors(s, v);
     for (int kind = 0; s->obsolete && kind < 2 + INDEX_VECTORS_MAX; kind++) {
