@@ -16,6 +16,7 @@
 #include "gateway/limit.h"
 #include "govern/account.h"
 #include "govern/control.h"
+#include "io/sandbox.h"
 #include "io/worker.h"
 #include "job/job.h"
 #include "knowledge/ask.h"
@@ -61,6 +62,7 @@ struct server {
     struct inheritance inheritance;
     struct delivery *delivery;
     struct receiver *receiver;
+    struct work sandbox_test;
     struct work release;
     enum rc release_rc;
     struct err release_err;
@@ -168,12 +170,27 @@ static void on_engine_changed(void *arg, const struct engine_status *status)
                   str_make(text, MIN((size_t)n, sizeof(text) - 1)));
 }
 
+/* Said at the start, before the first document or code node finds out. */
+static void test_sandbox(struct work *work)
+{
+    const struct sandbox_report *report = sandbox_self_test();
+    const char *documents = report->refused[SANDBOX_EXTRACTOR];
+    const char *code = report->refused[SANDBOX_CODE];
+    log_event(documents[0] || code[0] ? LOG_WARN : LOG_INFO, "sandbox_tested",
+              LOG_BOOL("namespaces", report->namespaces), LOG_I64("landlock", report->landlock),
+              LOG_Z("documents", documents[0] ? documents : "confined"),
+              LOG_Z("code", code[0] ? code : "confined"));
+}
+
 static enum rc make_parts(struct server *server, struct err *err)
 {
     int cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
     const struct config *config = server->config;
     server->workers =
         worker_pool_new(config->workers ? config->workers : MAX(2 * cores, 4), WORKER_QUEUE_MAX);
+    server->sandbox_test = (struct work){.work = test_sandbox};
+    if (worker_submit(server->workers, &server->sandbox_test) != RC_OK)
+        return err_set(err, ERR_INTERNAL, "the new worker pool takes no work");
     server->encoders = encoders_new(str_from(server->model_directory));
     embedder_register(server->encoders, server->workers);
     server->events = event_bus_new(EVENT_WINDOW_BYTES);

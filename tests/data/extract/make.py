@@ -318,7 +318,7 @@ class Stack(Base):
     def pop(self):
         return self.items.pop()
 ''')
-write("program.c", """/* Head. */
+write("program.cpp", """/* Head. */
 #include <stdio.h>
 
 static int twice(int x)

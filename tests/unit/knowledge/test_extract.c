@@ -159,7 +159,7 @@ static void code_and_subtitles(void **state)
            "C \"\"\"Module text.\"\"\"¶import os|C # Adds.¶@cached¶def add(a, b):¶    return a + b|"
            "H1 class Stack(Base):|C     \"\"\"A stack.\"\"\"|C     def push(self, x):¶        "
            "self.items.append(x)|C     def pop(self):¶        return self.items.pop()|");
-    expect("program.c", EXTRACT_CODE,
+    expect("program.cpp", EXTRACT_CODE,
            "C /* Head. */¶#include <stdio.h>|C static int twice(int x)¶{¶    return 2 * x;¶}|"
            "H1 struct point {|C     int x;¶};|C int main(void)¶{¶    return twice(1);¶}|");
     expect("film.srt", EXTRACT_SUBTITLES, "T [00:00:01] Hello there. Again.|T [00:01:10] Later.|");
