@@ -12,7 +12,7 @@
  * fits, with inputs of 8 bits it would saturate. */
 
 KERNEL static inline __attribute__((always_inline)) __m256i add_products(__m256i sum, __m256i x,
-                                                                        __m256i b)
+                                                                         __m256i b)
 {
     __m256i pairs = _mm256_maddubs_epi16(x, b);
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
@@ -36,7 +36,7 @@ INLINE void store_int8(__m256i sums, const struct quantized_row *row, const stru
     store_int8(low, to->quantized + r, to, 0, to->c + r * to->ldc);                                \
     store_int8(high, to->quantized + r, to, LANES, to->c + r * to->ldc);
 #include "encoder/kernels_tile.h"
-#define TILE(n) tile_int8_##n
+#define TILE(n)     tile_int8_##n
 #define INT8_TARGET KERNEL
 #include "encoder/kernels_int8.h"
 

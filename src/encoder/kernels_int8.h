@@ -12,14 +12,13 @@ INT8_TARGET static void multiply_int8(const uint8_t *a, size_t lda,
     const uint8_t *b = w->panels;
     for (size_t column = 0; column < w->panel_count * PANEL_COLUMNS; column += PANEL_COLUMNS) {
         for (size_t r = 0; r < rows; r += TILE_ROWS)
-            TILES_INT8[MIN(TILE_ROWS, rows - r) - 1](
-                words + r * lda / 4, lda / 4, b, w->in / 4,
-                &(struct tile_to){.c = c + r * ldc + column,
-                                  .ldc = ldc,
-                                  .bias = w->bias + column,
-                                  .quantized = quantized + r,
-                                  .scales = w->scales + column,
-                                  .sums = w->sums + column});
+            TILES_INT8[MIN(TILE_ROWS, rows - r) - 1](words + r * lda / 4, lda / 4, b, w->in / 4,
+                                                     &(struct tile_to){.c = c + r * ldc + column,
+                                                                       .ldc = ldc,
+                                                                       .bias = w->bias + column,
+                                                                       .quantized = quantized + r,
+                                                                       .scales = w->scales + column,
+                                                                       .sums = w->sums + column});
         b += w->in / 4 * 2 * VECTOR_BYTES;
     }
 }

@@ -280,9 +280,9 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
     err->code = ERR_NONE;
     enum rc rc = request_again(call, err);
     if (rc == RC_OK)
-        rc = call->wire.doc ? wire_write_request(&call->wire, upstream, secret, call->scope->arena,
-                                                 &wire, err)
-                            : request_write_multipart(call, secret, &wire, err);
+        rc = call->wire.doc
+                 ? wire_write_request(&call->wire, upstream, secret, call->scope->arena, &wire, err)
+                 : request_write_multipart(call, secret, &wire, err);
     if (rc == RC_OK && call->request.path_suffix.n)
         rc = add_suffix(call, &wire, err);
     if (rc == RC_OK)

@@ -4,8 +4,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-static const char LINES[] = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n##a\n##b\nab\n##ab\n.\n[\n]\n"
-                            "e\n##e\n\xe6\x9d\xb1\n\xd0\xb8\n##\xd0\xb8\n";
+static const char LINES[] =
+    "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n##a\n##b\nab\n##ab\n.\n[\n]\n"
+    "e\n##e\n\xe6\x9d\xb1\n\xd0\xb8\n##\xd0\xb8\n";
 
 static void encode(const struct wordpiece *w, struct str text)
 {

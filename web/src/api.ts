@@ -103,6 +103,7 @@ export type ModelState = 'stopped' | 'starting' | 'ready' | 'failed' | 'stopping
 
 export interface LocalModel {
   name: string;
+  kind?: 'engine' | 'encoder';
   file?: string;
   size?: number | null;
   sha256?: string | null;
@@ -122,6 +123,7 @@ export interface LocalModel {
 
 export interface CatalogueModel {
   name: string;
+  kind?: 'engine' | 'encoder';
   description?: string | null;
   parameters?: string | number | null;
   size?: number | null;
