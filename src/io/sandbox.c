@@ -33,13 +33,6 @@ const char *const SANDBOX_SYSTEM_PATHS[] = {
     NULL,
 };
 
-/* A sanitizer's shadow memory is counted by both limits and has no bound of its own. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define MEMORY_CAN_BE_LIMITED false
-#else
-#define MEMORY_CAN_BE_LIMITED true
-#endif
-
 static int limit(int resource, int64_t max)
 {
     if (max == 0)

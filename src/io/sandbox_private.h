@@ -4,6 +4,13 @@
 #include "io/sandbox.h"
 #include <linux/filter.h>
 
+/* A sanitizer's shadow memory is counted by both limits and has no bound of its own. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MEMORY_CAN_BE_LIMITED false
+#else
+#define MEMORY_CAN_BE_LIMITED true
+#endif
+
 /* Flags for clone(2) that this profile's namespaces need here; 0: none. Call before the fork. */
 unsigned long sandbox_clone_flags(const struct sandbox_report *report,
                                   enum sandbox_profile profile);

@@ -98,7 +98,8 @@ static unsigned try_escapes(enum sandbox_profile profile, pid_t server)
         [ESCAPE_FORK] = forks(),
         [ESCAPE_EXEC] = syscall(SYS_execve, "/bin/true", none, none) != -1,
         [ESCAPE_SIGNAL] = kill(server, 0) == 0,
-        [ESCAPE_MEMORY] = maps(4 * PROBE_MEMORY_BYTES_MAX, PROT_READ | PROT_WRITE),
+        [ESCAPE_MEMORY] =
+            MEMORY_CAN_BE_LIMITED && maps(4 * PROBE_MEMORY_BYTES_MAX, PROT_READ | PROT_WRITE),
         [ESCAPE_MAP_CODE] = extractor && maps(4096, PROT_READ | PROT_EXEC),
         [ESCAPE_ROOT] = syscall(SYS_setresuid, 0, 0, 0) == 0 || geteuid() == 0,
         [ESCAPE_NOTHING_WORKS] = getpid() <= 0 || (!extractor && !opens("/usr", O_RDONLY)),
