@@ -298,7 +298,7 @@ static enum rc read_words(struct api_call *call, struct retrieve_query *query)
     return RC_OK;
 }
 
-static enum rc read_query(struct api_call *call, struct retrieve_query *query)
+enum rc api_read_query(struct api_call *call, struct retrieve_query *query)
 {
     double k = 0, group_size = 1;
     enum rc rc = api_need_body(call);
@@ -370,7 +370,7 @@ enum rc api_collections_search(struct api_call *call)
 {
     struct retrieve_query query;
     struct retrieve_result result;
-    enum rc rc = read_query(call, &query);
+    enum rc rc = api_read_query(call, &query);
     if (rc == RC_OK)
         rc = knowledge_search(call->services->knowledge, &query, call->arena, &result, &call->err);
     if (rc != RC_OK)

@@ -17,6 +17,8 @@ enum rc api_answer_blob(struct api_call *call, const uint8_t sha256[SHA256_BYTES
 /* A whole blob into the arena. */
 enum rc api_read_blob(struct api_call *call, const uint8_t sha256[SHA256_BYTES],
                       struct str *out) MUST_CHECK;
+/* How to search, from the body. */
+enum rc api_read_query(struct api_call *call, struct retrieve_query *query) MUST_CHECK;
 /* The caller's rights in a query, and its last use noted now and then. */
 void api_fill_access(struct api_call *call, struct retrieve_query *query);
 /* A vector from a JSON list of numbers. */

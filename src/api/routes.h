@@ -128,6 +128,7 @@ API_ROUTE(PATCH, "/api/collections/{name}", KNOWLEDGE_WRITE, WRITE, api_collecti
 API_ROUTE(DELETE, "/api/collections/{name}", KNOWLEDGE_WRITE, WORK, api_collections_delete)
 API_ROUTE(POST, "/api/collections/{name}/ingest", KNOWLEDGE_WRITE, WORK, api_collections_ingest)
 API_ROUTE(POST, "/api/collections/{name}/search", KNOWLEDGE_READ, WORK, api_collections_search)
+API_ROUTE(POST, "/api/collections/{name}/evaluate", KNOWLEDGE_READ, WORK, api_collections_evaluate)
 API_ROUTE(GET, "/api/collections/{name}/documents", KNOWLEDGE_READ, READ, api_documents_list)
 API_ROUTE(POST, "/api/collections/{name}/documents", KNOWLEDGE_WRITE, WORK, api_documents_add)
 API_ROUTE(GET, "/api/collections/{name}/documents/{id}", KNOWLEDGE_READ, READ, api_documents_get)
@@ -147,10 +148,8 @@ API_ROUTE(GET, "/api/collections/{name}/chunks/{id}", KNOWLEDGE_READ, WORK, api_
 API_ROUTE(PATCH, "/api/collections/{name}/chunks/{id}", KNOWLEDGE_WRITE, WORK, api_chunks_patch)
 API_ROUTE(GET, "/api/collections/{name}/facets", KNOWLEDGE_READ, WORK, api_vectors_facets)
 API_ROUTE(POST, "/api/collections/{name}/vectors", KNOWLEDGE_WRITE, WORK, api_vectors_upsert)
-API_ROUTE(POST, "/api/collections/{name}/vectors/delete", KNOWLEDGE_WRITE, WORK,
-          api_vectors_delete)
-API_ROUTE(POST, "/api/collections/{name}/vectors/scroll", KNOWLEDGE_READ, WORK,
-          api_vectors_scroll)
+API_ROUTE(POST, "/api/collections/{name}/vectors/delete", KNOWLEDGE_WRITE, WORK, api_vectors_delete)
+API_ROUTE(POST, "/api/collections/{name}/vectors/scroll", KNOWLEDGE_READ, WORK, api_vectors_scroll)
 API_ROUTE(GET, "/api/collections/{name}/vectors/{id}", KNOWLEDGE_READ, WORK, api_vectors_get)
 API_ROUTE(POST, "/api/pipelines/{name}/runs", PIPELINE_RUN, LOOP, api_runs_start)
 API_ROUTE(GET, "/api/runs", PIPELINE_READ, WORK, api_runs_list)

@@ -46,6 +46,7 @@ int command_bench(int argc, char **argv);
 int command_key(int argc, char **argv);
 int command_route(int argc, char **argv);
 int command_provider(int argc, char **argv);
+int command_knowledge(int argc, char **argv);
 int command_model(int argc, char **argv);
 int command_engine(int argc, char **argv);
 int command_call(int argc, char **argv);

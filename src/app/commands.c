@@ -118,6 +118,32 @@ const struct command COMMANDS[] = {
         .run = command_call,
     },
     {
+        .name = "knowledge",
+        .summary = "collections of documents: add, search, measure",
+        .usage =
+            "  capstan knowledge [list | show NAME | documents NAME | delete NAME] [--json]\n"
+            "  capstan knowledge create NAME [--encoder E] [--language L] [--description D]\n"
+            "  capstan knowledge add NAME PATH... [--attributes JSON] [--detach]\n"
+            "  capstan knowledge query NAME QUESTION [--k N] [--mode M] [--filter F] [--json]\n"
+            "  capstan knowledge eval | tune NAME --queries FILE --qrels FILE [--binary]\n"
+            "  capstan knowledge export NAME [--output FILE]\n"
+            "  capstan knowledge import NAME FILE\n",
+        .options = "  --encoder E         all-minilm-l6-v2, or none: words only\n"
+                   "  --language L        of the documents: english, german, …, none\n"
+                   "  --attributes JSON   of the documents, to filter by\n"
+                   "  --mode M            hybrid, vector or text\n"
+                   "  --filter F          such as 'year > 2020 and team == \"docs\"'\n"
+                   "  --queries FILE      BEIR's queries.jsonl, or ID<tab>QUESTION a line\n"
+                   "  --qrels FILE        judgements of TREC or BEIR; documents by their names\n"
+                   "  --binary            every grade above 0 counts the same\n"
+                   "  --k N               how many hits; of eval: of recall@k\n"
+                   "  --detach            do not wait until the documents are in\n" JSON_OPTION,
+        .examples = "  capstan knowledge create handbook && capstan knowledge add handbook ./docs\n"
+                    "  capstan knowledge query handbook 'how do I install it'\n"
+                    "  capstan knowledge eval handbook --queries queries.jsonl --qrels test.tsv\n",
+        .run = command_knowledge,
+    },
+    {
         .name = "model",
         .summary = "pull, add, start and stop local models",
         .usage = "  capstan model [list | catalogue] [--json]\n"

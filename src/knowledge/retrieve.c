@@ -198,6 +198,18 @@ static enum rc search_index(struct knowledge *knowledge, const struct retrieve_q
     return rc;
 }
 
+/* BM25's settings and weights take effect with the next search after they were changed. */
+static enum rc apply_ranking(struct index *index, const struct collection_ranking *ranking,
+                             struct err *err)
+{
+    const struct index_config *config = index_config_of(index);
+    double weights[INDEX_TEXTS_MAX] = {1, ranking->title_weight};
+    if (config->text_count != 2 || (config->k1 == ranking->k1 && config->b == ranking->b &&
+                                    config->texts[1].weight == ranking->title_weight))
+        return RC_OK;
+    return index_set_ranking(index, ranking->k1, ranking->b, weights, err);
+}
+
 enum rc knowledge_search(struct knowledge *knowledge, const struct retrieve_query *query,
                          struct arena *arena, struct retrieve_result *out, struct err *err)
 {
@@ -209,7 +221,9 @@ enum rc knowledge_search(struct knowledge *knowledge, const struct retrieve_quer
         rc = knowledge_index_get(knowledge, &out->collection, &index, err);
     if (rc != RC_OK)
         return rc;
-    rc = search_index(knowledge, query, index, arena, out, err);
+    rc = apply_ranking(index, &out->collection.spec.ranking, err);
+    if (rc == RC_OK)
+        rc = search_index(knowledge, query, index, arena, out, err);
     knowledge_index_put(knowledge, index);
     return rc;
 }
