@@ -68,6 +68,30 @@ yyjson_mut_val *api_encode_attributes(struct api_call *call, yyjson_val *payload
 
 /* ---- finding ---- */
 
+bool api_may_see(const struct api_call *call, yyjson_val *tags)
+{
+    size_t i, n;
+    yyjson_val *tag;
+    if (call->all_access || yyjson_arr_size(tags) == 0)
+        return true;
+    yyjson_arr_foreach(tags, i, n, tag)
+    {
+        for (size_t own = 0; own < call->access_tag_count; own++)
+            if (str_eq(json_text(tag), call->access_tags[own]))
+                return true;
+    }
+    return false;
+}
+
+enum rc api_check_document(struct api_call *call, const struct document_row *row)
+{
+    yyjson_doc *tags = NULL;
+    enum rc rc = row->tags.n ? json_read(row->tags, call->arena, &tags, &call->err) : RC_OK;
+    if (rc == RC_OK && !api_may_see(call, yyjson_doc_get_root(tags)))
+        return err_set(&call->err, ERR_NOT_FOUND, "there is no such document in this collection");
+    return rc;
+}
+
 static enum rc read_document_id(struct api_call *call, struct id *id)
 {
     if (id_parse(call->params[1], "doc", id) == RC_OK)
@@ -92,7 +116,7 @@ static enum rc find_document(struct api_call *call, struct collection *collectio
                           &call->err);
     if (!call->txn)
         db_read_end(txn);
-    return rc;
+    return rc == RC_OK ? api_check_document(call, row) : rc;
 }
 
 static enum rc read_states(struct api_call *call, unsigned *states)
@@ -135,9 +159,14 @@ enum rc api_documents_list(struct api_call *call)
     if (rc != RC_OK)
         return rc;
     yyjson_mut_val *items = api_list_begin(call);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        if (api_check_document(call, &rows[i]) != RC_OK) { /* not for this caller */
+            call->err = (struct err){0};
+            continue;
+        }
         if (!yyjson_mut_arr_append(items, api_encode_document(call, &rows[i])))
             return full(call);
+    }
     size_t n = count == limit ? id_format(rows[count - 1].id, "doc", next) : 0;
     api_list_end(call, n ? str_make(next, n) : STR_EMPTY);
     return RC_OK;
@@ -499,6 +528,8 @@ enum rc api_chunks_get(struct api_call *call)
     if (rc == RC_OK)
         rc = chunk_get(call->services->knowledge, &collection, call->params[1], call->arena, &chunk,
                        &call->err);
+    if (rc == RC_OK && !api_may_see(call, yyjson_obj_get(chunk.payload, "tags")))
+        rc = err_set(&call->err, ERR_NOT_FOUND, "there is no such chunk in this collection");
     if (rc == RC_OK)
         call->answer = encode_chunk(call, &chunk);
     return rc;

@@ -19,6 +19,11 @@ enum rc api_read_blob(struct api_call *call, const uint8_t sha256[SHA256_BYTES],
                       struct str *out) MUST_CHECK;
 /* How to search, from the body. */
 enum rc api_read_query(struct api_call *call, struct retrieve_query *query) MUST_CHECK;
+/* Access: may the caller see what carries these tags (a JSON list; NULL or empty: everybody may)?
+ */
+bool api_may_see(const struct api_call *call, yyjson_val *tags);
+/* The same for a document; what may not be seen is ERR_NOT_FOUND. */
+enum rc api_check_document(struct api_call *call, const struct document_row *row) MUST_CHECK;
 /* The caller's rights in a query, and its last use noted now and then. */
 void api_fill_access(struct api_call *call, struct retrieve_query *query);
 /* A vector from a JSON list of numbers. */

@@ -183,6 +183,15 @@ static yyjson_mut_val *encode_row(struct api_call *call, const struct index_row 
     return o;
 }
 
+static bool may_see_row(struct api_call *call, const struct index_row *row)
+{
+    yyjson_doc *payload = NULL;
+    if (call->all_access || row->payload.n == 0)
+        return true;
+    return json_read(row->payload, call->arena, &payload, NULL) == RC_OK &&
+           api_may_see(call, yyjson_obj_get(yyjson_doc_get_root(payload), "tags"));
+}
+
 enum rc api_vectors_get(struct api_call *call)
 {
     struct collection collection;
@@ -192,8 +201,8 @@ enum rc api_vectors_get(struct api_call *call)
     if (rc != RC_OK)
         return rc;
     rc = index_get(index, call->params[1], call->arena, &row, &call->err);
-    if (rc == RC_NOT_FOUND)
-        err_set(&call->err, ERR_NOT_FOUND, "there is no such row");
+    if (rc == RC_NOT_FOUND || (rc == RC_OK && !may_see_row(call, &row)))
+        rc = err_set(&call->err, ERR_NOT_FOUND, "there is no such row");
     if (rc == RC_OK)
         call->answer = encode_row(call, &row, index_config_of(index), true);
     knowledge_index_put(call->services->knowledge, index);
@@ -231,7 +240,8 @@ enum rc api_vectors_scroll(struct api_call *call)
     yyjson_mut_val *items = api_list_begin(call);
     bool vectors = json_get_bool(call->body, "vectors", false);
     for (size_t i = 0; rc == RC_OK && i < count; i++)
-        if (!yyjson_mut_arr_append(items,
+        if (may_see_row(call, &rows[i]) &&
+            !yyjson_mut_arr_append(items,
                                    encode_row(call, &rows[i], index_config_of(index), vectors)))
             rc = full(call);
     knowledge_index_put(call->services->knowledge, index);

@@ -232,10 +232,11 @@ static enum rc find_file(struct api_call *call, struct collection *collection,
     rc = document_row_find_file(txn, collection->row.id, id, call->arena, row, &call->err);
     if (!call->txn)
         db_read_end(txn);
-    return rc == RC_NOT_FOUND ? err_set(&call->err, ERR_NOT_FOUND,
-                                        "No file found with id '%.*s' in this vector store.",
-                                        STR_ARG(call->params[1]))
-                              : rc;
+    if (rc == RC_NOT_FOUND)
+        return err_set(&call->err, ERR_NOT_FOUND,
+                       "No file found with id '%.*s' in this vector store.",
+                       STR_ARG(call->params[1]));
+    return rc == RC_OK ? api_check_document(call, row) : rc;
 }
 
 enum rc door_store_files_get(struct api_call *call)

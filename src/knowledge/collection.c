@@ -5,6 +5,7 @@
 #include <math.h>
 
 #define CHUNK_TOKENS_MAX       8192
+#define TOKENS_WITHOUT_ENCODER 1000
 #define CHUNK_TOKENS_MIN       16
 #define WINDOW_SENTENCES_MAX   20
 #define RERANK_DEPTH_MAX       200
@@ -208,9 +209,12 @@ enum rc collection_decode(struct str name, yyjson_val *json, struct arena *arena
     enum rc rc = check_name(name, err);
     fill_defaults(out);
     decode_root(&root, json, "");
+    if (rc == RC_OK)
+        rc = decode_str(&root, "encoder", DECODE_OPTIONAL, 128, &out->encoder, err);
+    if (!collection_has_encoder(out)) /* no window to fit: words rank better in larger pieces */
+        out->chunking.tokens_max = TOKENS_WITHOUT_ENCODER;
     if (rc != RC_OK || (rc = decode_only(&root, members, err)) ||
         (rc = decode_str(&root, "description", DECODE_OPTIONAL, 2000, &out->description, err)) ||
-        (rc = decode_str(&root, "encoder", DECODE_OPTIONAL, 128, &out->encoder, err)) ||
         (rc = decode_enum(&root, "precision", precision_names, 0, &precision, err)) ||
         (rc = decode_str(&root, "query_prefix", DECODE_OPTIONAL, COLLECTION_PREFIX_BYTES_MAX,
                          &out->query_prefix, err)) ||
