@@ -69,7 +69,7 @@ static void on_request(void *arg, struct http_request *request)
 {
     struct loop_thread *thread = arg;
     if (api_handle(thread->api, request) || door_handle(thread->gateway, request) ||
-        respond_probe(request) || metrics_handle(thread->all->services, request) ||
+        respond_probe(request) || metrics_handle(thread->all->services, thread->all, request) ||
         console_handle(request))
         return;
     struct err err = {0};

@@ -66,6 +66,24 @@ static void put_engines(struct buf *out, struct engines *engines)
     arena_fini(&arena);
 }
 
+static void put_loops(struct buf *out, struct loops *loops)
+{
+    struct loop_stats sum = {0}, one;
+    for (int i = 0; i < loops_count(loops); i++) {
+        loop_stats(loops_at(loops, i), &one);
+        sum.turns += one.turns;
+        sum.events += one.events;
+        sum.busy_ns += one.busy_ns;
+        sum.turn_ns_max = MAX(sum.turn_ns_max, one.turn_ns_max);
+    }
+    put(out, "capstan_loop_turns_total", "counter", "Turns of the event loops", (double)sum.turns);
+    put(out, "capstan_loop_events_total", "counter", "Events they handed out", (double)sum.events);
+    put(out, "capstan_loop_busy_seconds_total", "counter", "Time they were not waiting",
+        (double)sum.busy_ns / NS_PER_S);
+    put(out, "capstan_loop_turn_seconds_max", "gauge", "Longest turn: others waited meanwhile",
+        (double)sum.turn_ns_max / NS_PER_S);
+}
+
 static void put_process(struct buf *out, const struct api_services *services)
 {
     put(out, "process_resident_memory_bytes", "gauge", "Resident memory of the server itself",
@@ -80,7 +98,8 @@ static bool from_here(const struct http_request *request)
            str_eq(request->peer, STR("unix"));
 }
 
-bool metrics_handle(struct api_services *services, struct http_request *request)
+bool metrics_handle(struct api_services *services, struct loops *loops,
+                    struct http_request *request)
 {
     struct principal principal;
     struct key *key;
@@ -99,6 +118,7 @@ bool metrics_handle(struct api_services *services, struct http_request *request)
         put_trace(&out, services->trace);
         put_db(&out, services->db);
         put_engines(&out, services->engines);
+        put_loops(&out, loops);
         put_process(&out, services);
     }
     http_respond(request, 200, STR("text/plain; version=0.0.4"),

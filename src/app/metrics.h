@@ -1,7 +1,8 @@
 /* GET /metrics: everything that is counted, in Prometheus' text format. */
 #pragma once
-#include "api/api.h"
+#include "app/loops.h"
 
 /* True when the path is /metrics: it was answered. Needs a key with server.read, unless the request
  * comes from the machine itself. */
-bool metrics_handle(struct api_services *services, struct http_request *request);
+bool metrics_handle(struct api_services *services, struct loops *loops,
+                    struct http_request *request);
