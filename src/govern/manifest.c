@@ -333,11 +333,23 @@ static enum rc put_object(struct applying *a, const struct manifest_item *item, 
     return rc;
 }
 
+/* A key of the file: its id follows from its name. RC_NOT_FOUND: it is new. */
+static enum rc find_file_key(struct applying *a, struct str name, struct object *out, struct id *id)
+{
+    char text[ID_TEXT_BYTES_MAX];
+    struct err none; /* that it is new is no error */
+    *id = key_file_id(a->project, name);
+    struct str id_text = str_make(text, id_format(*id, "key", text));
+    return object_get(a->txn, a->project, OBJECT_KEY, id_text, a->arena, out, &none);
+}
+
 /* A live key of that name, or RC_NOT_FOUND. */
 static enum rc find_key(struct applying *a, struct str name, struct object *out, struct id *id)
 {
     struct object_page page;
     struct str after = STR_EMPTY;
+    if (a->options->from_file)
+        return find_file_key(a, name, out, id);
     do {
         enum rc rc = object_list(a->txn, a->project, OBJECT_KEY, after, STR_EMPTY, 1000, a->arena,
                                  &page, a->err);
@@ -390,39 +402,37 @@ static enum rc put_key(struct applying *a, const struct manifest_item *item)
     return rc;
 }
 
-static bool manifest_has(const struct manifest *manifest, enum object_kind kind, struct str name,
-                         struct id project)
+/* The names that the manifest's objects of a kind have in the database. */
+static enum rc manifest_names(struct applying *a, const struct manifest *manifest,
+                              enum object_kind kind, struct map *names)
 {
     char id[ID_TEXT_BYTES_MAX];
     for (size_t i = 0; i < manifest->count; i++) {
         const struct manifest_item *item = &manifest->items[i];
-        struct str own = item->name;
+        struct str name = item->name;
         if (item->kind != kind)
             continue;
-        if (kind == OBJECT_KEY)
-            own = str_make(id, id_format(key_file_id(project, item->name), "key", id));
-        if (str_eq(own, name))
-            return true;
+        if (kind == OBJECT_KEY) {
+            size_t n = id_format(key_file_id(a->project, item->name), "key", id);
+            name = arena_copy(a->arena, str_make(id, n));
+        }
+        if (!name.p)
+            return err_set(a->err, ERR_TOO_LARGE, "no memory for this change");
+        map_put(names, name, (void *)item);
     }
-    return false;
+    return RC_OK;
 }
 
-/* Deletes what the same owner has and the manifest has not. Keys that the database owns are never
- * pruned: they are revoked by hand. */
-static enum rc prune_kind(struct applying *a, const struct manifest *manifest,
-                          enum object_kind kind)
+static enum rc prune_others(struct applying *a, enum object_kind kind, const struct map *names)
 {
     struct object_page page;
     struct str after = STR_EMPTY;
-    if (kind == OBJECT_KEY && !a->options->from_file)
-        return RC_OK;
     do {
         enum rc rc =
             object_list(a->txn, a->project, kind, after, STR_EMPTY, 1000, a->arena, &page, a->err);
         for (size_t i = 0; rc == RC_OK && i < page.count; i++) {
             const struct object *object = &page.items[i];
-            if (object->from_file != a->options->from_file ||
-                manifest_has(manifest, kind, object->name, a->project))
+            if (object->from_file != a->options->from_file || map_get(names, object->name))
                 continue;
             rc = object_delete(a->txn, a->actor, a->project, kind, object->name,
                                a->options->from_file, a->arena, a->err);
@@ -437,6 +447,22 @@ static enum rc prune_kind(struct applying *a, const struct manifest *manifest,
         after = page.next;
     } while (after.n);
     return RC_OK;
+}
+
+/* Deletes what the same owner has and the manifest has not. Keys that the database owns are never
+ * pruned: they are revoked by hand. */
+static enum rc prune_kind(struct applying *a, const struct manifest *manifest,
+                          enum object_kind kind)
+{
+    struct map names;
+    if (kind == OBJECT_KEY && !a->options->from_file)
+        return RC_OK;
+    map_init(&names);
+    enum rc rc = manifest_names(a, manifest, kind, &names);
+    if (rc == RC_OK)
+        rc = prune_others(a, kind, &names);
+    map_fini(&names);
+    return rc;
 }
 
 static const enum object_kind KINDS[] = {OBJECT_ROUTE, OBJECT_PROVIDER, OBJECT_KEY,
