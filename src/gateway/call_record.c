@@ -156,7 +156,8 @@ static bool needs_escape(struct str s)
         memcpy(&word, s.p + i, 8);
         quote = word ^ '"' * ones;
         slash = word ^ '\\' * ones;
-        any |= ((word - 0x20 * ones) & ~word) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash);
+        any |=
+            ((word - 0x20 * ones) & ~word) | ((quote - ones) & ~quote) | ((slash - ones) & ~slash);
     }
     for (; i < s.n; i++)
         if (s.p[i] == '"' || s.p[i] == '\\' || (unsigned char)s.p[i] < 0x20)

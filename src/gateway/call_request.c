@@ -94,6 +94,10 @@ enum rc request_read(struct call *call, struct err *err)
         rc = rewrite_prompt(call, err);
     if (rc != RC_OK)
         return rc;
+    /* Where a call names provider/model, its target is made of this text: it outlives the document. */
+    call->wire.model = arena_copy(call->scope->arena, call->wire.model);
+    if (!call->wire.model.p)
+        return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
     yyjson_val *root = yyjson_doc_get_root(call->wire.doc);
     call->price_context.service_tier = member_text(root, "service_tier");
     call->price_context.speed = member_text(root, "speed");

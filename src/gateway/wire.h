@@ -119,7 +119,8 @@ struct wire_answer_options {
     /* Bytes for the client: body bytes of the door's format (SSE frames or a whole JSON). Called
      * from inside wire_answer_data and wire_answer_end only; bytes are valid during the call. */
     void (*write)(void *arg, struct str bytes);
-    /* Instead of `write`, a whole answer that lies in the arena and stays. NULL: `write` is called. */
+    /* Instead of `write`, a whole answer that lies in the arena and stays. NULL: `write` is called.
+     */
     void (*write_whole)(void *arg, struct str bytes);
     void *arg;
 };

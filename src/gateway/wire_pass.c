@@ -20,8 +20,8 @@ struct wire_pass {
     struct buf held; /* opening events of a stream */
     char *whole;     /* the answer that is no stream, in the arena */
     size_t whole_bytes, whole_capacity;
-    struct buf out;  /* changed events of this read, where the model's name is replaced */
-    struct str run;  /* events of this read that go through, in one piece */
+    struct buf out; /* changed events of this read, where the model's name is replaced */
+    struct str run; /* events of this read that go through, in one piece */
     struct arena scratch;
 
     bool content_seen, done, finished, opened, failed;
@@ -170,9 +170,9 @@ static bool chat_is_plain(struct str data)
                             error = STR_INIT("\"error\"");
     for (size_t at = 0; (at = scan_quote(data, at, "fue")) < data.n; at++) {
         if (scan_starts(data, at, finish) ? scan_value(data, at + finish.n) == '"'
-            : scan_starts(data, at, usage) ? scan_value(data, at + usage.n) == '{'
-                                           : scan_starts(data, at, error) &&
-                                               scan_value(data, at + error.n) != 0)
+            : scan_starts(data, at, usage)
+                ? scan_value(data, at + usage.n) == '{'
+                : scan_starts(data, at, error) && scan_value(data, at + error.n) != 0)
             return false;
     }
     return true;
@@ -437,7 +437,7 @@ static struct str member_text(struct wire_pass *pass, const struct json_object *
     if (value.n < 2 || value.p[0] != '"')
         return STR_EMPTY;
     return memchr(value.p, '\\', value.n) ? json_text(parse(pass, value))
-                                           : str_slice(value, 1, value.n - 1);
+                                          : str_slice(value, 1, value.n - 1);
 }
 
 /* A whole answer is looked through by its members' places; only small values are parsed. */

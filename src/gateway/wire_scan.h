@@ -103,4 +103,3 @@ static inline ssize_t scan_member(struct str s, struct str quoted_name)
         return at < s.n ? (ssize_t)at : -1;
     }
 }
-

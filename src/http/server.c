@@ -280,7 +280,8 @@ static bool request_read_head(struct connection *connection, struct str text)
     request->peer = arena_copy(&connection->arena, stream_peer_text(connection->stream));
     request->method = head->method;
     request->target = head->target;
-    request->headers = (struct http_headers){items, head->headers.count, head->headers.count, head->headers.names};
+    request->headers =
+        (struct http_headers){items, head->headers.count, head->headers.count, head->headers.names};
     if (!items || !request->peer.p || !request_id_set(request))
         connection_refuse(connection, 503, "out of memory for this request");
     else if (!target_split(request))

@@ -9,8 +9,8 @@
 /* What the data of an epoll event points to. */
 struct source {
     void (*ready)(struct source *source, uint32_t events); /* NULL: closed, or the wake-up */
-    bool is_socket; /* embedded in a struct socket_stream */
-    bool dialed;    /* of those: connected by us */
+    bool is_socket;                                        /* embedded in a struct socket_stream */
+    bool dialed;                                           /* of those: connected by us */
 };
 
 struct epoll_loop {

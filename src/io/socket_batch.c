@@ -159,11 +159,15 @@ size_t batch_take(struct socket_stream *socket, char *p, size_t n_max)
     return n;
 }
 
-void batch_note_read(struct socket_stream *socket, size_t n) { socket->reads_much = n > READ_LARGE; }
+void batch_note_read(struct socket_stream *socket, size_t n)
+{
+    socket->reads_much = n > READ_LARGE;
+}
 
 /* ---- sending together ---- */
 
-/* Sends a prefix; how many bytes. What cannot be sent for good counts as sent: the hang-up tells. */
+/* Sends a prefix; how many bytes. What cannot be sent for good counts as sent: the hang-up tells.
+ */
 static size_t send_some(struct socket_stream *socket, const char *p, size_t n)
 {
     ssize_t sent;
@@ -216,8 +220,7 @@ bool batch_gather(struct socket_stream *socket, const struct iovec *parts, int c
     struct batch *batch = batch_of(socket);
     if (!EPOLL_LOOP(loop)->in_turn || n > GATHER_PIECE)
         return false;
-    struct gathered *gathered =
-        socket->gathered ? &batch->gathered[socket->gathered - 1] : NULL;
+    struct gathered *gathered = socket->gathered ? &batch->gathered[socket->gathered - 1] : NULL;
     bool last = gathered && gathered->p + gathered->n == batch->out + batch->gathered_bytes;
     if (gathered && (!last || gathered->n + n > GATHER_PIECE))
         return false;

@@ -1,4 +1,5 @@
-/* What socket.c (streams over sockets) and socket_batch.c (their reads and writes in batches) share.
+/* What socket.c (streams over sockets) and socket_batch.c (their reads and writes in batches)
+ * share.
  */
 #pragma once
 #include "io/epoll.h"
@@ -20,14 +21,14 @@ struct socket_stream {
     /* read ahead, not taken by the owner yet */
     uint32_t ahead_n;
     char *ahead;
-    bool ahead_own;     /* `ahead_block` is this socket's own memory; else the loop's, for a while */
-    bool drained;       /* behind the bytes read ahead the system had no more */
-    bool reads_much;    /* the last read was large: not read ahead */
-    bool looked;        /* read ahead for the event that is about to be handed out */
-    bool broken;        /* reading ahead failed: the next read tells */
-    bool end_wanted;    /* shut down once all is sent */
-    uint8_t gathered;   /* its place among what is to be sent, from 1; 0: nothing is */
-    char *ahead_block;  /* to be freed */
+    bool ahead_own;    /* `ahead_block` is this socket's own memory; else the loop's, for a while */
+    bool drained;      /* behind the bytes read ahead the system had no more */
+    bool reads_much;   /* the last read was large: not read ahead */
+    bool looked;       /* read ahead for the event that is about to be handed out */
+    bool broken;       /* reading ahead failed: the next read tells */
+    bool end_wanted;   /* shut down once all is sent */
+    uint8_t gathered;  /* its place among what is to be sent, from 1; 0: nothing is */
+    char *ahead_block; /* to be freed */
     struct unsent *unsent;
     struct endpoint_short {
         sa_family_t family;

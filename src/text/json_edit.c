@@ -22,8 +22,8 @@ static size_t skip_string(struct str s, size_t from)
     const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
     while (at + 16 <= s.n) {
         __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(s.p + at));
-        int hits =
-            _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, slash)));
+        int hits = _mm_movemask_epi8(
+            _mm_or_si128(_mm_cmpeq_epi8(bytes, quote), _mm_cmpeq_epi8(bytes, slash)));
         if (!hits) {
             at += 16;
             continue;
