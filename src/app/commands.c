@@ -71,6 +71,26 @@ const struct command COMMANDS[] = {
         .run = command_route,
     },
     {
+        .name = "prompt",
+        .summary = "prompts: versions, labels, comparison, a run",
+        .usage = "  capstan prompt [list | get NAME [--version V] | delete NAME] [--json]\n"
+                 "  capstan prompt set NAME (--file FILE | --text TEXT) [OPTIONS]\n"
+                 "  capstan prompt label NAME LABEL VERSION\n"
+                 "  capstan prompt diff NAME FROM TO\n"
+                 "  capstan prompt run NAME[@LABEL] [--var NAME=VALUE]...\n",
+        .options = "  --file FILE         the definition as YAML or JSON ('-': standard input)\n"
+                   "  --text TEXT         the text of a text prompt\n"
+                   "  --model MODEL       what it is run on: a route, or provider/model\n"
+                   "  --message TEXT      why there is a new version\n"
+                   "  --label LABEL       moved to the new version; may be repeated\n"
+                   "  --version V         a number or a label\n"
+                   "  --var NAME=VALUE    a variable; may be repeated\n" JSON_OPTION,
+        .examples = "  capstan prompt set mail --text 'Write to {{who}}' --model smart "
+                    "--label production\n"
+                    "  capstan prompt run mail --var who=Ann\n",
+        .run = command_prompt,
+    },
+    {
         .name = "key",
         .summary = "give out, change, list and revoke keys",
         .usage = "  capstan key [list | show ID | revoke ID] [--json]\n"

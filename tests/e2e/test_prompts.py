@@ -1,9 +1,12 @@
 """Prompts: by the management interface, called by name on every door, and through Langfuse's own Python client."""
 import json
 import logging
+import os
+import subprocess
 import time
 
 import pytest
+from conftest import BINARY
 from langfuse import Langfuse
 
 DEFINITION = {
@@ -172,3 +175,19 @@ def test_langfuse_refuses_wrong_pairs(server):
     status, _, _ = server.request("GET", "/api/public/projects", key=False, headers={"authorization": "Basic eDp5"})
     assert status == 401
     assert server.get("/api/public/health", key=False)["status"] == "OK"
+
+
+def test_command_line(server):
+    def capstan(*arguments):
+        return subprocess.run([BINARY, "prompt", *arguments], capture_output=True, text=True, timeout=60,
+                              env={**os.environ, "CAPSTAN_URL": server.url, "CAPSTAN_KEY": server.key})
+
+    assert capstan("set", "note", "--text", "A short note to {{who}}", "--model", "smart", "--label", "production").returncode == 0
+    assert capstan("set", "note", "--text", "A long note to {{who}}", "--model", "smart").returncode == 0
+    assert "note" in capstan("list").stdout
+    assert "[-short-]{+long+} note" in capstan("diff", "note", "1", "2").stdout
+    assert capstan("label", "note", "production", "2").returncode == 0
+    assert capstan("run", "note", "--var", "who=Ann").stdout.strip()
+    assert server.last_call()["prompt"] == "note@2"
+    refused = capstan("run", "note")
+    assert refused.returncode != 0 and "who" in refused.stderr
