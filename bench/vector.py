@@ -15,7 +15,7 @@ from _common import FOLDER, Report
 
 WHERE = FOLDER / "vector"
 PACKAGES = ["numpy", "hnswlib==0.8.0", "faiss-cpu==1.15.1", "usearch==2.26.6", "sqlite-vec==0.1.9"]
-QUERIES, K = 1000, 10
+HELD_OUT, QUERIES, K = 1000, 500, 10
 METRIC_COSINE = 0
 
 
@@ -67,7 +67,7 @@ def time_at(points, goal):
 class Bridge:
     def __init__(self):
         self.c = ctypes.CDLL(str(FOLDER / "libvector_bridge.so"))
-        for name in ("build", "search", "insert"):
+        for name in ("build", "search"):
             getattr(self.c, f"bridge_{name}").restype = ctypes.c_int64
         self.c.bridge_open.restype = ctypes.c_void_p
 
@@ -162,7 +162,7 @@ def faiss_search(index, queries, truth, single, batch, **parameters):
         faiss.ParameterSpace().set_index_parameter(index, name, value)
     spent, (_, ids) = timed(lambda: index.search(queries, K))
     batch.append((recall_of(ids, truth), spent / len(queries) * 1e6))
-    some = queries[:300]
+    some = queries[:200]
     spent, found = timed(lambda: np.concatenate([index.search(some[i:i + 1], K)[1] for i in range(len(some))]))
     single.append((batch[-1][0], spent / len(some) * 1e6))
 
@@ -327,7 +327,7 @@ def main():
             total = 2 * count
             goals = {("hnswlib", .95): 5, ("hnswlib", .99): 5, ("faiss", .95): 2, ("faiss", .99): 1.2}
         queries = np.ascontiguousarray(every[:QUERIES])
-        rows = np.ascontiguousarray(every[QUERIES:QUERIES + total])
+        rows = np.ascontiguousarray(every[HELD_OUT:HELD_OUT + total])
         truth = _vectors.nearest(rows, queries, K)[0]
         print(f"{name}: {rows.shape}, local intrinsic dimension "
               f"{_vectors.intrinsic_dimension(rows, queries[:300]):.1f}", flush=True)

@@ -1,5 +1,5 @@
-/* The vector index as functions that bench/vector.py calls: many queries in one call, one search each,
- * timed by this thread's processor time. */
+/* The vector index as functions that bench/vector.py calls: many queries in one call, one search
+ * each, timed by this thread's processor time. */
 #include "base/clock.h"
 #include "vector/dense.h"
 #include <stdio.h>

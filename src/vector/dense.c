@@ -1,8 +1,8 @@
 /* Opening and searching the vectors of a segment: see dense.h for the contract.
  *
- * A search is a chain of looks, each at fewer vectors and more closely: the guide's codes (by a walk
- * or a scan), the 8-bit codes of what they kept, the exact vectors of the best of those. Which way
- * and how far is chosen by `plan_make` from the calibration. */
+ * A search is a chain of looks, each at fewer vectors and more closely: the guide's codes (by a
+ * walk or a scan), the 8-bit codes of what they kept, the exact vectors of the best of those. Which
+ * way and how far is chosen by `plan_make` from the calibration. */
 #include "vector/dense_private.h"
 #include <math.h>
 #include <stdlib.h>
@@ -148,11 +148,13 @@ struct plan {
     size_t keep; /* by a scan; of a walk, looked at by 8-bit codes */
 };
 
-#define FINE_COST  5  /* a look at an 8-bit code, in estimates by the guide */
-#define EXACT_COST 20 /* at an exact vector */
+#define FINE_COST  5   /* a look at an 8-bit code, in estimates by the guide */
+#define EXACT_COST 20  /* at an exact vector */
 #define EXACT_MIN  256 /* so few are scored exactly */
 #define WALK_SHARE 0.8
 #define LOOK_SHARE 0.2
+/* A filter that goes with the vectors leaves ways that calibration did not see. */
+#define WALK_SHARE_ALLOWED 0.2
 
 /* How many a scan must keep; 0: the tables do not reach the recall. */
 static size_t scan_keep_for(const struct dense_meta_disk *meta, size_t k, double recall)
@@ -184,7 +186,8 @@ static struct plan plan_make(const struct dense *dense, const struct dense_query
      * missing is shared between the two. */
     double missing = 1 - query->recall;
     size_t look = scan_keep_for(meta, k, 1 - missing * LOOK_SHARE);
-    struct effort walked = effort_for(meta->walk, k, 1 - missing * WALK_SHARE);
+    struct effort walked =
+        effort_for(meta->walk, k, 1 - missing * (query->allowed ? WALK_SHARE_ALLOWED : WALK_SHARE));
     double share = (double)matches / (double)count;
     if (meta->guide_bits && walked.cost > 0 && walked.cost / share < cost) {
         plan = (struct plan){.way = WAY_WALK, .limits = walk_limits_of(k, walked.effort)};

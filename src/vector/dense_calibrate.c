@@ -14,15 +14,15 @@
 const size_t effort_ks[EFFORT_KS] = {1, 10, 100};
 static const uint32_t walk_reaches[] = {0,   20,  40,  60,  80,  100, 125, 150, 180,
                                         220, 270, 330, 400, 500, 650, 800, 1000};
-static const uint32_t scan_keeps[] = {1,   2,   4,   8,   16,  24,  32,   48,   64,   96,   128, 192,
-                                      256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096};
+static const uint32_t scan_keeps[] = {1,   2,   4,   8,   16,  24,   32,   48,   64,   96,  128,
+                                      192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096};
 _Static_assert(COUNT_OF(walk_reaches) <= EFFORT_POINTS_MAX, "table");
 _Static_assert(COUNT_OF(scan_keeps) <= EFFORT_POINTS_MAX, "table");
 #define SCAN_KEEP_MAX 4096
 
 struct truth {
-    uint32_t slot;               /* of the vector that is searched for */
-    uint32_t nodes[TRUTH];       /* nearest first */
+    uint32_t slot;         /* of the vector that is searched for */
+    uint32_t nodes[TRUTH]; /* nearest first */
     uint32_t count;
 };
 
@@ -82,7 +82,8 @@ static void find_truth(const struct codes *codes, const struct exact *exact,
     for (size_t i = 0; i < scratch->pool_count; i++) {
         uint32_t slot = codes_slot(codes, scratch->pool[i].node);
         if (slot != truth->slot)
-            best[count++] = (struct found){-exact_score(exact, vector, slot), scratch->pool[i].node};
+            best[count++] =
+                (struct found){-exact_score(exact, vector, slot), scratch->pool[i].node};
     }
     found_sort(best, count, spare);
     truth->count = (uint32_t)MIN(count, TRUTH);

@@ -13,8 +13,8 @@
 #define LINKS_IN_MIN    12 /* links to a node that are not given up for others */
 #define DEGREE_MIN      40
 #define BUILD_BEAM      160
-#define DEGREE          60  /* links wanted of a node */
-#define DEGREE_BUILDING 76  /* links at which it is pruned back */
+#define DEGREE          60 /* links wanted of a node */
+#define DEGREE_BUILDING 76 /* links at which it is pruned back */
 #define ENTRIES         64
 #define CANDIDATES_MAX  256
 
@@ -171,14 +171,11 @@ void graph_builder_add(struct graph_builder *builder, const float *vector, uint3
     record->slot = slot;
     if (node > 0) {
         query_codes_prepare(query, graph->codec);
-        const struct walk_limits limits = {.k = BUILD_BEAM,
-                                           .beam = BUILD_BEAM,
-                                           .keep = BUILD_BEAM,
-                                           .estimates_max = UINT64_MAX};
+        const struct walk_limits limits = {
+            .k = BUILD_BEAM, .beam = BUILD_BEAM, .keep = BUILD_BEAM, .estimates_max = UINT64_MAX};
         walk(graph, builder->scratch, &limits, NODE_NONE);
         refine(graph, builder->scratch, BUILD_BEAM);
-        prune(builder, node, builder->scratch->pool, builder->scratch->pool_count,
-              builder->degree);
+        prune(builder, node, builder->scratch->pool, builder->scratch->pool_count, builder->degree);
     }
     graph->count++;
     graph->entries = MIN(graph->count, ENTRIES);

@@ -1,8 +1,8 @@
 /* The inner loops of vector search, one table of them for each kind of processor.
  *
  * All tables give the same results, bit for bit: integer sums are exact, float sums have one fixed
- * order of addition, and the compiler has no instruction to fuse a multiply with an add. So an index built on one machine is the same file
- * as on another, and a search answers the same. */
+ * order of addition, and the compiler has no instruction to fuse a multiply with an add. So an
+ * index built on one machine is the same file as on another, and a search answers the same. */
 #pragma once
 #include "base/base.h"
 
@@ -23,7 +23,7 @@ struct kernels {
     float (*distance)(const float *a, const float *b, size_t n); /* squared */
     /* In place; n a multiple of 64. `signs`: 4 rounds × n of 0 or the sign bit. Keeps lengths. */
     void (*rotate)(float *x, size_t n, const uint32_t *signs);
-    float (*sum)(const float *x, size_t n); /* n a multiple of 16 here and below */
+    float (*sum)(const float *x, size_t n);       /* n a multiple of 16 here and below */
     float (*sum_sizes)(const float *x, size_t n); /* Σ |xᵢ| */
     float (*dot_mixed)(const float *x, const int8_t *y, size_t n);
     float (*largest_size)(const float *x, size_t n);
@@ -45,8 +45,8 @@ struct kernels {
      * the codes of vectors v (low) and v + 16 (high). `groups` is a multiple of 16. */
     void (*scan_block)(const uint8_t *tables, const uint8_t *block, size_t groups,
                        uint16_t out[KERNEL_BLOCK_VECTORS]);
-    /* Fills its tables from 4 × groups coordinates: each entry is the sum with the signs of its bits,
-     * plus the sizes' sum, times scale. */
+    /* Fills its tables from 4 × groups coordinates: each entry is the sum with the signs of its
+     * bits, plus the sizes' sum, times scale. */
     void (*tables)(const float *x, size_t groups, float scale, uint8_t *out);
     /* The distances that the sums mean: norm2 + norms2[v] + factors[v] × (scale × sum + offset);
      * `factors`: 32 norms, then 32 factors. False: none is below `worst`. */

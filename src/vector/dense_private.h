@@ -63,7 +63,7 @@ struct codec {
     bool lifted;
     float length2_max;
     unsigned guide_bits; /* 0: 1-bit codes in blocks */
-    const float *mean; /* inner */
+    const float *mean;   /* inner */
     uint32_t *signs;
     const struct kernels *kernels;
 };
@@ -115,7 +115,8 @@ void query_codes_prepare(struct query_codes *query, const struct codec *codec);
 
 /* ---- blocks of 1-bit codes ---- */
 
-/* Of a segment without a graph. A block: norm2[32], factor[32], fine[32] as floats, then padded/4 groups of 16 bytes. */
+/* Of a segment without a graph. A block: norm2[32], factor[32], fine[32] as floats, then padded/4
+ * groups of 16 bytes. */
 #define BLOCK_FACTORS 3
 static inline size_t block_bytes(unsigned padded)
 {
@@ -146,10 +147,10 @@ bool query_is_finite(const float *vector, size_t n);
 
 struct codes {
     const struct codec *codec;
-    uint8_t *records;       /* count × stride; NULL: blocks */
-    const uint8_t *blocks;  /* NULL: records */
-    int8_t *fine;           /* count × padded */
-    const uint32_t *nodes;  /* records: of each slot; nodes of blocks are slots */
+    uint8_t *records;      /* count × stride; NULL: blocks */
+    const uint8_t *blocks; /* NULL: records */
+    int8_t *fine;          /* count × padded */
+    const uint32_t *nodes; /* records: of each slot; nodes of blocks are slots */
     size_t stride, links_at;
     unsigned degree_max;
     uint32_t count, entries; /* a walk starts at nodes 0 … entries - 1 */
@@ -183,7 +184,7 @@ void codes_estimate(const struct codes *codes, const struct query_codes *query,
 void codes_estimate_fine(const struct codes *codes, const struct query_codes *query,
                          const uint32_t *nodes, size_t count, float *distances);
 
-#define CODES_BATCH_MAX 256 /* nodes of one call */
+#define CODES_BATCH_MAX  256 /* nodes of one call */
 #define CODES_DEGREE_MAX (CODES_BATCH_MAX / 2)
 
 struct found {
@@ -245,8 +246,8 @@ void scan(const struct codes *codes, struct dense_scratch *scratch, size_t keep,
 /* The same by the 8-bit codes. */
 void scan_fine(const struct codes *codes, struct dense_scratch *scratch, size_t keep,
                const uint64_t *allowed);
-/* Replaces the estimates of the first `count` in the pool by those of the 8-bit codes and sorts; the
- * others are dropped. */
+/* Replaces the estimates of the first `count` in the pool by those of the 8-bit codes and sorts;
+ * the others are dropped. */
 void refine(const struct codes *codes, struct dense_scratch *scratch, size_t count);
 
 /* ---- building ---- */

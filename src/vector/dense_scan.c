@@ -25,10 +25,7 @@ void pages_free(void *p, size_t bytes)
 
 /* ---- scratch ---- */
 
-struct dense_scratch *dense_scratch_new(void)
-{
-    return xcalloc(1, sizeof(struct dense_scratch));
-}
+struct dense_scratch *dense_scratch_new(void) { return xcalloc(1, sizeof(struct dense_scratch)); }
 
 void dense_scratch_free(struct dense_scratch *scratch)
 {
@@ -46,8 +43,8 @@ struct query_codes *scratch_query(struct dense_scratch *scratch, unsigned padded
 {
     if (scratch->padded != padded) {
         free(scratch->codes);
-        scratch->codes = aligned_alloc(CACHE_LINE_BYTES,
-                                       ALIGN_UP(query_codes_bytes(padded), CACHE_LINE_BYTES));
+        scratch->codes =
+            aligned_alloc(CACHE_LINE_BYTES, ALIGN_UP(query_codes_bytes(padded), CACHE_LINE_BYTES));
         ASSERT(scratch->codes);
         query_codes_place(&scratch->query, padded, scratch->codes);
         scratch->padded = padded;

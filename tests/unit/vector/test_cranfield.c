@@ -119,10 +119,8 @@ static double run(struct index *index, const char *text, bool relevant[][DOCUMEN
         struct arena arena;
         struct index_hits hits;
         struct err err = {0};
-        struct index_query query = {.text = part_of(record, "\n.W\n"),
-                                    .k = 10,
-                                    .all_tags = true,
-                                    .score_min = -INFINITY};
+        struct index_query query = {
+            .text = part_of(record, "\n.W\n"), .k = 10, .all_tags = true, .score_min = -INFINITY};
         assert_true(number < QUERIES && query.text.n > 0);
         arena_init(&arena, 4 << 20);
         assert_int_equal(index_search(index, &query, &arena, &hits, &err), RC_OK);
