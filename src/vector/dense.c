@@ -153,7 +153,8 @@ struct plan {
 #define EXACT_MIN  256 /* so few are scored exactly */
 #define WALK_SHARE 0.8
 #define LOOK_SHARE 0.2
-/* A filter that goes with the vectors leaves ways that calibration did not see. */
+/* A filter that goes with the vectors leaves ways that calibration did not see: its walks aim higher
+ * and go as far as twice as many hits would need. */
 #define WALK_SHARE_ALLOWED 0.2
 
 /* How many a scan must keep; 0: the tables do not reach the recall. */
@@ -189,8 +190,9 @@ static struct plan plan_make(const struct dense *dense, const struct dense_query
     struct effort walked =
         effort_for(meta->walk, k, 1 - missing * (query->allowed ? WALK_SHARE_ALLOWED : WALK_SHARE));
     double share = (double)matches / (double)count;
+    size_t reach_k = query->allowed ? 2 * k : k;
     if (meta->guide_bits && walked.cost > 0 && walked.cost / share < cost) {
-        plan = (struct plan){.way = WAY_WALK, .limits = walk_limits_of(k, walked.effort)};
+        plan = (struct plan){.way = WAY_WALK, .limits = walk_limits_of(reach_k, walked.effort)};
         plan.keep = look > 0 ? look : plan.limits.keep;
         plan.limits.estimates_max = query->allowed ? (uint64_t)cost : UINT64_MAX;
     }
