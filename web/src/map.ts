@@ -23,6 +23,10 @@ export const screens: [pattern: string, screen: Screen][] = [
   ['/providers', () => import('./screens/Providers.svelte')],
   ['/providers/new', provider_form],
   ['/providers/:name', provider_form],
+  ['/pipelines', () => import('./screens/Pipelines.svelte')],
+  ['/pipelines/:name', () => import('./screens/Pipeline.svelte')],
+  ['/runs', () => import('./screens/Runs.svelte')],
+  ['/runs/:id', () => import('./screens/Run.svelte')],
   ['/models', () => import('./screens/Models.svelte')],
   ['/prompts', () => import('./screens/Prompts.svelte')],
   ['/prompts/:name', () => import('./screens/Prompt.svelte')],
@@ -60,6 +64,7 @@ const navigation: { title: string; links: (Link & { needs?: string })[] }[] = [
     title: 'Build',
     links: [
       { href: '/prompts', title: 'Prompts', icon: 'edit', keys: 'g t', needs: 'prompt.read' },
+      { href: '/pipelines', title: 'Pipelines', icon: 'flow', keys: 'g f', needs: 'pipeline.read' },
       { href: '/knowledge', title: 'Knowledge', icon: 'book', keys: 'g w', needs: 'knowledge.read' },
     ],
   },

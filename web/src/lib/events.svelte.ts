@@ -1,10 +1,10 @@
 // One EventSource for the whole console. An event is a hint that something changed; the lists stay the truth:
 // a subscriber asks the server again, with its own filters. A hidden tab holds no connection.
 
-type Kind = 'call' | 'job' | 'model' | 'config' | 'document';
+type Kind = 'call' | 'job' | 'model' | 'config' | 'document' | 'run';
 type Handler = (data: unknown) => void;
 
-const KINDS: Kind[] = ['call', 'job', 'model', 'config', 'document'];
+const KINDS: Kind[] = ['call', 'job', 'model', 'config', 'document', 'run'];
 const handlers = new Map<Kind, Set<Handler>>(KINDS.map((kind) => [kind, new Set()]));
 const RETRY_MS_MAX = 15_000;
 
