@@ -189,3 +189,80 @@ test('every screen opens on the real server, and objects are made, changed and t
     [/400/],
   );
 });
+
+test('a pipeline is drawn from an empty canvas, run, published, called and rolled back', { skip, timeout: 120_000 }, () =>
+  with_page(async (page, url) => {
+    await sign_in(page, url);
+    await page.goto(`${url}/pipelines`);
+    await page.getByRole('button', { name: 'New pipeline' }).first().click();
+    await page.getByLabel('Name').fill('ask');
+    await page.getByText('Empty', { exact: true }).click();
+    await page.getByRole('button', { name: 'Create' }).click();
+
+    // Each new node follows the one that is chosen.
+    const node = (name) => page.locator(`[data-id="${name}"]`).first();
+    const add = async (name) => {
+      await page.getByRole('button', { name: 'Add a node' }).click();
+      await page.getByRole('combobox', { name: 'Which node?' }).or(page.getByLabel('Which node?')).first().fill(name);
+      await page.keyboard.press('Enter');
+    };
+    await node('start').click();
+    await add('LLM');
+    await node('llm').waitFor();
+    await page.getByLabel('Model').fill('smart');
+    await page.keyboard.press('Tab');
+    await page.getByLabel('Content').fill('Say something about: {{ st');
+    await page.getByRole('option', { name: /start\.query/ }).click();
+    assert.match(await page.getByLabel('Content').inputValue(), /about: \{\{ start\.query \}\}$/);
+    await add('Answer');
+    await node('answer').waitFor();
+    await page.getByLabel('Text').fill('{{ llm.text }}');
+    await page.getByText('Saved', { exact: true }).waitFor();
+    assert.equal(await page.locator('.svelte-flow__edge').count(), 2);
+
+    // Undo takes the text back, redo brings it again.
+    await page.getByRole('button', { name: 'Undo' }).click();
+    await page.getByRole('button', { name: 'Redo' }).click();
+
+    await page.getByRole('button', { name: 'Close' }).click();
+    await page.getByRole('button', { name: 'Run', exact: false }).last().click();
+    await page.getByLabel('Question').fill('a capstan');
+    await page.locator('form').getByRole('button', { name: 'Run' }).click();
+    await page.getByRole('heading', { name: 'Answer' }).waitFor();
+    await page.getByText(/succeeded in/).waitFor();
+    await page.locator('.svelte-flow__node [data-run="succeeded"]').first().waitFor();
+
+    const publish = async (message) => {
+      await page.getByRole('button', { name: 'Publish' }).click();
+      await page.getByLabel('What is new?').fill(message);
+      await page.getByLabel('production').check();
+      await page.getByRole('dialog').getByRole('button', { name: 'Publish' }).click();
+      await page.getByText(/is published/).waitFor();
+    };
+    await publish('the first');
+    const answer = await fetch(`${url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${server.match[3]}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'pipeline/ask', messages: [{ role: 'user', content: 'a capstan' }] }),
+    });
+    assert.equal(answer.status, 200);
+    assert.ok((await answer.json()).choices[0].message.content.length > 10);
+
+    // A second version, then back to the first by moving the label.
+    await node('answer').click();
+    await page.getByLabel('Text').fill('Version two: {{ llm.text }}');
+    await page.getByText('Saved', { exact: true }).waitFor();
+    await page.getByRole('button', { name: 'Close' }).click();
+    await publish('the second');
+    await page.getByRole('button', { name: 'Versions' }).click();
+    await page.getByRole('listitem').filter({ hasText: 'the first' }).getByRole('button', { name: 'production' }).click();
+    await page.getByText('production is version 1 now.').waitFor();
+    await page.getByRole('button', { name: 'Close (Esc)' }).click();
+
+    // The run is kept, step by step.
+    await page.goto(`${url}/runs?pipeline=ask`);
+    await page.getByRole('row').filter({ hasText: 'draft' }).getByRole('link').first().click();
+    await page.getByRole('heading', { name: /Run of ask/ }).waitFor();
+    await page.getByRole('region', { name: 'Steps' }).getByText('LLM').waitFor();
+  }),
+);
