@@ -19,7 +19,7 @@ export default defineConfig({
     rolldownOptions: {
       output: {
         // The first screen is one file: brotli does better on it than on ten, and it is one request.
-        codeSplitting: { groups: [{ name: 'first', test: /node_modules\/svelte\/(?!src\/reactivity|.*\/bindings\/|.*\/(clone|async|boundary|transitions|portal|component-props))|src\/(lib\/(events|format|keyboard|range|resource|router|session|theme|toast)|screens\/Home|ui\/(Badge|Button|Chart|Icon|Logo|PageHead|Problem|Segmented|Shell|Skeleton|Toasts))\.|src\/(api|map)\.ts/ }] },
+        codeSplitting: { groups: [{ name: 'first', test: /node_modules\/svelte\/(?!src\/reactivity|.*\/bindings\/|.*\/(clone|async|boundary|transitions|portal|component-props))|src\/(lib\/(events|format|keyboard|range|resource|router|session|toast)|screens\/Home|ui\/(Badge|Button|Chart|Icon|Logo|PageHead|Problem|Segmented|Shell|Skeleton|Toasts))\.|src\/(api|map)\.ts/ }] },
       },
     },
   },

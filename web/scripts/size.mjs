@@ -6,7 +6,7 @@ import { brotliCompressSync, constants } from 'node:zlib';
 const BUDGET_BYTES = 60_000;
 const dist = new URL('../dist/', import.meta.url);
 const manifest = JSON.parse(readFileSync(new URL('.vite/manifest.json', dist)));
-const first_screen = ['index.html', 'node_modules/uplot/dist/uPlot.esm.js', 'node_modules/uplot/dist/uPlot.min.css'];
+const first_screen = ['index.html', 'node_modules/uplot/dist/uPlot.esm.js'];
 
 const files = new Set(['index.html', 'favicon.svg']);
 function add(name) {
