@@ -1,8 +1,8 @@
 """Words: BM25 over 100,000 real short texts beside tantivy and bm25s in the same run, one thread, processor time.
 Queries are 2 to 6 words (any of them), drawn from texts of the collection and mixed with common words; the best ten
 with their texts are asked for. All three get the same texts and queries; tantivy stems English as we do and does not
-count all matches (count off); bm25s gets the same stems, numbers its tokens beforehand and retrieves with its
-numpy backend, one query a call.
+count all matches (count off); bm25s gets the same stems, has its queries cut beforehand and answers one
+query a call, by `retrieve` or by `get_scores` and argpartition, whichever is quicker.
 
 TEXT_COUNT=100000  TEXT_QUERIES=2000  TEXT_PEERS=tantivy,bm25s"""
 import os
@@ -77,7 +77,7 @@ def make_queries(lines, count):
         query = rng.sample(one, rng.randint(2, 6))
         if rng.random() < 0.5:
             query[-1] = rng.choice(other)
-        queries.append(" ".join(query))
+        queries.append(" ".join(query).lower())  # AND and OR are operators to tantivy
     return queries
 
 
@@ -128,18 +128,22 @@ def run_tantivy(lines, queries):
 
 
 def run_bm25s(lines, queries):
-    import bm25s, Stemmer
+    import bm25s, numpy, Stemmer
     stemmer = Stemmer.Stemmer("english")
     tokens = bm25s.tokenize(lines, stopwords="en", stemmer=stemmer, show_progress=False)
     index = bm25s.BM25()
     index.index(tokens, show_progress=False)
     asked = bm25s.tokenize(queries, stopwords="en", stemmer=stemmer, return_ids=False, show_progress=False)
-    asked = [[a] for a in asked if a][:300]  # slow: fewer are enough
+    asked = [a for a in asked if a][:300]  # slow: fewer are enough
 
-    def search():
+    def retrieve():
         for one in asked:
-            index.retrieve(one, k=K, show_progress=False, n_threads=1)
-    return len(asked) / best_of(search)
+            index.retrieve([one], k=K, show_progress=False, n_threads=1)
+
+    def scores():  # without what retrieve adds
+        for one in asked:
+            numpy.argpartition(index.get_scores(one), -K)[-K:]
+    return len(asked) / min(best_of(retrieve), best_of(scores))
 
 
 def main():
@@ -154,7 +158,7 @@ def main():
           f"{mine['disk_bytes'] / 1e6:.0f} MB; p50 {mine['p50_us']:.0f} us", flush=True)
     report.add("text_put", len(lines) / mine["put_s"], "durable rows/s", "goal", 20000)
     report.add("text_search", mine["searches_per_s"], "searches/s", "goal", GOAL_SEARCHES)
-    report.add("text_p99", mine["p99_us"], "us (wall)", "goal", GOAL_P99_US)
+    report.add("text_p99", mine["p99_us"], "us of processor time", "goal", GOAL_P99_US)
     if "tantivy" in peers:
         searches, segments = run_tantivy(lines, queries)
         report.add("text_vs_tantivy", mine["searches_per_s"], "searches/s", f"tantivy ({segments} segments)", searches,
