@@ -14,9 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define RUN_BYTES_MAX   (32 * 1024 * 1024)
-#define STREAM_ARENA    (8 * 1024 * 1024)
-#define HEARTBEAT_NS    (15 * NS_PER_S)
+#define RUN_BYTES_MAX (32 * 1024 * 1024)
+#define STREAM_ARENA  (8 * 1024 * 1024)
+#define HEARTBEAT_NS  (15 * NS_PER_S)
 
 enum mode { MODE_WAIT, MODE_STREAM, MODE_ASYNC };
 
@@ -73,9 +73,8 @@ static void send_event(struct run_stream *stream, const struct event *event)
     ssize_t line = str_find_char(name, '\n');
     data = str_slice(name, (size_t)line + 1, name.n);
     name = str_slice(name, 0, (size_t)line);
-    struct str text =
-        arena_printf(&stream->arena, "id: %llu\nevent: %.*s\ndata: %.*s\n\n",
-                     (unsigned long long)event->seq, STR_ARG(name), STR_ARG(data));
+    struct str text = arena_printf(&stream->arena, "id: %llu\nevent: %.*s\ndata: %.*s\n\n",
+                                   (unsigned long long)event->seq, STR_ARG(name), STR_ARG(data));
     if (text.p && http_respond_write(stream->request, text) == STOP)
         stream->stopped = true;
     stream->ended = str_eq(name, STR("run_finished"));
@@ -91,8 +90,9 @@ static void watch_ready(struct event_reader *reader)
         if (event_read(reader, &stream->arena, &event, &missed) != RC_OK)
             break;
         if (missed) {
-            struct str text = arena_printf(&stream->arena, "event: missed\ndata: {\"count\":%llu}\n\n",
-                                           (unsigned long long)missed);
+            struct str text =
+                arena_printf(&stream->arena, "event: missed\ndata: {\"count\":%llu}\n\n",
+                             (unsigned long long)missed);
             http_respond_write(stream->request, text);
         }
         send_event(stream, &event);
@@ -140,22 +140,20 @@ static void begin_stream(struct http_request *request, struct str run_id)
 
 /* `bus` is referenced for the stream. `snapshot` (empty: none) goes first: the run as it is. */
 static void watch_start(struct http_request *request, struct id project, struct event_bus *bus,
-                         uint64_t after, struct str snapshot)
+                        uint64_t after, struct str snapshot)
 {
     struct run_stream *stream = xcalloc(1, sizeof(*stream));
     arena_init(&stream->arena, STREAM_ARENA);
     stream->request = request;
     stream->bus = bus;
-    stream->reader = (struct event_reader){.loop = request->loop,
-                                           .project = project,
-                                           .types = 1u << EVENT_RUN,
-                                           .ready = watch_ready};
+    stream->reader = (struct event_reader){
+        .loop = request->loop, .project = project, .types = 1u << EVENT_RUN, .ready = watch_ready};
     request->user = stream;
     request->gone = watch_gone;
     request->writable = watch_writable;
     if (snapshot.n) {
-        struct str text = arena_printf(request->arena, "event: snapshot\ndata: %.*s\n\n",
-                                       STR_ARG(snapshot));
+        struct str text =
+            arena_printf(request->arena, "event: snapshot\ndata: %.*s\n\n", STR_ARG(snapshot));
         if (text.p)
             http_respond_write(request, text);
     }
@@ -241,8 +239,8 @@ static void answer_started(struct starting *starting)
     struct http_request *request = starting->request;
     char id[ID_TEXT_BYTES_MAX];
     size_t n = id_format(run_id(starting->run), "run", id);
-    struct str text = arena_printf(request->arena, "{\"id\":\"%.*s\",\"status\":\"running\"}",
-                                   (int)n, id);
+    struct str text =
+        arena_printf(request->arena, "{\"id\":\"%.*s\",\"status\":\"running\"}", (int)n, id);
     release_request(starting);
     http_respond(request, 202, STR("application/json"), text);
     starting_free(starting);
@@ -287,8 +285,8 @@ static void on_plan(void *arg, struct plan *plan, int64_t version, const struct 
             .recorded = starting->mode != MODE_WAIT,
             .owner = {.ended = wait ? on_run_ended : forget_end, .arg = starting},
         };
-        trace_context_read(
-            http_header_get(&starting->request->headers, STR("traceparent")), &request.trace);
+        trace_context_read(http_header_get(&starting->request->headers, STR("traceparent")),
+                           &request.trace);
         starting->run = run_start(starting->loop, &request, &problem);
         plan_unref(plan);
     }
@@ -359,7 +357,7 @@ void api_runs_start(struct api_call *call, struct http_request *request)
 
 struct asking {
     struct task task;
-    struct work work; /* reading the journal */
+    struct work work;             /* reading the journal */
     struct http_request *request; /* NULL: the client left */
     struct loop *home;
     struct worker_pool *workers;
@@ -434,8 +432,8 @@ static struct asking *ask_new(struct api_call *call, struct http_request *reques
     asking->pipelines = call->services->pipelines;
     asking->workers = call->services->workers;
     asking->principal = *call->principal;
-    if (run_index_get(pipelines_index(asking->pipelines), call->principal->project, id, &asking->arena,
-                  &asking->row) == RC_OK)
+    if (run_index_get(pipelines_index(asking->pipelines), call->principal->project, id,
+                      &asking->arena, &asking->row) == RC_OK)
         return asking;
     respond_error(request, ERR_NOT_FOUND, "There is no such run.");
     asking_free(asking);
@@ -509,15 +507,9 @@ static void ask_state(struct asking *asking)
         ask_send(asking);
 }
 
-static void answer_out(struct asking *asking)
-{
-    respond_buf(asking->request, 200, &asking->out);
-}
+static void answer_out(struct asking *asking) { respond_buf(asking->request, 200, &asking->out); }
 
-static void get_there(struct asking *asking, struct run *run)
-{
-    run_encode(run, &asking->out);
-}
+static void get_there(struct asking *asking, struct run *run) { run_encode(run, &asking->out); }
 
 void api_runs_get(struct api_call *call, struct http_request *request)
 {
@@ -546,8 +538,8 @@ static void events_back(struct asking *asking)
                     asking->after ? STR_EMPTY : json);
         return;
     }
-    struct str text = arena_printf(request->arena, "event: run_finished\ndata: %.*s\n\n",
-                                   STR_ARG(json));
+    struct str text =
+        arena_printf(request->arena, "event: run_finished\ndata: %.*s\n\n", STR_ARG(json));
     if (text.p)
         http_respond_write(request, text);
     http_respond_end(request);
@@ -629,7 +621,7 @@ enum rc api_inbox_list(struct api_call *call)
     if (api_query_limit(call, &limit) != RC_OK)
         return RC_INVALID;
     run_index_waits(pipelines_index(call->services->pipelines), call->principal->project, limit,
-                call->arena, &waits, &count);
+                    call->arena, &waits, &count);
     yyjson_mut_val *items = api_list_begin(call);
     for (size_t i = 0; i < count; i++) {
         yyjson_doc *detail;
@@ -642,9 +634,8 @@ enum rc api_inbox_list(struct api_call *call)
         api_put_time(call, o, "since", waits[i].since_ns);
         api_put_time(call, o, "due_at", waits[i].due_ns);
         if (json_read(waits[i].detail, call->arena, &detail, NULL) == RC_OK)
-            yyjson_mut_obj_add_val(
-                call->doc, o, "form",
-                yyjson_val_mut_copy(call->doc, yyjson_doc_get_root(detail)));
+            yyjson_mut_obj_add_val(call->doc, o, "form",
+                                   yyjson_val_mut_copy(call->doc, yyjson_doc_get_root(detail)));
     }
     api_list_end(call, STR_EMPTY);
     return RC_OK;
@@ -662,8 +653,7 @@ static yyjson_mut_val *encode_row(struct api_call *call, const struct run_index_
         yyjson_mut_obj_add_sint(call->doc, o, "version", head->version);
     else
         yyjson_mut_obj_add_null(call->doc, o, "version");
-    yyjson_mut_obj_add_str(call->doc, o, "status",
-                           run_status_name((enum run_status)head->status));
+    yyjson_mut_obj_add_str(call->doc, o, "status", run_status_name((enum run_status)head->status));
     api_put_str(call, o, "trigger", head->trigger);
     api_put_time(call, o, "started_at", head->started_ns);
     api_put_time(call, o, "ended_at", head->ended_ns);
@@ -688,14 +678,13 @@ enum rc api_runs_list(struct api_call *call)
         return err_set_field(&call->err, ERR_BAD_FIELD, "status",
                              "'status' is running, waiting, succeeded, failed or cancelled.");
     run_index_list(pipelines_index(call->services->pipelines), call->principal->project,
-               api_query(call, "pipeline"), status_name.n ? (int)status : -1, (uint64_t)before,
-               limit, call->arena, &rows, &count);
+                   api_query(call, "pipeline"), status_name.n ? (int)status : -1, (uint64_t)before,
+                   limit, call->arena, &rows, &count);
     yyjson_mut_val *items = api_list_begin(call);
     for (size_t i = 0; i < count; i++)
         yyjson_mut_arr_append(items, encode_row(call, &rows[i]));
-    api_list_end(call, count == limit
-                           ? arena_printf(call->arena, "%llu",
-                                          (unsigned long long)rows[count - 1].seq)
-                           : STR_EMPTY);
+    api_list_end(call, count == limit ? arena_printf(call->arena, "%llu",
+                                                     (unsigned long long)rows[count - 1].seq)
+                                      : STR_EMPTY);
     return RC_OK;
 }

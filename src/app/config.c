@@ -16,10 +16,9 @@
 #define DRAIN_NS_DEFAULT       (30 * NS_PER_S)
 #define PROJECTS_MAX           1000
 
-static const char *const SETTINGS[] = {"listen", "data",    "public_url", "tls",
-                                       "loops",  "workers", "trace",      "cache",
-                                       "engine", "drain",   "projects",   "pipelines",
-                                       NULL};
+static const char *const SETTINGS[] = {"listen",   "data",      "public_url", "tls",    "loops",
+                                       "workers",  "trace",     "cache",      "engine", "drain",
+                                       "projects", "pipelines", NULL};
 
 /* ---- the file ---- */
 

@@ -28,9 +28,9 @@ struct config {
     int64_t retention_ns, retention_bytes; /* default of all projects; 0: none */
     size_t cache_bytes_max;
     struct str engine_server; /* path of llama-server; empty: PATH, then what was installed */
-    struct str *http_allow; /* globs of HOST:PORT that pipelines may reach although not public */
+    struct str *http_allow;   /* globs of HOST:PORT that pipelines may reach although not public */
     size_t http_allow_count;
-    int64_t drain_ns;         /* how long answers may go on after SIGTERM */
+    int64_t drain_ns; /* how long answers may go on after SIGTERM */
     struct config_project *projects;
     size_t project_count;
 };

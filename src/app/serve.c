@@ -94,8 +94,8 @@ static const char *make_path(struct server *server, const char *name, char out[P
  * of it. */
 static enum rc make_folders(struct server *server, struct err *err)
 {
-    static const char *const names[] = {"trace", "model", "engine", "secret", "blob", "index",
-                                        "run"};
+    static const char *const names[] = {"trace", "model", "engine", "secret",
+                                        "blob",  "index", "run"};
     char path[PATH_BYTES_MAX], *absolute;
     make_path(server, "", path);
     if ((mkdir(path, 0700) < 0 && errno != EEXIST) || !(absolute = realpath(path, NULL)))
@@ -716,6 +716,8 @@ static void server_stop(struct server *server)
 {
     worker_pool_free(server->workers);
     db_close(server->db);
+    if (server->pipelines)
+        pipelines_settle(server->pipelines);
     loops_settle(server->loops);
     models_free(server->models);
     backup_free(server->backup);

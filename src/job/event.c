@@ -19,8 +19,8 @@ struct event_bus {
     pthread_mutex_t lock;
     struct event_slot *slots; /* event n stands at n % slots_max */
     size_t slots_max;
-    uint32_t references; /* atomic */
-    uint64_t seq_first, seq_next;        /* of the window: [first, next) */
+    uint32_t references;          /* atomic */
+    uint64_t seq_first, seq_next; /* of the window: [first, next) */
     size_t bytes, bytes_max;
     struct list readers;
     unsigned watched[EVENT_TYPE_COUNT];         /* readers of the type; atomic */
@@ -139,7 +139,8 @@ void event_publish(struct event_bus *bus, struct id project, enum event_type typ
            (bus->bytes + data.n > bus->bytes_max && bus->seq_first < bus->seq_next))
         drop_oldest(bus);
     uint64_t seq = bus->seq_next++;
-    bus->slots[seq % bus->slots_max] = (struct event_slot){seq, project, type, str_make(copy, data.n)};
+    bus->slots[seq % bus->slots_max] =
+        (struct event_slot){seq, project, type, str_make(copy, data.n)};
     bus->bytes += data.n;
     LIST_FOR_EACH (reader, &bus->readers, struct event_reader, node)
         if (reader_wants(reader, project, type))

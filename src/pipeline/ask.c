@@ -204,8 +204,8 @@ void ask_start(struct step *step, const struct ask_options *options)
     fill_scope(ask, key);
     ask->request.body = with_stream(&ask->arena, options->body, options->stream);
     if (err.code == ERR_NONE && ask->request.body.p)
-        ask->call = gateway_call_start(step->run->loop->gateway, &ask->scope, &ask->request, &sink,
-                                       ask);
+        ask->call =
+            gateway_call_start(step->run->loop->gateway, &ask->scope, &ask->request, &sink, ask);
     if (err.code == ERR_NONE && !ask->call)
         err_set(&err, ERR_TOO_LARGE, "the request to the model is too large");
     if (err.code != ERR_NONE) {
@@ -249,10 +249,9 @@ void ask_put_usage(struct maker *maker, const struct call_record *record, struct
     if (record->cost_pico == COST_UNKNOWN)
         maker_null(maker);
     else
-        maker_text(maker,
-                   arena_printf(arena, "%lld.%012lld",
-                                (long long)(record->cost_pico / PICO_PER_DOLLAR),
-                                (long long)(record->cost_pico % PICO_PER_DOLLAR)));
+        maker_text(maker, arena_printf(arena, "%lld.%012lld",
+                                       (long long)(record->cost_pico / PICO_PER_DOLLAR),
+                                       (long long)(record->cost_pico % PICO_PER_DOLLAR)));
     maker_key(maker, STR("call_id"));
     maker_text(maker, arena_copy(arena, str_make(id, id_format(record->id, "call", id))));
     maker_end(maker);

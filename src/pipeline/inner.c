@@ -36,9 +36,9 @@ static enum proceed on_text(void *arg, struct str text)
 static void tell_outputs(struct answer *answer, const struct run *run)
 {
     yyjson_val *outputs = run_outputs(run);
-    yyjson_val *only =
-        yyjson_obj_size(outputs) == 1 ? yyjson_obj_iter_get_val(yyjson_obj_iter_with(outputs).cur)
-                                      : NULL;
+    yyjson_val *only = yyjson_obj_size(outputs) == 1
+                           ? yyjson_obj_iter_get_val(yyjson_obj_iter_with(outputs).cur)
+                           : NULL;
     struct str text = yyjson_is_str(only) ? json_text(only) : json_write(outputs, &answer->arena);
     if (outputs && text.n)
         inner_text(answer->call, text);
@@ -160,8 +160,8 @@ static void *start(void *arg, struct inner_call *call, const struct inner_reques
     struct answer *answer = xcalloc(1, sizeof(*answer));
     ssize_t at = str_rfind_char(request->name, '@');
     struct str name = at > 0 ? str_slice(request->name, 0, (size_t)at) : request->name,
-               label = at > 0 ? str_slice(request->name, (size_t)at + 1, request->name.n)
-                              : STR_EMPTY;
+               label =
+                   at > 0 ? str_slice(request->name, (size_t)at + 1, request->name.n) : STR_EMPTY;
     answer->loop = pipelines_loop(pipelines, loop_index(loop_current()));
     answer->call = call;
     answer->request = *request;

@@ -13,12 +13,12 @@
 #include "text/json_writer.h"
 #include <stdlib.h>
 
-#define QUEUE_BYTES_MAX   (256 * 1024 * 1024)
-#define SYNC_INTERVAL_NS  (20 * NS_PER_MS) /* of what nobody waits for */
-#define DROP_INTERVAL_NS  (10 * NS_PER_S)
-#define FILE_BYTES_MAX    (64ll * 1024 * 1024)
-#define DROP_BYTES_MIN    (4 * FILE_BYTES_MAX) /* smaller journals are left alone */
-#define RECORD_OUT_MAX    (24 * 1024 * 1024)
+#define QUEUE_BYTES_MAX  (256 * 1024 * 1024)
+#define SYNC_INTERVAL_NS (20 * NS_PER_MS) /* of what nobody waits for */
+#define DROP_INTERVAL_NS (10 * NS_PER_S)
+#define FILE_BYTES_MAX   (64ll * 1024 * 1024)
+#define DROP_BYTES_MIN   (4 * FILE_BYTES_MAX) /* smaller journals are left alone */
+#define RECORD_OUT_MAX   (24 * 1024 * 1024)
 
 struct journal_op;
 
@@ -152,8 +152,8 @@ static bool append(struct journal *journal, enum journal_type type, struct str f
     char *at;
     pthread_mutex_lock(&journal->lock);
     bool first = buf_len(&journal->queue) == 0;
-    bool room = !journal->stopping &&
-                buf_reserve(&journal->queue, sizeof(head) + head.bytes, &at) == RC_OK;
+    bool room =
+        !journal->stopping && buf_reserve(&journal->queue, sizeof(head) + head.bytes, &at) == RC_OK;
     if (room) {
         memcpy(at, &head, sizeof(head));
         memcpy(at + sizeof(head), front.p, front.n);
@@ -322,7 +322,7 @@ bool journal_start(struct run *run)
     bool wait = run->recorded || mode == JOURNAL_SYNC;
     run->recorded |= mode != JOURNAL_EXIT;
     run_index_begin(run->loop->all->index, &head, loop_index(run->loop->loop),
-                run->recorded ? __atomic_load_n(&journal->epoch, __ATOMIC_ACQUIRE) : 0);
+                    run->recorded ? __atomic_load_n(&journal->epoch, __ATOMIC_ACQUIRE) : 0);
     if (!run->recorded)
         return true;
     note_definition(journal, run->flow.plan);
@@ -330,10 +330,10 @@ bool journal_start(struct run *run)
     struct json_writer w = json_writer_to(&body);
     encode_start(run, &w);
     struct str head_text = str_make(front, run_head_encode(&head, front));
-    bool good = w.rc == RC_OK &&
-                (wait ? append_and_wait(run, NULL, OP_START, JOURNAL_START, head_text,
-                                        buf_str(&body), &op)
-                      : append(journal, JOURNAL_START, head_text, buf_str(&body), NULL));
+    bool good =
+        w.rc == RC_OK &&
+        (wait ? append_and_wait(run, NULL, OP_START, JOURNAL_START, head_text, buf_str(&body), &op)
+              : append(journal, JOURNAL_START, head_text, buf_str(&body), NULL));
     buf_fini(&body);
     if (!good) {
         struct err err = {0};
@@ -520,8 +520,8 @@ bool journal_replay(struct step *step)
         return true;
     }
     if (problem) {
-        err_set(&err, (enum err_code)MIN(json_get_int(problem, "code", ERR_INTERNAL),
-                                         ERR_CODE_COUNT - 1),
+        err_set(&err,
+                (enum err_code)MIN(json_get_int(problem, "code", ERR_INTERNAL), ERR_CODE_COUNT - 1),
                 "%.*s", STR_ARG(json_get_text(problem, "message")));
         step->attempt = UINT8_MAX;
         step_failed(step, &err);
@@ -655,11 +655,11 @@ enum rc journal_open(struct pipelines *pipelines, struct journal **out, struct e
     struct journal *journal = xcalloc(1, sizeof(*journal));
     struct log_recovery recovery;
     struct log_options options = {.fs = pipelines->options.fs ? pipelines->options.fs
-                                                             : file_system_real(),
-                                        .directory = pipelines->options.directory,
-                                        .kind = JOURNAL_KIND,
-                                        .start_seq = 1,
-                                        .file_bytes_max = FILE_BYTES_MAX};
+                                                              : file_system_real(),
+                                  .directory = pipelines->options.directory,
+                                  .kind = JOURNAL_KIND,
+                                  .start_seq = 1,
+                                  .file_bytes_max = FILE_BYTES_MAX};
     journal->pipelines = pipelines;
     pthread_mutex_init(&journal->lock, NULL);
     pthread_cond_init(&journal->wake, NULL);
@@ -667,8 +667,8 @@ enum rc journal_open(struct pipelines *pipelines, struct journal **out, struct e
     buf_init(&journal->taken, QUEUE_BYTES_MAX);
     journal->waiting_end = &journal->waiting;
     open_runs_init(&journal->open);
-    enum rc rc = writer_lock_take(options.fs, options.directory, &journal->writer, &options.epoch,
-                                  err);
+    enum rc rc =
+        writer_lock_take(options.fs, options.directory, &journal->writer, &options.epoch, err);
     if (rc == RC_OK)
         rc = log_open(&options, read_record, journal, &recovery, &journal->log, err);
     if (rc != RC_OK) {
@@ -702,12 +702,17 @@ void journal_release(struct journal *journal)
     journal->writer = NULL;
 }
 
+void journal_settle(struct journal *journal)
+{
+    if (journal->writer)
+        journal_release(journal);
+}
+
 void journal_close(struct journal *journal)
 {
     if (!journal)
         return;
-    if (journal->writer)
-        journal_release(journal);
+    journal_settle(journal);
     log_close(journal->log);
     buf_fini(&journal->queue);
     buf_fini(&journal->taken);

@@ -41,7 +41,7 @@ struct run_head {
     int64_t started_ns, ended_ns; /* wall clock */
     int64_t version, cost_pico;
     uint64_t input_tokens, output_tokens;
-    uint8_t status;        /* enum run_status */
+    uint8_t status; /* enum run_status */
     struct str pipeline, trigger;
 };
 #define RUN_HEAD_BYTES_MAX 512
@@ -54,7 +54,7 @@ enum rc journal_open(struct pipelines *pipelines, struct journal **out, struct e
 /* Writes and syncs what was appended, and lets another process write; nothing can be appended any
  * more. Blocks. */
 void journal_release(struct journal *journal);
-/* Releases it, if it is not yet. */
+void journal_settle(struct journal *journal); /* the same, unless it was done */
 void journal_close(struct journal *journal);
 /* no_threads: one round of the writer; false: nothing was there to do. */
 bool journal_step(struct journal *journal);

@@ -4,12 +4,12 @@
 #include "pipeline/run_private.h"
 #include <pthread.h>
 
-#define PIPELINE_RUNS_MAX    200000 /* under way on one loop */
-#define PIPELINE_STEPS_MAX   400000 /* the same of steps */
-#define PIPELINE_LOOPS_MAX   64
-#define SCRATCH_BYTES_MAX    (64 * 1024 * 1024)
-#define EVENT_WINDOW_EVENTS  512 /* of a run that is watched */
-#define EVENT_WINDOW_BYTES   (256 * 1024)
+#define PIPELINE_RUNS_MAX   200000 /* under way on one loop */
+#define PIPELINE_STEPS_MAX  400000 /* the same of steps */
+#define PIPELINE_LOOPS_MAX  64
+#define SCRATCH_BYTES_MAX   (64 * 1024 * 1024)
+#define EVENT_WINDOW_EVENTS 512 /* of a run that is watched */
+#define EVENT_WINDOW_BYTES  (256 * 1024)
 
 struct run_index;
 struct plan_cache;
@@ -19,8 +19,8 @@ struct pipelines {
     struct pipelines_options options;
     struct pipeline_loop *loops[PIPELINE_LOOPS_MAX];
     int loop_count;
-    struct journal *journal;   /* NULL: runs are not recorded */
-    struct run_index *index;   /* what runs there are and were */
+    struct journal *journal; /* NULL: runs are not recorded */
+    struct run_index *index; /* what runs there are and were */
     struct plan_cache *plans;
 };
 

@@ -56,9 +56,7 @@ static bool is_choice(yyjson_val *options, struct str text)
 {
     size_t i, n;
     yyjson_val *option;
-    yyjson_arr_foreach(options, i, n, option)
-        if (str_eq(json_text(option), text))
-            return true;
+    yyjson_arr_foreach(options, i, n, option) if (str_eq(json_text(option), text)) return true;
     return yyjson_arr_size(options) == 0;
 }
 
@@ -138,8 +136,8 @@ enum rc assignments_compile(struct plan_build *build, yyjson_val *list, struct a
 {
     size_t i, n;
     yyjson_val *item;
-    *out = (struct assignments){
-        .items = ARENA_NEW_ARRAY(&build->plan->arena, struct assignment, yyjson_arr_size(list) + 1)};
+    *out = (struct assignments){.items = ARENA_NEW_ARRAY(&build->plan->arena, struct assignment,
+                                                         yyjson_arr_size(list) + 1)};
     if (!out->items)
         return err_set(err, ERR_TOO_LARGE, "the definition is too large");
     yyjson_arr_foreach(list, i, n, item)
@@ -158,8 +156,8 @@ enum rc assignments_put(struct frame *frame, const struct assignments *assignmen
 {
     for (size_t i = 0; i < assignments->count; i++) {
         struct expression_value value;
-        enum rc rc = run_evaluate(frame, &assignments->items[i].value, NULL, maker->arena, &value,
-                                  err);
+        enum rc rc =
+            run_evaluate(frame, &assignments->items[i].value, NULL, maker->arena, &value, err);
         if (rc != RC_OK)
             return rc;
         maker_key(maker, assignments->items[i].name);
@@ -371,8 +369,8 @@ static enum rc aggregator_compile(struct plan_build *build, struct err *err)
         return err_set(err, ERR_TOO_LARGE, "the definition is too large");
     yyjson_arr_foreach(values, i, n, item)
     {
-        enum rc rc = plan_expression_compile(build, json_text(item),
-                                             &config->values[config->count++], err);
+        enum rc rc =
+            plan_expression_compile(build, json_text(item), &config->values[config->count++], err);
         if (rc != RC_OK)
             return rc;
     }

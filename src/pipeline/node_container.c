@@ -117,8 +117,7 @@ static void iteration_continue(struct step *step)
     struct iteration *iteration = step->work;
     while (iteration->next < iteration->count && iteration->running < config->parallel) {
         uint32_t index = iteration->next++;
-        struct value *item =
-            value_new(yyjson_arr_get(value_json(iteration->list), index));
+        struct value *item = value_new(yyjson_arr_get(value_json(iteration->list), index));
         iteration->running++;
         frame_begin(step, step->frame->flow, step->plan->inner_level, index, item, NULL);
         value_unref(item);
@@ -226,8 +225,7 @@ static void loop_cancel(struct step *step)
 static void loop_round(struct step *step)
 {
     struct loop_work *work = step->work;
-    frame_begin(step, step->frame->flow, step->plan->inner_level, work->rounds++, NULL,
-                work->vars);
+    frame_begin(step, step->frame->flow, step->plan->inner_level, work->rounds++, NULL, work->vars);
 }
 
 static void loop_run_node(struct step *step)

@@ -21,8 +21,8 @@ enum operation {
     ASSIGN_REMOVE_LAST,
 };
 
-static const char *const operation_names[] = {"set",         "clear",    "append",   "extend",
-                                              "add",         "subtract", "multiply", "divide",
+static const char *const operation_names[] = {"set",          "clear",      "append",   "extend",
+                                              "add",          "subtract",   "multiply", "divide",
                                               "remove_first", "remove_last"};
 
 struct change {
@@ -41,8 +41,7 @@ static enum rc assigner_compile(struct plan_build *build, struct err *err)
 {
     yyjson_val *list = yyjson_obj_get(build->node->document->config, "assignments"), *item;
     struct arena *arena = &build->plan->arena;
-    struct assigner_config *config = build->node->config =
-        ARENA_NEW(arena, struct assigner_config);
+    struct assigner_config *config = build->node->config = ARENA_NEW(arena, struct assigner_config);
     size_t i, n;
     if (!config ||
         !(config->changes = ARENA_NEW_ARRAY(arena, struct change, yyjson_arr_size(list) + 1)))
@@ -69,9 +68,8 @@ static void put_list(struct maker *maker, yyjson_val *list, size_t skip_first, s
 {
     size_t i, n;
     yyjson_val *item;
-    yyjson_arr_foreach(list, i, n, item)
-        if (i >= skip_first && i + skip_last < n)
-            maker_tree(maker, item);
+    yyjson_arr_foreach(list, i, n, item) if (i >= skip_first && i + skip_last < n)
+        maker_tree(maker, item);
 }
 
 /* Past numbers and lists only; false: the operation does not fit the values. */

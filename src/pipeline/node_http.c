@@ -54,8 +54,7 @@ static enum rc read_texts(struct plan_build *build, yyjson_val *list, struct nam
 {
     size_t i, n;
     yyjson_val *item;
-    out->items =
-        ARENA_NEW_ARRAY(&build->plan->arena, struct named_text, yyjson_arr_size(list) + 1);
+    out->items = ARENA_NEW_ARRAY(&build->plan->arena, struct named_text, yyjson_arr_size(list) + 1);
     if (!out->items)
         return err_set(err, ERR_TOO_LARGE, "the definition is too large");
     yyjson_arr_foreach(list, i, n, item)
@@ -170,8 +169,7 @@ static struct str idempotency_key(struct http_work *work)
     size_t n = id_format(work->step->run->id, "run", id);
     buf_init(&path, 8192);
     step_path(work->step->frame, work->step->plan, &path);
-    struct str key =
-        arena_printf(&work->arena, "%.*s/%.*s", (int)n, id, STR_ARG(buf_str(&path)));
+    struct str key = arena_printf(&work->arena, "%.*s/%.*s", (int)n, id, STR_ARG(buf_str(&path)));
     buf_fini(&path);
     return key;
 }
@@ -240,8 +238,8 @@ static enum rc make_request(struct http_work *work, const struct http_config *co
     struct str base = str_slice(str_trim(url), 0, str_trim(url).n - work->url.path.n);
     if (!str_ends(str_trim(url), work->url.path))
         base = str_trim(url); /* without a path */
-    const struct http_origin_options origin = {
-        .url = base, .public_only = !is_allowed(loop->all, &work->url)};
+    const struct http_origin_options origin = {.url = base,
+                                               .public_only = !is_allowed(loop->all, &work->url)};
     work->origin = http_client_origin(loop->client, &origin, err);
     if (!work->origin)
         return err->rc;
@@ -317,8 +315,7 @@ static void on_done(void *owner, const struct err *failure,
         err_set(&err, failure->code != ERR_NONE ? failure->code : ERR_UPSTREAM, "%s",
                 failure->message);
     else if (work->too_large)
-        err_set(&err, ERR_TOO_LARGE, "the answer is larger than %d MiB",
-                HTTP_BODY_BYTES_MAX >> 20);
+        err_set(&err, ERR_TOO_LARGE, "the answer is larger than %d MiB", HTTP_BODY_BYTES_MAX >> 20);
     else if (config->fail_on_status && work->status >= 400)
         err_set(&err, ERR_UPSTREAM, "the service answered with status %d", work->status);
     else

@@ -282,8 +282,7 @@ static void llm_repair(struct step *step, struct llm_work *work, struct str text
     json_append(&w, STR("]}"));
     work->repaired = true;
     step->begun = true;
-    ask_start(step, &(struct ask_options){
-                        .body = buf_str(&body), .arg = work, .done = llm_done});
+    ask_start(step, &(struct ask_options){.body = buf_str(&body), .arg = work, .done = llm_done});
     buf_fini(&body);
 }
 
@@ -412,8 +411,8 @@ static enum rc classifier_compile(struct plan_build *build, struct err *err)
         return no_room(err);
     enum rc rc = plan_text_compile(build, json_get_text(json, "query"), &config->query, err);
     if (rc == RC_OK)
-        rc = plan_text_compile(build, json_get_text(json, "instruction"), &config->instruction,
-                               err);
+        rc =
+            plan_text_compile(build, json_get_text(json, "instruction"), &config->instruction, err);
     return rc;
 }
 
@@ -555,8 +554,9 @@ static enum rc extractor_compile(struct plan_build *build, struct err *err)
     json_end_object(&w);
     json_key(&w, "required");
     json_begin_array(&w);
-    yyjson_arr_foreach(yyjson_obj_get(json, "fields"), i, n, field) if (json_get_bool(
-        field, "required", true)) json_string(&w, json_get_text(field, "name"));
+    yyjson_arr_foreach(yyjson_obj_get(json, "fields"), i, n,
+                       field) if (json_get_bool(field, "required", true))
+        json_string(&w, json_get_text(field, "name"));
     json_end_array(&w);
     json_end_object(&w);
     config->schema_text = arena_copy(arena, buf_str(&out));
@@ -567,8 +567,8 @@ static enum rc extractor_compile(struct plan_build *build, struct err *err)
     if (rc == RC_OK)
         rc = plan_text_compile(build, json_get_text(json, "text"), &config->text, err);
     if (rc == RC_OK)
-        rc = plan_text_compile(build, json_get_text(json, "instruction"), &config->instruction,
-                               err);
+        rc =
+            plan_text_compile(build, json_get_text(json, "instruction"), &config->instruction, err);
     return rc;
 }
 

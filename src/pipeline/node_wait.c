@@ -1,5 +1,6 @@
-/* Nodes that wait for somebody: human input, and wait (for time or a hook). What they wait for is in
- * the journal, so that it is still waited for after a restart; who answers names run and step. */
+/* Nodes that wait for somebody: human input, and wait (for time or a hook). What they wait for is
+ * in the journal, so that it is still waited for after a restart; who answers names run and step.
+ */
 #include "base/clock.h"
 #include "pipeline/run_index.h"
 #include "pipeline/loop_private.h"
@@ -14,7 +15,7 @@
 struct wait_work {
     struct timer timer;
     struct step *step;
-    int64_t due_wall_ns; /* 0: open end */
+    int64_t due_wall_ns;  /* 0: open end */
     struct value *detail; /* human: what is shown */
     bool listed;
 };
@@ -97,14 +98,14 @@ static void list_wait(struct step *step, const char *kind, struct str detail)
     buf_init(&path, 8192);
     step_path(step->frame, step->plan, &path);
     run_index_add_wait(run->loop->all->index,
-                   &(struct run_index_wait){.run = run->id,
-                                        .project = run->principal.project,
-                                        .pipeline = run->pipeline,
-                                        .path = buf_str(&path),
-                                        .kind = str_from(kind),
-                                        .detail = detail,
-                                        .since_ns = loop_wall_ns(run->loop->loop),
-                                        .due_ns = work->due_wall_ns});
+                       &(struct run_index_wait){.run = run->id,
+                                                .project = run->principal.project,
+                                                .pipeline = run->pipeline,
+                                                .path = buf_str(&path),
+                                                .kind = str_from(kind),
+                                                .detail = detail,
+                                                .since_ns = loop_wall_ns(run->loop->loop),
+                                                .due_ns = work->due_wall_ns});
     buf_fini(&path);
     work->listed = true;
     run->waits++;
@@ -173,9 +174,9 @@ static struct str find_action(const struct step *step, struct str id)
     const struct human_config *config = step->plan->config;
     size_t i, n;
     yyjson_val *action;
-    yyjson_arr_foreach(yyjson_obj_get(config->json, "actions"), i, n, action)
-        if (str_eq(json_get_text(action, "id"), id))
-            return json_get_text(action, "id");
+    yyjson_arr_foreach(
+        yyjson_obj_get(config->json, "actions"), i, n,
+        action) if (str_eq(json_get_text(action, "id"), id)) return json_get_text(action, "id");
     return STR_EMPTY;
 }
 
@@ -252,7 +253,8 @@ enum rc run_answer_wait(struct run *run, struct str path, yyjson_val *answer, st
 {
     LIST_FOR_EACH (step, &run->steps, struct step, node) {
         struct buf at;
-        bool waits = step->work && (step->plan->kind == NODE_HUMAN || step->plan->kind == NODE_WAIT);
+        bool waits =
+            step->work && (step->plan->kind == NODE_HUMAN || step->plan->kind == NODE_WAIT);
         if (!waits)
             continue;
         buf_init(&at, 8192);

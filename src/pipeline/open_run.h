@@ -1,5 +1,5 @@
-/* Runs that an earlier process left open, as the journal tells them: gathered while it is read, then
- * handed to the loops that go on with them. */
+/* Runs that an earlier process left open, as the journal tells them: gathered while it is read,
+ * then handed to the loops that go on with them. */
 #pragma once
 #include "base/list.h"
 #include "base/map.h"
@@ -12,10 +12,10 @@ struct open_run {
     struct list node;
     struct run_head head; /* its texts lie in `start_bytes` */
     struct str start_bytes;
-    struct value *start;  /* the JSON of START */
-    struct map *replay;   /* path → struct value */
-    struct str spec;      /* the definition's text; empty: lost */
-    uint64_t seq;         /* of its START */
+    struct value *start; /* the JSON of START */
+    struct map *replay;  /* path → struct value */
+    struct str spec;     /* the definition's text; empty: lost */
+    uint64_t seq;        /* of its START */
 };
 
 struct open_runs {

@@ -1,5 +1,6 @@
 /* What each type of node does: one row of functions per type. `run` works on a step, which is one
- * execution of a node in a frame; it ends the step by step_done or step_failed, at once or later. */
+ * execution of a node in a frame; it ends the step by step_done or step_failed, at once or later.
+ */
 #pragma once
 #include "pipeline/plan.h"
 

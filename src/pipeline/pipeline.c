@@ -28,6 +28,13 @@ void pipelines_close(struct pipelines *pipelines)
     if (!pipelines)
         return;
     journal_close(pipelines->journal);
+    for (int i = 0; i < pipelines->loop_count; i++) {
+        struct pipeline_loop *loop = pipelines->loops[i];
+        ASSERT(list_empty(&loop->runs));
+        map_fini(&loop->by_id);
+        slab_fini(&loop->steps);
+        free(loop);
+    }
     plan_cache_free(pipelines->plans);
     run_index_free(pipelines->index);
     free(pipelines);
@@ -64,11 +71,7 @@ void pipeline_loop_free(struct pipeline_loop *loop)
 {
     LIST_FOR_EACH_SAFE (run, &loop->runs, struct run, node)
         run_abandon(run);
-    loop->all->loops[loop_index(loop->loop)] = NULL;
-    map_fini(&loop->by_id);
     arena_fini(&loop->scratch);
-    slab_fini(&loop->steps);
-    free(loop);
 }
 
 struct run *pipeline_loop_find(struct pipeline_loop *loop, struct id id)
@@ -82,6 +85,12 @@ enum rc pipelines_read_run(struct pipelines *pipelines, uint64_t location, struc
     return pipelines->journal && location
                ? journal_read_end(pipelines->journal, location, json, block)
                : RC_NOT_FOUND;
+}
+
+void pipelines_settle(struct pipelines *pipelines)
+{
+    if (pipelines->journal)
+        journal_settle(pipelines->journal);
 }
 
 /* ---- handing over ---- */

@@ -13,11 +13,11 @@ struct pipelines;
 struct run_journal;
 
 struct pipelines_options {
-    struct db *db;               /* NULL: plans come only from the caller (tests, benches) */
+    struct db *db; /* NULL: plans come only from the caller (tests, benches) */
     struct worker_pool *workers;
-    struct event_bus *events;    /* may be NULL */
-    struct file_system *fs;      /* of the journal; NULL: the real one */
-    const char *directory;       /* of the journal; NULL: runs are not recorded (tests, benches) */
+    struct event_bus *events; /* may be NULL */
+    struct file_system *fs;   /* of the journal; NULL: the real one */
+    const char *directory;    /* of the journal; NULL: runs are not recorded (tests, benches) */
     const struct str *allowed_hosts; /* globs of HOST:PORT that HTTP nodes may reach although they
                                         are not public; the administrator's */
     size_t allowed_host_count;
@@ -26,13 +26,17 @@ struct pipelines_options {
 
 enum rc pipelines_open(const struct pipelines_options *options, struct pipelines **out,
                        struct err *err) MUST_CHECK;
-/* After the loops have stopped and their pipeline_loops are freed. */
+/* The loops have stopped: what runs told the journal is written; replies are posted to the loops,
+ * which must run once more. */
+void pipelines_settle(struct pipelines *pipelines);
+/* After that, when the pipeline_loops are freed and the loops have run what these posted. */
 void pipelines_close(struct pipelines *pipelines);
 
 /* Before the loop runs, or on it. */
 struct pipeline_loop *pipeline_loop_new(struct pipelines *pipelines, struct loop *loop,
                                         struct http_client *client, struct gateway_loop *gateway);
-/* Runs under way end where they are; recorded ones go on with the next process. */
+/* Runs under way end where they are; recorded ones go on with the next process. The memory goes
+ * with pipelines_close. */
 void pipeline_loop_free(struct pipeline_loop *loop);
 struct pipeline_loop *pipelines_loop(struct pipelines *pipelines, int index);
 /* Another process takes over: recorded runs end here, where their callers are told so, and go on

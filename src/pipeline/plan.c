@@ -46,8 +46,7 @@ static void gather(void *arg, const struct reference *reference)
             return;
     if (g->count == g->capacity) {
         size_t capacity = MAX(2 * g->capacity, (size_t)4);
-        struct source *sources =
-            ARENA_NEW_ARRAY(&g->build->plan->arena, struct source, capacity);
+        struct source *sources = ARENA_NEW_ARRAY(&g->build->plan->arena, struct source, capacity);
         g->failed |= !sources;
         if (!sources)
             return;

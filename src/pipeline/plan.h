@@ -30,8 +30,8 @@ struct source {
 
 /* A text made of pieces and plain {{ paths }} is written without the template engine. */
 struct text_segment {
-    struct str literal;      /* or, when .p is NULL: */
-    struct reference *path;  /* steps[0] is resolved in … */
+    struct str literal;     /* or, when .p is NULL: */
+    struct reference *path; /* steps[0] is resolved in … */
     struct source source;
 };
 
@@ -110,7 +110,7 @@ struct plan {
 /* ERR_BAD_FIELD with the first error of the check. */
 enum rc plan_compile(struct str spec, struct plan **out, struct err *err) MUST_CHECK;
 struct plan *plan_ref(struct plan *plan);
-void plan_unref(struct plan *plan); /* NULL passes */
+void plan_unref(struct plan *plan);                            /* NULL passes */
 size_t plan_find_node(const struct plan *plan, struct str id); /* NO_NODE */
 
 /* ---- for the compile functions of operations ---- */

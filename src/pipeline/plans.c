@@ -8,9 +8,9 @@
 #include "store/pipeline_table.h"
 #include <stdlib.h>
 
-#define ENTRIES_MAX        4096
-#define LOAD_ARENA_BYTES   (64 * 1024 * 1024)
-#define KEY_BYTES_MAX      512
+#define ENTRIES_MAX      4096
+#define LOAD_ARENA_BYTES (64 * 1024 * 1024)
+#define KEY_BYTES_MAX    512
 
 struct plan_target {
     int64_t version;
@@ -76,7 +76,8 @@ void plan_cache_free(struct plan_cache *cache)
     free(cache);
 }
 
-static const struct plan_target *choose(const struct plan_target *targets, size_t count, uint64_t share)
+static const struct plan_target *choose(const struct plan_target *targets, size_t count,
+                                        uint64_t share)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < count; i++)
@@ -153,7 +154,8 @@ static void cache_put(struct plan_cache *cache, const struct load *load)
 static enum rc add_target(struct load *load, struct str spec, int64_t version, uint32_t weight)
 {
     struct plan_target *target = &load->targets[load->target_count];
-    *target = (struct plan_target){version, weight, cache_reuse(load->loop->all->plans, load, spec)};
+    *target =
+        (struct plan_target){version, weight, cache_reuse(load->loop->all->plans, load, spec)};
     enum rc rc = target->plan ? RC_OK : plan_compile(spec, &target->plan, &load->err);
     load->target_count += rc == RC_OK;
     return rc;
@@ -163,8 +165,8 @@ static enum rc add_version(struct load *load, struct db_txn *txn, struct arena *
                            int64_t version, uint32_t weight)
 {
     struct object object;
-    enum rc rc = object_version_get(txn, load->project, OBJECT_PIPELINE, load->name, version,
-                                    arena, &object, &load->err);
+    enum rc rc = object_version_get(txn, load->project, OBJECT_PIPELINE, load->name, version, arena,
+                                    &object, &load->err);
     return rc == RC_OK ? add_target(load, object.spec, version, weight) : rc;
 }
 

@@ -50,10 +50,12 @@ bool frame_is_within(const struct frame *frame, const struct frame *outer)
     return frame != NULL;
 }
 
+static void on_step_timer(struct timer *timer);
+
 static void node_make_ready(struct frame *frame, const struct plan_node *node)
 {
-    struct run *run = frame->owner ? frame->owner->run
-                                   : CONTAINER_OF(frame->flow, struct run, flow);
+    struct run *run =
+        frame->owner ? frame->owner->run : CONTAINER_OF(frame->flow, struct run, flow);
     struct step *step = slab_take(&run->loop->steps);
     if (!step) {
         struct err err = {0};
@@ -64,6 +66,7 @@ static void node_make_ready(struct frame *frame, const struct plan_node *node)
     step->run = run;
     step->frame = frame;
     step->plan = node;
+    timer_init(&step->timer, on_step_timer);
     frame_slot(frame, node)->state = NODE_READY;
     frame->active++;
     list_push_back(&run->ready, &step->node);
@@ -413,24 +416,26 @@ static void step_begin(struct step *step)
         return;
     }
     step->started_ns = loop_now_ns(run->loop->loop);
-    timer_init(&step->timer, on_step_timer);
     slot->state = NODE_RUNNING;
     slot->started_ms = (uint32_t)((step->started_ns - run->started_ns) / NS_PER_MS);
     run_tell_node(step, "node_started");
     if (run->replay && step->plan->operations->recorded && journal_replay(step))
         return;
     if (step->plan->document->timeout_ms)
-        timer_start(run->loop->loop, &step->timer,
-                    step->plan->document->timeout_ms * NS_PER_MS);
+        timer_start(run->loop->loop, &step->timer, step->plan->document->timeout_ms * NS_PER_MS);
     step->begun = true;
     step->plan->operations->run(step);
 }
+
+static void run_release(struct run *run);
 
 static void pump_later(struct task *task)
 {
     struct run *run = CONTAINER_OF(task, struct run, pump_task);
     run->pump_posted = false;
-    if (!run->finishing)
+    if (run->abandoned || run->ended)
+        run_release(run);
+    else if (!run->finishing)
         run_pump(run);
 }
 
@@ -507,7 +512,11 @@ void run_abandon(struct run *run)
         timer_stop(&run->deadline);
         drop_steps(run, NULL);
     }
-    run_release(run);
+    if (run->ended)
+        return; /* its task is under way and frees it */
+    run->abandoned = true;
+    if (!run->pump_posted)
+        run_release(run); /* else that task does */
 }
 
 void run_hand_over(struct run *run)
@@ -525,7 +534,9 @@ void run_hand_over(struct run *run)
 
 static void free_later(struct task *task)
 {
-    run_release(CONTAINER_OF(task, struct run, free_task));
+    struct run *run = CONTAINER_OF(task, struct run, free_task);
+    if (!run->pump_posted)
+        run_release(run); /* else that task does */
 }
 
 void run_ended(struct run *run)
@@ -705,6 +716,10 @@ static void begin_later(struct task *task)
 {
     struct run *run = CONTAINER_OF(task, struct run, pump_task);
     run->pump_posted = false;
+    if (run->abandoned || run->ended) {
+        run_release(run);
+        return;
+    }
     if (run->finishing)
         return;
     if (run->replay || journal_start(run))
@@ -739,8 +754,8 @@ struct run *run_start(struct pipeline_loop *loop, const struct run_request *requ
                 PIPELINE_RUNS_MAX);
         return NULL;
     }
-    struct value *start = flow_read_inputs(request->plan, request->inputs, request->query,
-                                           &loop->scratch, err);
+    struct value *start =
+        flow_read_inputs(request->plan, request->inputs, request->query, &loop->scratch, err);
     arena_reset(&loop->scratch);
     if (!start)
         return NULL;

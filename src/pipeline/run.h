@@ -22,7 +22,7 @@ struct run_owner {
 struct run_request {
     struct plan *plan; /* referenced by the run */
     struct str pipeline;
-    int64_t version; /* 0: a draft */
+    int64_t version;     /* 0: a draft */
     const char *trigger; /* "api", "model", "draft", … static text */
     const struct principal *principal;
     const struct key *key; /* may be NULL */

@@ -1,4 +1,5 @@
-/* What is told of a run: live, as events with sequence numbers (job/event.h), and whole, as JSON. */
+/* What is told of a run: live, as events with sequence numbers (job/event.h), and whole, as JSON.
+ */
 #include "base/clock.h"
 #include "job/event.h"
 #include "pipeline/run_index.h"
@@ -55,8 +56,8 @@ static void put_dollars(struct json_writer *w, const char *name, int64_t pico)
 }
 
 static const char *const state_names[] = {
-    [NODE_IDLE] = "idle",   [NODE_READY] = "ready",   [NODE_RUNNING] = "running",
-    [NODE_DONE] = "done",   [NODE_FAILED] = "failed", [NODE_SKIPPED] = "skipped",
+    [NODE_IDLE] = "idle", [NODE_READY] = "ready",   [NODE_RUNNING] = "running",
+    [NODE_DONE] = "done", [NODE_FAILED] = "failed", [NODE_SKIPPED] = "skipped",
 };
 
 /* The members of a node's state, into an open object. */
@@ -145,8 +146,8 @@ static void put_run(struct json_writer *w, const struct run *run, bool nodes)
 {
     char id[ID_TEXT_BYTES_MAX], trace[33], hash[SHA256_HEX_BYTES];
     size_t n = id_format(run->id, "run", id);
-    int64_t ran_ns = (run->ended_ns ? run->ended_ns : loop_now_ns(run->loop->loop)) -
-                     run->started_ns;
+    int64_t ran_ns =
+        (run->ended_ns ? run->ended_ns : loop_now_ns(run->loop->loop)) - run->started_ns;
     hex_encode(run->trace.trace_id, 16, trace);
     hex_encode(run->flow.plan->hash, SHA256_BYTES, hash);
     json_begin_object(w);

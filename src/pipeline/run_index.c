@@ -1,5 +1,5 @@
-/* See run_index.h. Rows stand in two lists, under way and ended, each in order of starting and ending;
- * a map finds them by id. */
+/* See run_index.h. Rows stand in two lists, under way and ended, each in order of starting and
+ * ending; a map finds them by id. */
 #include "pipeline/run_index.h"
 #include "base/list.h"
 #include "base/map.h"
@@ -78,7 +78,8 @@ static struct row *row_new(struct run_index *index, const struct run_head *head)
     return row;
 }
 
-void run_index_begin(struct run_index *index, const struct run_head *head, int loop, uint64_t hold_seq)
+void run_index_begin(struct run_index *index, const struct run_head *head, int loop,
+                     uint64_t hold_seq)
 {
     pthread_mutex_lock(&index->lock);
     struct row *row = map_get(&index->by_id, id_key(&head->id));
@@ -171,8 +172,8 @@ static bool copy_row(const struct row *row, struct arena *arena, struct run_inde
     return out->head.pipeline.p && out->head.trigger.p;
 }
 
-enum rc run_index_get(struct run_index *index, struct id project, struct id run, struct arena *arena,
-                  struct run_index_row *out)
+enum rc run_index_get(struct run_index *index, struct id project, struct id run,
+                      struct arena *arena, struct run_index_row *out)
 {
     enum rc rc = RC_NOT_FOUND;
     pthread_mutex_lock(&index->lock);
@@ -208,8 +209,8 @@ static int newest_first(const void *a, const void *b)
     return (left->seq < right->seq) - (left->seq > right->seq);
 }
 
-/* A list is in order of ending, the answer in order of starting: the newest `limit` of each list are
- * merged. Long runs that ended late may stand a page later than they should, never twice. */
+/* A list is in order of ending, the answer in order of starting: the newest `limit` of each list
+ * are merged. Long runs that ended late may stand a page later than they should, never twice. */
 static void gather(struct listing *l, struct list *list)
 {
     size_t room = l->count + l->limit;
@@ -221,8 +222,8 @@ static void gather(struct listing *l, struct list *list)
 }
 
 void run_index_list(struct run_index *index, struct id project, struct str pipeline, int status,
-                uint64_t before, size_t limit, struct arena *arena, struct run_index_row **rows,
-                size_t *count)
+                    uint64_t before, size_t limit, struct arena *arena, struct run_index_row **rows,
+                    size_t *count)
 {
     struct listing l = {.project = project,
                         .pipeline = pipeline,
@@ -281,7 +282,7 @@ void run_index_remove_waits(struct run_index *index, struct id run, struct str p
 }
 
 void run_index_waits(struct run_index *index, struct id project, size_t limit, struct arena *arena,
-                 struct run_index_wait **waits, size_t *count)
+                     struct run_index_wait **waits, size_t *count)
 {
     *count = 0;
     *waits = ARENA_NEW_ARRAY(arena, struct run_index_wait, limit);

@@ -5,7 +5,7 @@
 #include "pipeline/journal.h"
 #include "pipeline/run.h"
 
-#define INDEX_ROWS_MAX  50000 /* ended runs that are kept */
+#define INDEX_ROWS_MAX 50000 /* ended runs that are kept */
 
 struct run_index;
 
@@ -29,7 +29,7 @@ struct run_index_wait {
 struct run_index *run_index_new(void);
 void run_index_free(struct run_index *index);
 void run_index_begin(struct run_index *index, const struct run_head *head, int loop,
-                 uint64_t hold_seq);
+                     uint64_t hold_seq);
 void run_index_set_status(struct run_index *index, struct id run, enum run_status status);
 /* The run has ended; a row that is not there is made. `json` is kept until it is located. */
 void run_index_end(struct run_index *index, const struct run_head *head, struct str json);
@@ -38,14 +38,15 @@ void run_index_locate(struct run_index *index, struct id run, uint64_t location,
 /* Records before it are needed no more. */
 uint64_t run_index_needed_seq(struct run_index *index, uint64_t next_seq);
 /* RC_NOT_FOUND, also for another project's. Texts are copied into the arena. */
-enum rc run_index_get(struct run_index *index, struct id project, struct id run, struct arena *arena,
-                  struct run_index_row *out) MUST_CHECK;
+enum rc run_index_get(struct run_index *index, struct id project, struct id run,
+                      struct arena *arena, struct run_index_row *out) MUST_CHECK;
 /* Newest first, below `before` (0: from the newest); `pipeline` empty and status -1: any. */
 void run_index_list(struct run_index *index, struct id project, struct str pipeline, int status,
-                uint64_t before, size_t limit, struct arena *arena, struct run_index_row **rows,
-                size_t *count);
+                    uint64_t before, size_t limit, struct arena *arena, struct run_index_row **rows,
+                    size_t *count);
 
 void run_index_add_wait(struct run_index *index, const struct run_index_wait *wait);
-void run_index_remove_waits(struct run_index *index, struct id run, struct str path); /* empty: all */
+void run_index_remove_waits(struct run_index *index, struct id run,
+                            struct str path); /* empty: all */
 void run_index_waits(struct run_index *index, struct id project, size_t limit, struct arena *arena,
-                 struct run_index_wait **waits, size_t *count);
+                     struct run_index_wait **waits, size_t *count);

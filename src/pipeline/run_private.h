@@ -23,7 +23,7 @@
 enum node_state { NODE_IDLE, NODE_READY, NODE_RUNNING, NODE_DONE, NODE_FAILED, NODE_SKIPPED };
 
 struct node_slot {
-    struct value *out; /* object; of a failed node: error_code, error_message */
+    struct value *out;  /* object; of a failed node: error_code, error_message */
     uint16_t undecided; /* edges that lead here and may still be taken */
     uint8_t state;      /* enum node_state */
     uint8_t attempts;
@@ -42,7 +42,7 @@ struct flow {
 };
 
 struct frame {
-    struct list node; /* run->frames, or run->kept */
+    struct list node;     /* run->frames, or run->kept */
     struct frame *parent; /* NULL: the run's top */
     struct step *owner;   /* the container's; NULL: the run's top */
     struct flow *flow;
@@ -50,9 +50,9 @@ struct frame {
     uint32_t index;
     uint32_t active;
     bool ended;
-    char *path;         /* of an ended frame that is kept: "each#3/" */
-    struct value *item; /* of an iteration */
-    struct value *vars; /* of a loop: object */
+    char *path;             /* of an ended frame that is kept: "each#3/" */
+    struct value *item;     /* of an iteration */
+    struct value *vars;     /* of a loop: object */
     struct flow *dead_flow; /* freed with the frame, the last that knows it */
     struct node_slot slots[];
 };
@@ -64,13 +64,13 @@ struct step {
     const struct plan_node *plan;
     struct timer timer; /* between attempts, and the time-out */
     int64_t started_ns;
-    void *work;         /* of its operations */
-    struct str partial; /* text so far, for answers that pass it on */
+    void *work;           /* of its operations */
+    struct str partial;   /* text so far, for answers that pass it on */
     struct value *record; /* what the journal says of it: {"wait": …}; NULL: nothing */
     uint8_t attempt;
-    bool begun;   /* its operations have it */
+    bool begun;    /* its operations have it */
     bool retrying; /* the timer runs until the next attempt */
-    bool paused;  /* what it streams was told to stop */
+    bool paused;   /* what it streams was told to stop */
 };
 
 struct answer_state {
@@ -88,7 +88,7 @@ struct run {
     struct list steps, ready, frames, kept;
     struct run_owner owner;
     struct principal principal;
-    uint8_t key_digest[SHA256_BYTES]; /* all zero: none */
+    uint8_t key_digest[SHA256_BYTES];   /* all zero: none */
     struct str pipeline, session, user; /* in one block with name */
     char *texts;
     const char *trigger;
@@ -110,9 +110,9 @@ struct run {
     struct err *err; /* NULL: none */
     char failed_node[NODE_ID_BYTES_MAX + 1];
     enum run_status status;
-    bool inside, recorded, pumping, pump_posted, finishing, ended, turn_taken;
-    uint32_t waits; /* steps that wait for people or hooks */
-    struct map *replay; /* what the journal knows: path → struct value; NULL: a new run */
+    bool inside, recorded, pumping, pump_posted, finishing, ended, abandoned;
+    uint32_t waits;              /* steps that wait for people or hooks */
+    struct map *replay;          /* what the journal knows: path → struct value; NULL: a new run */
     struct run_journal *journal; /* its dealings with the journal; NULL: none yet */
     struct event_bus *events;    /* NULL: nobody watches */
     uint8_t secret[16];          /* of its hook */
@@ -144,8 +144,8 @@ void run_count_call(struct run *run, const struct call_record *record);
 /* The value of a path's first step as the step sees it; NULL: there is none. */
 yyjson_val *run_source(struct frame *frame, const struct source *source, yyjson_val *local,
                        struct arena *scratch);
-yyjson_val *run_path(struct frame *frame, const struct source *source,
-                     const struct reference *path, struct arena *scratch);
+yyjson_val *run_path(struct frame *frame, const struct source *source, const struct reference *path,
+                     struct arena *scratch);
 enum rc run_render(struct frame *frame, const struct plan_text *text, struct arena *scratch,
                    struct buf *out, struct err *err) MUST_CHECK;
 /* `local`: {"item", "index"} of a list operator, or NULL. */

@@ -79,8 +79,8 @@ static yyjson_val *step_into(yyjson_val *value, struct str step)
     return NULL;
 }
 
-yyjson_val *run_path(struct frame *frame, const struct source *source,
-                     const struct reference *path, struct arena *scratch)
+yyjson_val *run_path(struct frame *frame, const struct source *source, const struct reference *path,
+                     struct arena *scratch)
 {
     yyjson_val *value = run_source(frame, source, NULL, scratch);
     for (size_t i = 1; value && i < path->count; i++)
@@ -122,9 +122,8 @@ static bool render_segments(struct frame *frame, const struct plan_text *text,
     for (size_t i = 0; *rc == RC_OK && i < text->segment_count; i++) {
         const struct text_segment *segment = &text->segments[i];
         struct str piece = segment->literal;
-        if (segment->path &&
-            !plain_text(run_path(frame, &segment->source, segment->path, scratch), scratch,
-                        &piece)) {
+        if (segment->path && !plain_text(run_path(frame, &segment->source, segment->path, scratch),
+                                         scratch, &piece)) {
             out->end -= buf_len(out) - before;
             return false;
         }

@@ -16,8 +16,8 @@ struct value;
 struct value *value_new(const yyjson_val *tree);
 /* From JSON text; NULL: it is none, or larger than `bytes_max`. */
 struct value *value_parse(struct str json, size_t bytes_max);
-struct value *value_ref(struct value *value); /* NULL passes */
-void value_unref(struct value *value);        /* NULL passes */
+struct value *value_ref(struct value *value);      /* NULL passes */
+void value_unref(struct value *value);             /* NULL passes */
 yyjson_val *value_json(const struct value *value); /* NULL for NULL */
 size_t value_bytes(const struct value *value);
 
