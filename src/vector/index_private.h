@@ -26,7 +26,7 @@
 struct index_slots {
     uint32_t *rows; /* slot → row */
     uint32_t count;
-    bool identity; /* slot = row */
+    _Atomic bool identity; /* slot = row; in a tail it may cease while readers look */
 };
 
 struct index_dead { /* copied before it changes, once published */

@@ -114,13 +114,17 @@ static enum rc search_part_vectors(struct search *s, size_t p, size_t depth, str
 {
     const struct index_part *part = s->view->parts[p].part;
     size_t field = s->query->vector_field;
-    struct index_slots slots = part->tail ? part->tail->slots[field] : part->segment->slots[field];
+    const struct index_slots *own =
+        part->tail ? &part->tail->slots[field] : &part->segment->slots[field];
+    struct index_slots slots = {.rows = own->rows, .identity = own->identity};
     struct dense_query query = {.vector = s->vector,
                                 .k = depth,
                                 .recall = s->query->recall > 0 ? s->query->recall : RECALL_DEFAULT};
     if (part->tail)
         slots.count = (uint32_t)dense_tail_count(part->tail->dense[field]);
-    else if (!part->segment->dense[field])
+    else if (part->segment->dense[field])
+        slots.count = own->count;
+    else
         return RC_OK;
     enum rc rc = allowed_slots(s, p, &slots, &query.allowed, &query.allowed_count);
     if (rc != RC_OK || query.allowed_count == 0)
