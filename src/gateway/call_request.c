@@ -94,7 +94,8 @@ enum rc request_read(struct call *call, struct err *err)
         rc = rewrite_prompt(call, err);
     if (rc != RC_OK)
         return rc;
-    /* Where a call names provider/model, its target is made of this text: it outlives the document. */
+    /* Where a call names provider/model, its target is made of this text: it outlives the document.
+     */
     call->wire.model = arena_copy(call->scope->arena, call->wire.model);
     if (!call->wire.model.p)
         return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");

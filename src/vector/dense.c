@@ -153,8 +153,8 @@ struct plan {
 #define EXACT_MIN  256 /* so few are scored exactly */
 #define WALK_SHARE 0.8
 #define LOOK_SHARE 0.2
-/* A filter that goes with the vectors leaves ways that calibration did not see: its walks aim higher
- * and go as far as twice as many hits would need. */
+/* A filter that goes with the vectors leaves ways that calibration did not see: its walks aim
+ * higher and go as far as twice as many hits would need. */
 #define WALK_SHARE_ALLOWED 0.2
 
 /* How many a scan must keep; 0: the tables do not reach the recall. */

@@ -182,7 +182,8 @@ static size_t count_nodes(yyjson_val *result, const char *node)
 #define PORT(from, port, to) "{'from':'" from "','port':'" port "','to':'" to "'}"
 #define TEMPLATE(id, text)   "{'id':'" id "','type':'template','config':{'text':'" text "'}}"
 #define ANSWER(id, text)     "{'id':'" id "','type':'answer','config':{'text':'" text "'}}"
-#define WAIT(id, ms)         "{'id':'" id "','type':'wait','config':{'mode':'time','duration_ms':" #ms "}}"
+#define TIME(ms)             "{'mode':'time','duration_ms':" #ms "}"
+#define WAIT(id, ms)         "{'id':'" id "','type':'wait','config':" TIME(ms) "}"
 #define END(expression)                                                                            \
     "{'id':'done','type':'end','config':{'outputs':[{'name':'x','value':'" expression "'}]}}"
 
