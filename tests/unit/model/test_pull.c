@@ -228,7 +228,7 @@ static void refuses_a_wrong_hash(void **state)
     f->entry.sha256 = STR_EMPTY;
     add_source(f, "/lying");
     pull(f);
-    assert_non_null(strstr(f->err.message, "not the expected one"));
+    assert_non_null(strstr(f->err.message, "is not the expected file"));
     assert_int_equal(size_of(f, "tiny.gguf"), -1);
     assert_int_equal(size_of(f, ".tiny.gguf.part"), -1);
 }
