@@ -129,6 +129,11 @@ static void put_nodes(struct json_writer *w, const struct run *run)
     LIST_FOR_EACH (frame, &run->frames, struct frame, node) {
         struct buf path;
         char prefix[1024] = "";
+        if (frame->ended && frame->parent) { /* its owner's step may be gone */
+            if (frame->path)
+                put_frame(w, frame, frame->path);
+            continue;
+        }
         if (frame->owner) {
             buf_init(&path, sizeof(prefix));
             step_path(frame->parent, frame->owner->plan, &path);
