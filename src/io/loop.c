@@ -158,6 +158,17 @@ void loop_on_turn(struct loop *loop, void (*turn)(struct loop *loop, void *arg),
     loop->hooks[loop->hook_count++].arg = arg;
 }
 
+void loop_off_turn(struct loop *loop, void (*turn)(struct loop *loop, void *arg), void *arg)
+{
+    for (size_t i = 0; i < loop->hook_count; i++) {
+        if (loop->hooks[i].turn != turn || loop->hooks[i].arg != arg)
+            continue;
+        memmove(&loop->hooks[i], &loop->hooks[i + 1],
+                (--loop->hook_count - i) * sizeof(loop->hooks[0]));
+        return;
+    }
+}
+
 bool loop_has_work(const struct loop *loop)
 {
     return loop->deferred || atomic_load(&loop->posted) || atomic_load(&loop->stopping);

@@ -45,6 +45,7 @@ void loop_post(struct loop *loop, struct task *task);
 void loop_defer(struct loop *loop, struct task *task);
 /* Called at the start of every turn: re-reads the configuration snapshot, for example. */
 void loop_on_turn(struct loop *loop, void (*turn)(struct loop *loop, void *arg), void *arg);
+void loop_off_turn(struct loop *loop, void (*turn)(struct loop *loop, void *arg), void *arg);
 
 /* ---- raw descriptors (children's pipes, c-ares, signals) ---- */
 enum { LOOP_READ = 1, LOOP_WRITE = 2, LOOP_HANGUP = 4 };

@@ -126,7 +126,10 @@ static void socket_free(struct dead *dead)
 void socket_bury(struct socket_stream *socket)
 {
     socket->source.ready = NULL;
-    close(socket->fd); /* also takes it out of epoll: the descriptor is never shared */
+    /* Closing alone is not enough: a child between fork and exec holds a copy, and as long as there
+     * is one, epoll would tell of a socket that has been freed. */
+    epoll_remove(socket->base.loop, socket->fd);
+    close(socket->fd);
     loop_bury(socket->base.loop, &socket->dead);
 }
 

@@ -275,6 +275,7 @@ struct models *models_new(const struct models_options *options)
 void models_free(struct models *models)
 {
     ASSERT(list_empty(&models->running));
+    loop_off_turn(models->loop, turn, models);
     LIST_FOR_EACH_SAFE (known, &models->known, struct known, node)
         free(known);
     LIST_FOR_EACH_SAFE (forgotten, &models->forgotten, struct forgotten, node)

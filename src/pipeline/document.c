@@ -245,10 +245,8 @@ static void read_settings(struct reading *r, yyjson_val *settings)
     document->journal = str_eq(journal, STR("sync"))   ? JOURNAL_SYNC
                         : str_eq(journal, STR("exit")) ? JOURNAL_EXIT
                                                        : JOURNAL_ASYNC;
-    document->on_failure = json_get_text(settings, "on_failure");
     document->time_ms_max = json_get_int(limits, "time_ms", 0);
     document->steps_max = json_get_int(limits, "steps", 0);
-    document->parallel_runs_max = json_get_int(limits, "parallel_runs", 0);
     document->cost_pico_max = COST_UNKNOWN;
     decode_root(&root, limits, "settings.limits");
     if (limits && decode_dollars(&root, "cost_usd", &document->cost_pico_max, &err) != RC_OK)

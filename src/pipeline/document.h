@@ -63,9 +63,8 @@ struct document {
     size_t start;                           /* the start node, or NO_NODE */
     yyjson_val *conversation, *environment; /* lists of {name, type, value} or NULL */
     enum journal_mode journal;
-    struct str on_failure;                             /* another pipeline, or empty */
-    int64_t time_ms_max, steps_max, parallel_runs_max; /* 0: default or none */
-    int64_t cost_pico_max;                             /* COST_UNKNOWN: none */
+    int64_t time_ms_max, steps_max; /* 0: default or none */
+    int64_t cost_pico_max;          /* COST_UNKNOWN: none */
 };
 
 /* Texts and values point into `root`, which must live as long as the arena. What cannot be

@@ -298,7 +298,6 @@ static void encode_start(struct run *run, struct json_writer *w)
     put_hex(w, "key_id", run->principal.key.bytes, 16);
     put_hex(w, "user_id", run->principal.user.bytes, 16);
     put_hex(w, "key", run->key_digest, SHA256_BYTES);
-    put_hex(w, "secret", run->secret, 16);
     put_hex(w, "trace", run->trace.trace_id, 16);
     put_hex(w, "parent", run->trace.parent_id, 8);
     json_put_bool(w, "inside", run->inside);

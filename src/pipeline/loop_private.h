@@ -39,7 +39,6 @@ struct pipeline_loop {
 /* ---- engine, for the journal ---- */
 struct run_identity {
     struct id id;
-    uint8_t secret[16];
     int64_t started_wall_ns;
     struct value *start;
 };

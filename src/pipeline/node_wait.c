@@ -1,4 +1,4 @@
-/* Nodes that wait for somebody: human input, and wait (for time or a hook). What they wait for is
+/* Nodes that wait for somebody: human input, and wait (for time or an input). What they wait for is
  * in the journal, so that it is still waited for after a restart; who answers names run and step.
  */
 #include "base/clock.h"
@@ -223,10 +223,10 @@ static void wait_run(struct step *step)
     if (!check_recorded(step))
         return;
     work_new(step, json_get_int(json, "duration_ms", time ? 1 : 0));
-    list_wait(step, time ? "time" : "webhook", STR("{}"));
+    list_wait(step, time ? "time" : "input", STR("{}"));
 }
 
-static enum rc answer_hook(struct step *step, yyjson_val *body, struct err *err)
+static enum rc answer_input(struct step *step, yyjson_val *body, struct err *err)
 {
     struct maker maker;
     if (str_eq(json_get_text(step->plan->document->config, "mode"), STR("time")))
@@ -264,7 +264,7 @@ enum rc run_answer_wait(struct run *run, struct str path, yyjson_val *answer, st
         if (!found)
             continue;
         enum rc rc = step->plan->kind == NODE_HUMAN ? answer_human(step, answer, by, err)
-                                                    : answer_hook(step, answer, err);
+                                                    : answer_input(step, answer, err);
         if (!run->finishing)
             run_pump(run);
         arena_reset(&run->loop->scratch);

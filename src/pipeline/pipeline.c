@@ -193,7 +193,6 @@ static void take_up(struct pipeline_loop *loop, struct plan *plan, struct open_r
     read_hex(json, "key_id", principal.key.bytes, 16);
     read_hex(json, "user_id", principal.user.bytes, 16);
     read_hex(json, "key", key.secret_sha256, SHA256_BYTES);
-    read_hex(json, "secret", identity.secret, 16);
     read_hex(json, "trace", request.trace.trace_id, 16);
     read_hex(json, "parent", request.trace.parent_id, 8);
     identity.start = value_new(yyjson_obj_get(json, "inputs"));

@@ -439,7 +439,7 @@ static void pump_later(struct task *task)
         run_pump(run);
 }
 
-/* Time counts while somebody works: not while only people or hooks are waited for. */
+/* Time counts while somebody works: not while only people or inputs are waited for. */
 static void watch_deadline(struct run *run)
 {
     uint32_t under_way = 0;
@@ -619,7 +619,7 @@ void run_count_call(struct run *run, const struct call_record *record)
 
 static struct value *make_sys(struct run *run, const struct run_request *request)
 {
-    char id[ID_TEXT_BYTES_MAX], iso[CLOCK_ISO_BYTES_MAX], hook[33];
+    char id[ID_TEXT_BYTES_MAX], iso[CLOCK_ISO_BYTES_MAX];
     struct maker maker;
     size_t n = id_format(run->id, "run", id);
     maker_init(&maker, &run->loop->scratch);
@@ -634,9 +634,7 @@ static struct value *make_sys(struct run *run, const struct run_request *request
         {"session", run->session},
         {"query", request->query},
         {"started_at", str_make(iso, clock_format_iso(run->started_wall_ns, 3, iso))},
-        {"hook", str_make(hook, 32)},
     };
-    hex_encode(run->secret, sizeof(run->secret), hook);
     for (size_t i = 0; i < COUNT_OF(texts); i++) {
         maker_key(&maker, str_from(texts[i].name));
         maker_text(&maker, texts[i].value);
@@ -761,7 +759,6 @@ struct run *run_start(struct pipeline_loop *loop, const struct run_request *requ
         return NULL;
     struct run *run = run_new(loop, request);
     run->id = id_new();
-    rand_secret(run->secret, sizeof(run->secret));
     run->start = start;
     run->inputs = value_ref(start);
     run->flow.sys = make_sys(run, request);
@@ -775,7 +772,6 @@ struct run *run_take_up(struct pipeline_loop *loop, const struct run_request *re
 {
     struct run *run = run_new(loop, request);
     run->id = identity->id;
-    memcpy(run->secret, identity->secret, sizeof(run->secret));
     run->started_wall_ns = identity->started_wall_ns;
     run->start = value_ref(identity->start);
     run->inputs = value_ref(identity->start);

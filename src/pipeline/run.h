@@ -60,7 +60,7 @@ void run_encode(const struct run *run, struct buf *out);
 void run_encode_result(const struct run *run, struct buf *out);
 /* Its events from now on; the bus is the run's: take a reference. */
 struct event_bus *run_watch(struct run *run);
-/* Somebody answers what it waits for: a form's {"action", "values"}, or a hook's body. `path` may
+/* Somebody answers what it waits for: a form's {"action", "values"}, or an input. `path` may
  * be empty where it waits in one place only. ERR_CONFLICT. */
 enum rc run_answer_wait(struct run *run, struct str path, yyjson_val *answer, struct str by,
                         struct err *err) MUST_CHECK;

@@ -21,7 +21,7 @@ struct run_index_row {
 struct run_index_wait {
     struct id run, project;
     struct str pipeline, path; /* path: of the step */
-    struct str kind;           /* "human", "webhook" */
+    struct str kind;           /* "human", "input" */
     struct str detail;         /* JSON: what is shown */
     int64_t since_ns, due_ns;  /* wall clock; due 0: open end */
 };

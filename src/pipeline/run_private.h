@@ -111,11 +111,10 @@ struct run {
     char failed_node[NODE_ID_BYTES_MAX + 1];
     enum run_status status;
     bool inside, recorded, pumping, pump_posted, finishing, ended, abandoned;
-    uint32_t waits;              /* steps that wait for people or hooks */
+    uint32_t waits;              /* steps that wait for people or inputs */
     struct map *replay;          /* what the journal knows: path → struct value; NULL: a new run */
     struct run_journal *journal; /* its dealings with the journal; NULL: none yet */
     struct event_bus *events;    /* NULL: nobody watches */
-    uint8_t secret[16];          /* of its hook */
 };
 
 /* ---- engine (run.c) ---- */

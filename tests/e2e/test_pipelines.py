@@ -255,6 +255,15 @@ def wait_for(what, timeout_s=10):
     raise AssertionError("it did not come")
 
 
+def taken_up(server, id, status):
+    """The run once it has that status. In the first moments after a start it may not have been taken up yet: 404."""
+    def look():
+        code, _, answer = server.request("GET", f"/api/runs/{id}")
+        assert code in (200, 404), answer
+        return code == 200 and answer["status"] == status and answer
+    return wait_for(look)
+
+
 def test_human_input_survives_kill_9(tmp_path, mock):
     server = Server(tmp_path, mock_config(mock))
     publish(server, "human", HUMAN)
@@ -266,7 +275,7 @@ def test_human_input_survives_kill_9(tmp_path, mock):
     server = Server(tmp_path, mock_config(mock), key=key)
     try:
         form = wait_for(lambda: server.get("/api/inbox")["items"])[0]
-        assert server.get(f"/api/runs/{started['id']}")["status"] == "waiting"
+        taken_up(server, started["id"], "waiting")
         path = f"/api/runs/{started['id']}/input"
         server.post(path, {"action": "nothing"}, expect=400)
         server.post(path, {"path": form["path"], "action": "approve", "values": {"comment": "fine"}})
@@ -297,9 +306,9 @@ def test_a_run_goes_on_after_kill_9(tmp_path, mock, witness):
     witness.hold.set()
     server = Server(tmp_path, mock_config(mock, ALLOW), key=key)
     try:
-        done = wait_for(lambda: (r := server.get(f"/api/runs/{first}"))["status"] == "succeeded" and r)
+        done = taken_up(server, first, "succeeded")
         assert done["text"] == "/first /held-2"
-        failed = wait_for(lambda: (r := server.get(f"/api/runs/{second}"))["status"] == "failed" and r)
+        failed = taken_up(server, second, "failed")
         assert "not sent again" in failed["error"]["message"]
         seen = witness.seen[before:]
         assert [s[1] for s in seen].count("/first") == 1 and [s[1] for s in seen].count("/held-3") == 1
