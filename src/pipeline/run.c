@@ -796,7 +796,7 @@ uint64_t run_output_tokens(const struct run *run) { return run->output_tokens; }
 
 const char *run_trigger(struct str name)
 {
-    static const char *const names[] = {"api", "model", "draft", "retry", "fork", "webhook"};
+    static const char *const names[] = {"api", "model", "draft"};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (str_eq(name, str_from(names[i])))
             return names[i];

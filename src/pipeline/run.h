@@ -23,7 +23,7 @@ struct run_request {
     struct plan *plan; /* referenced by the run */
     struct str pipeline;
     int64_t version;     /* 0: a draft */
-    const char *trigger; /* "api", "model", "draft", … static text */
+    const char *trigger; /* "api", "model", "draft": static text */
     const struct principal *principal;
     const struct key *key; /* may be NULL */
     struct str session, user, query;
