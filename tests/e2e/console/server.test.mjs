@@ -140,6 +140,7 @@ test('every screen opens on the real server, and objects are made, changed and t
         assert.equal(await page.getByRole('alert').count(), 0, path);
       }
       await page.goto(`${url}/providers/new?preset=vllm`);
+      await page.getByRole('button', { pressed: true }).first().waitFor(); // the preset has filled the form
       await page.getByLabel('Address').fill(`${upstream.match[1]}/v1`);
       await page.getByLabel('Name', { exact: true }).fill('second');
       await page.getByRole('button', { name: /Add and test/ }).click();
@@ -232,14 +233,14 @@ test('a pipeline is drawn from an empty canvas, run, published, called and rolle
     await page.getByText(/succeeded in/).waitFor();
     await page.locator('.svelte-flow__node [data-run="succeeded"]').first().waitFor();
 
-    const publish = async (message) => {
+    const publish = async (message, version) => {
       await page.getByRole('button', { name: 'Publish' }).click();
       await page.getByLabel('What is new?').fill(message);
       await page.getByLabel('production').check();
       await page.getByRole('dialog').getByRole('button', { name: 'Publish' }).click();
-      await page.getByText(/is published/).waitFor();
+      await page.getByText(`Version ${version} of ask is published`).waitFor();
     };
-    await publish('the first');
+    await publish('the first', 1);
     const answer = await fetch(`${url}/v1/chat/completions`, {
       method: 'POST',
       headers: { authorization: `Bearer ${server.match[3]}`, 'content-type': 'application/json' },
@@ -253,7 +254,7 @@ test('a pipeline is drawn from an empty canvas, run, published, called and rolle
     await page.getByLabel('Text').fill('Version two: {{ llm.text }}');
     await page.getByText('Saved', { exact: true }).waitFor();
     await page.getByRole('button', { name: 'Close' }).click();
-    await publish('the second');
+    await publish('the second', 2);
     await page.getByRole('button', { name: 'Versions' }).click();
     await page.getByRole('listitem').filter({ hasText: 'the first' }).getByRole('button', { name: 'production' }).click();
     await page.getByText('production is version 1 now.').waitFor();
