@@ -286,6 +286,7 @@ test('a person is invited by a link, and a limit set', async () => {
     await page.getByText('new@example.com').waitFor();
 
     await page.goto(full.url + '/limits?edit=new');
+    await page.waitForTimeout(500); // the list behind the form has come
     await page.getByLabel('User', { exact: true }).last().fill('grace');
     await page.getByLabel('Dollars a month').fill('10');
     await page.getByRole('button', { name: 'Save' }).click();
