@@ -203,7 +203,8 @@ static void on_run_ended(void *arg, const struct run *run)
     starting_free(starting);
 }
 
-/* Nobody waits for it any more: a run that answers its caller is cancelled with him. */
+/* Nobody waits for it any more: a run that answers its caller is cancelled with him, and one whose
+ * id nobody has been told, too. */
 static void on_client_gone(struct http_request *request)
 {
     struct starting *starting = request->user;
@@ -213,12 +214,6 @@ static void on_client_gone(struct http_request *request)
     run_forget_owner(starting->run);
     run_cancel(starting->run, "the client has left");
     starting_free(starting);
-}
-
-static void forget_end(void *arg, const struct run *run)
-{
-    UNUSED(arg);
-    UNUSED(run);
 }
 
 static const struct key *find_key(const struct principal *principal)
@@ -238,6 +233,7 @@ static void answer_started(struct starting *starting)
 {
     struct http_request *request = starting->request;
     char id[ID_TEXT_BYTES_MAX];
+    run_forget_owner(starting->run);
     size_t n = id_format(run_id(starting->run), "run", id);
     struct str text =
         arena_printf(request->arena, "{\"id\":\"%.*s\",\"status\":\"running\"}", (int)n, id);
@@ -252,10 +248,21 @@ static void watch_started(struct starting *starting)
     char id[ID_TEXT_BYTES_MAX];
     size_t n = id_format(run_id(starting->run), "run", id);
     struct event_bus *bus = event_bus_ref(run_watch(starting->run));
+    run_forget_owner(starting->run);
     release_request(starting);
     begin_stream(request, arena_copy(request->arena, str_make(id, n)));
     watch_start(request, starting->principal.project, bus, 0, STR_EMPTY);
     starting_free(starting);
+}
+
+static void on_run_begun(void *arg, struct run *run)
+{
+    struct starting *starting = arg;
+    UNUSED(run);
+    if (starting->mode == MODE_STREAM)
+        watch_started(starting);
+    else if (starting->mode == MODE_ASYNC)
+        answer_started(starting);
 }
 
 static void on_plan(void *arg, struct plan *plan, int64_t version, const struct err *err)
@@ -269,7 +276,6 @@ static void on_plan(void *arg, struct plan *plan, int64_t version, const struct 
     }
     if (!err) {
         yyjson_val *body = starting->body;
-        bool wait = starting->mode == MODE_WAIT;
         struct run_request request = {
             .plan = plan,
             .pipeline = starting->pipeline,
@@ -283,7 +289,7 @@ static void on_plan(void *arg, struct plan *plan, int64_t version, const struct 
             .inputs = yyjson_obj_get(body, "inputs"),
             .budget_pico = COST_UNKNOWN,
             .recorded = starting->mode != MODE_WAIT,
-            .owner = {.ended = wait ? on_run_ended : forget_end, .arg = starting},
+            .owner = {.begun = on_run_begun, .ended = on_run_ended, .arg = starting},
         };
         trace_context_read(http_header_get(&starting->request->headers, STR("traceparent")),
                            &request.trace);
@@ -295,10 +301,6 @@ static void on_plan(void *arg, struct plan *plan, int64_t version, const struct 
         release_request(starting);
         api_respond_problem(request, &problem);
         starting_free(starting);
-    } else if (starting->mode == MODE_STREAM) {
-        watch_started(starting);
-    } else if (starting->mode == MODE_ASYNC) {
-        answer_started(starting);
     }
 }
 
@@ -471,6 +473,10 @@ static void read_ended(struct work *work)
     void *block = NULL;
     enum rc rc = run_index_get(pipelines_index(asking->pipelines), asking->row.head.project,
                                asking->row.head.id, &asking->arena, &row);
+    if (rc == RC_OK && row.loop >= 0) { /* handed over to the process that comes after this one */
+        err_set(&asking->err, ERR_OVERLOADED, "The server is being upgraded: ask again.");
+        return;
+    }
     if (rc == RC_OK && row.json.n)
         json = row.json;
     else if (rc == RC_OK)

@@ -29,6 +29,7 @@ struct journal {
     pthread_mutex_t lock;
     pthread_cond_t wake;
     struct buf queue, taken; /* records as [u16 type][u32 bytes][payload] */
+    struct buf ends;         /* struct written_end: appended to the log, not yet written */
     struct journal_op *waiting, **waiting_end;
     pthread_t thread;
     bool stopping, unsynced;
@@ -542,6 +543,11 @@ static void take_queue(struct journal *journal, struct journal_op **ops)
     journal->waiting_end = &journal->waiting;
 }
 
+struct written_end {
+    struct id id;
+    uint64_t location, seq;
+};
+
 static void append_taken(struct journal *journal)
 {
     struct str rest = buf_str(&journal->taken);
@@ -553,11 +559,27 @@ static void append_taken(struct journal *journal)
         memcpy(&head, rest.p, sizeof(head));
         struct str payload = str_slice(rest, sizeof(head), sizeof(head) + head.bytes);
         seq = log_append(journal->log, head.type, payload, &location);
-        if (head.type == JOURNAL_END && run_head_decode(payload, &run, &json) == RC_OK)
-            run_index_locate(journal->pipelines->index, run.id, location, seq);
+        if (head.type == JOURNAL_END && run_head_decode(payload, &run, &json) == RC_OK) {
+            const struct written_end end = {run.id, location, seq};
+            /* One that is not noted stays in memory, in the index. */
+            (void)!buf_append(&journal->ends, str_make(&end, sizeof(end)));
+        }
         rest = str_slice(rest, sizeof(head) + head.bytes, rest.n);
     }
     buf_clear(&journal->taken);
+}
+
+/* From now on they are read from the log: not before it has them, so that a run can be looked at at
+ * any moment. */
+static void locate_ends(struct journal *journal)
+{
+    struct str rest = buf_str(&journal->ends);
+    for (; rest.n; rest = str_slice(rest, sizeof(struct written_end), rest.n)) {
+        struct written_end end;
+        memcpy(&end, rest.p, sizeof(end));
+        run_index_locate(journal->pipelines->index, end.id, end.location, end.seq);
+    }
+    buf_clear(&journal->ends);
 }
 
 static void write_round(struct journal *journal, struct journal_op *ops)
@@ -566,6 +588,8 @@ static void write_round(struct journal *journal, struct journal_op *ops)
     int64_t now = clock_monotonic_ns();
     append_taken(journal);
     enum rc rc = log_write(journal->log);
+    if (rc == RC_OK)
+        locate_ends(journal);
     journal->unsynced = true;
     if (rc == RC_OK && (ops || now - journal->synced_ns >= SYNC_INTERVAL_NS || journal->stopping)) {
         rc = log_sync(journal->log, &seq);
@@ -664,6 +688,7 @@ enum rc journal_open(struct pipelines *pipelines, struct journal **out, struct e
     pthread_cond_init(&journal->wake, NULL);
     buf_init(&journal->queue, QUEUE_BYTES_MAX);
     buf_init(&journal->taken, QUEUE_BYTES_MAX);
+    buf_init(&journal->ends, QUEUE_BYTES_MAX);
     journal->waiting_end = &journal->waiting;
     open_runs_init(&journal->open);
     enum rc rc =
@@ -715,18 +740,24 @@ void journal_close(struct journal *journal)
     log_close(journal->log);
     buf_fini(&journal->queue);
     buf_fini(&journal->taken);
+    buf_fini(&journal->ends);
     open_runs_fini(&journal->open);
     pthread_cond_destroy(&journal->wake);
     pthread_mutex_destroy(&journal->lock);
     free(journal);
 }
 
-struct open_run *journal_take_open(struct journal *journal, int loop, int loops)
+void journal_list_open(struct journal *journal, int loops)
 {
-    pthread_mutex_lock(&journal->lock);
-    struct open_run *open = open_runs_take(&journal->open, loop, loops);
-    pthread_mutex_unlock(&journal->lock);
-    return open;
+    open_runs_split(&journal->open, loops);
+    for (int i = 0; i < loops; i++)
+        LIST_FOR_EACH (open, &journal->open.of_loop[i], struct open_run, node)
+            run_index_begin(journal->pipelines->index, &open->head, i, open->seq);
+}
+
+struct open_run *journal_take_open(struct journal *journal, int loop)
+{
+    return open_runs_take(&journal->open, loop);
 }
 
 enum rc journal_read_end(struct journal *journal, uint64_t location, struct str *json, void **block)

@@ -58,8 +58,10 @@ void journal_settle(struct journal *journal); /* the same, unless it was done */
 void journal_close(struct journal *journal);
 /* no_threads: one round of the writer; false: nothing was there to do. */
 bool journal_step(struct journal *journal);
-/* Hands each open run out once, to be freed by open_run_free. */
-struct open_run *journal_take_open(struct journal *journal, int loop, int loops);
+/* Before the loops run: gives each open run its loop, and the index its row. */
+void journal_list_open(struct journal *journal, int loops);
+/* On that loop. Hands each of its open runs out once, to be freed by open_run_free. */
+struct open_run *journal_take_open(struct journal *journal, int loop);
 void open_run_free(struct open_run *open);
 /* It cannot go on: its end is written. */
 void journal_give_up(struct journal *journal, const struct run_head *head, const struct err *err);

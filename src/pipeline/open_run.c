@@ -14,6 +14,8 @@ struct open_definition {
 void open_runs_init(struct open_runs *runs)
 {
     list_init(&runs->runs);
+    for (int i = 0; i < OPEN_RUN_LOOPS_MAX; i++)
+        list_init(&runs->of_loop[i]);
     map_init(&runs->by_id);
     map_init(&runs->definitions);
 }
@@ -36,12 +38,19 @@ void open_run_free(struct open_run *open)
     free(open);
 }
 
-void open_runs_fini(struct open_runs *runs)
+static void free_all(struct list *list)
 {
-    LIST_FOR_EACH_SAFE (open, &runs->runs, struct open_run, node) {
+    LIST_FOR_EACH_SAFE (open, list, struct open_run, node) {
         list_remove(&open->node);
         open_run_free(open);
     }
+}
+
+void open_runs_fini(struct open_runs *runs)
+{
+    free_all(&runs->runs);
+    for (int i = 0; i < OPEN_RUN_LOOPS_MAX; i++)
+        free_all(&runs->of_loop[i]);
     MAP_FOR_EACH (slot, &runs->definitions) {
         struct open_definition *definition = slot->value;
         free((void *)definition->spec.p);
@@ -131,14 +140,22 @@ void open_runs_end(struct open_runs *runs, struct id id)
     open_run_free(open);
 }
 
-struct open_run *open_runs_take(struct open_runs *runs, int loop, int loops)
+void open_runs_split(struct open_runs *runs, int loops)
 {
-    LIST_FOR_EACH (open, &runs->runs, struct open_run, node) {
-        if (open->head.id.bytes[15] % loops != loop)
-            continue;
+    ASSERT(loops > 0 && loops <= OPEN_RUN_LOOPS_MAX);
+    LIST_FOR_EACH_SAFE (open, &runs->runs, struct open_run, node) {
         list_remove(&open->node);
-        map_remove(&runs->by_id, str_make(open->head.id.bytes, sizeof(open->head.id.bytes)));
-        return open;
+        list_push_back(&runs->of_loop[open->head.id.bytes[15] % loops], &open->node);
     }
-    return NULL;
+    map_fini(&runs->by_id);
+    map_init(&runs->by_id);
+}
+
+struct open_run *open_runs_take(struct open_runs *runs, int loop)
+{
+    if (list_empty(&runs->of_loop[loop]))
+        return NULL;
+    struct open_run *open = LIST_FIRST(&runs->of_loop[loop], struct open_run, node);
+    list_remove(&open->node);
+    return open;
 }

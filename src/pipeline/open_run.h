@@ -18,9 +18,12 @@ struct open_run {
     uint64_t seq;        /* of its START */
 };
 
+#define OPEN_RUN_LOOPS_MAX 64
+
 struct open_runs {
-    struct list runs; /* in order of starting */
-    struct map by_id;
+    struct list runs;                        /* in order of starting */
+    struct list of_loop[OPEN_RUN_LOOPS_MAX]; /* the same after open_runs_split; each its loop's */
+    struct map by_id;                        /* until then */
     struct map definitions; /* hash → struct open_definition */
 };
 
@@ -29,5 +32,6 @@ void open_runs_fini(struct open_runs *runs);
 /* Any record but END. What cannot be read is passed over. */
 void open_runs_add(struct open_runs *runs, const struct log_record *record);
 void open_runs_end(struct open_runs *runs, struct id id);
-struct open_run *open_runs_take(struct open_runs *runs, int loop, int loops);
+void open_runs_split(struct open_runs *runs, int loops);
+struct open_run *open_runs_take(struct open_runs *runs, int loop);
 void replay_free(struct map *replay);

@@ -198,7 +198,6 @@ static void take_up(struct pipeline_loop *loop, struct plan *plan, struct open_r
     identity.start = value_new(yyjson_obj_get(json, "inputs"));
     struct map *replay = open->replay;
     open->replay = NULL;
-    run_index_begin(loop->all->index, &open->head, loop_index(loop->loop), open->seq);
     run_take_up(loop, &request, &identity, replay);
     value_unref(identity.start);
 }
@@ -210,7 +209,7 @@ static void take_up_all(struct task *task)
     struct plan *last = NULL;
     struct open_run *open;
     int64_t count = 0, lost = 0;
-    while ((open = journal_take_open(all->journal, loop_index(loop->loop), all->loop_count))) {
+    while ((open = journal_take_open(all->journal, loop_index(loop->loop)))) {
         struct err err = {0};
         struct plan *plan = open_plan(&last, open, &err);
         if (plan) {
@@ -229,6 +228,8 @@ static void take_up_all(struct task *task)
 
 void pipelines_begin(struct pipelines *pipelines)
 {
+    if (pipelines->journal)
+        journal_list_open(pipelines->journal, pipelines->loop_count);
     for (int i = 0; i < pipelines->loop_count && pipelines->journal; i++) {
         struct pipeline_loop *loop = pipelines->loops[i];
         loop->take_up_task.run = take_up_all;

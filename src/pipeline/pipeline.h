@@ -42,7 +42,8 @@ struct pipeline_loop *pipelines_loop(struct pipelines *pipelines, int index);
 /* Another process takes over: recorded runs end here, where their callers are told so, and go on
  * there; the journal is let go. Blocks; a worker's thread while the loops run. */
 void pipelines_release(struct pipelines *pipelines);
-/* Takes up the open runs of an earlier process: on each loop, once it runs. */
+/* Before the loops run and connections are taken: what an earlier process left open can be asked
+ * for from here on; each loop takes its runs up first of all. */
 void pipelines_begin(struct pipelines *pipelines);
 
 /* Told on the loop, once, later or from within. err NULL: `plan` is referenced for the callee. */

@@ -729,6 +729,8 @@ void run_begin(struct run *run)
 {
     if (run->finishing)
         return;
+    if (run->owner.begun)
+        run->owner.begun(run->owner.arg, run);
     timer_start(run->loop->loop, &run->deadline, run->deadline_ns - run->started_ns);
     run_tell_start(run);
     frame_begin(NULL, &run->flow, 0, 0, NULL, NULL);

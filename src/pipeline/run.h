@@ -14,6 +14,9 @@ enum rc run_status_parse(struct str name, enum run_status *out) MUST_CHECK;
 
 /* Who started it and is told. On the run's loop; `ended` is the last, the run is freed after it. */
 struct run_owner {
+    /* Its start is as durable as its pipeline's journal says: it can be told to others. May be
+     * NULL; not called when it ends before. */
+    void (*begun)(void *arg, struct run *run);
     enum proceed (*text)(void *arg, struct str text); /* of the answer; may be NULL */
     void (*ended)(void *arg, const struct run *run);
     void *arg;

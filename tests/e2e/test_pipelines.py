@@ -123,7 +123,7 @@ def test_run_and_look_at_it(server):
     answer = run(server, "chat", inputs={"query": "How are you?"})
     assert answer["status"] == "succeeded" and answer["text"].startswith("Answer: ")
     assert answer["usage"]["output_tokens"] > 0
-    whole = taken_up(server, answer["id"], answer["status"])
+    whole = server.get("/api/runs/" + answer["id"])
     assert [(n["node"], n["status"]) for n in whole["nodes"]] == [("start", "done"), ("ask", "done"), ("say", "done")]
     call = server.get("/api/calls/" + whole["nodes"][1]["outputs"]["usage"]["call_id"])
     assert call["trace_id"] == answer["trace_id"]
@@ -195,7 +195,7 @@ def test_branches_lists_iteration_and_loop(server):
     assert answer["status"] == "succeeded", answer
     assert answer["outputs"] == {"list": ["6", "4"], "n": 6, "rounds": 3, "word": "more"}
     assert run(server, "flow", inputs={"items": [], "n": 1})["outputs"] == {"list": [], "n": 5, "rounds": 2, "word": "less"}
-    paths = [n["path"] for n in taken_up(server, answer["id"], answer["status"])["nodes"]]
+    paths = [n["path"] for n in server.get("/api/runs/" + answer["id"])["nodes"]]
     assert "each#0/double" in paths and "turn#2/up" in paths
 
 
@@ -245,7 +245,7 @@ HUMAN = definition(
     [("start", "check"), ("check", "approve", "yes"), ("check", "reject", "no"), ("check", "timeout", "late")])
 
 
-def wait_for(what, timeout_s=10):
+def wait_for(what, timeout_s=60):
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         value = what()
@@ -255,14 +255,32 @@ def wait_for(what, timeout_s=10):
     raise AssertionError("it did not come")
 
 
-def taken_up(server, id, status):
-    """The run once it has that status. In the first moments after a start, and between its end and its line in the
-    journal, it may not be found: 404."""
+def reaches(server, id, status):
+    """The run once it has that status. Whoever was told its id finds it at any moment."""
     def look():
-        code, _, answer = server.request("GET", f"/api/runs/{id}")
-        assert code in (200, 404), answer
-        return code == 200 and answer["status"] == status and answer
-    return wait_for(look)
+        answer = server.get(f"/api/runs/{id}")
+        return answer["status"] == status and answer
+    return wait_for(look, 60)
+
+
+def test_a_run_is_found_at_any_moment(tmp_path, mock):
+    """Just ended and not yet in the journal; waiting; and from the first answer of the next process on."""
+    server = Server(tmp_path, mock_config(mock))
+    publish(server, "quick", definition([start(), node("say", "answer", text="Hi")], [("start", "say")]))
+    publish(server, "human", HUMAN)
+    try:
+        for _ in range(200):
+            assert server.get("/api/runs/" + run(server, "quick")["id"])["text"] == "Hi"
+        waiting = [run(server, "human", mode="async", expect=202)["id"] for _ in range(200)]
+        assert {server.get("/api/runs/" + id)["id"] for id in waiting} == set(waiting)
+    finally:
+        server.stop(kill=True)
+    server = Server(tmp_path, mock_config(mock), key=server.key)
+    try:
+        assert {server.get("/api/runs/" + id)["id"] for id in waiting} == set(waiting)
+        assert reaches(server, waiting[-1], "waiting")
+    finally:
+        server.stop()
 
 
 def test_human_input_survives_kill_9(tmp_path, mock):
@@ -276,11 +294,11 @@ def test_human_input_survives_kill_9(tmp_path, mock):
     server = Server(tmp_path, mock_config(mock), key=key)
     try:
         form = wait_for(lambda: server.get("/api/inbox")["items"])[0]
-        taken_up(server, started["id"], "waiting")
+        reaches(server, started["id"], "waiting")
         path = f"/api/runs/{started['id']}/input"
         server.post(path, {"action": "nothing"}, expect=400)
         server.post(path, {"path": form["path"], "action": "approve", "values": {"comment": "fine"}})
-        done = taken_up(server, started["id"], "succeeded")
+        done = reaches(server, started["id"], "succeeded")
         assert done["text"] == "sent: fine"
         server.post(path, {"action": "approve"}, expect=409)
         assert server.get("/api/inbox")["items"] == []
@@ -307,9 +325,9 @@ def test_a_run_goes_on_after_kill_9(tmp_path, mock, witness):
     witness.hold.set()
     server = Server(tmp_path, mock_config(mock, ALLOW), key=key)
     try:
-        done = taken_up(server, first, "succeeded")
+        done = reaches(server, first, "succeeded")
         assert done["text"] == "/first /held-2"
-        failed = taken_up(server, second, "failed")
+        failed = reaches(server, second, "failed")
         assert "not sent again" in failed["error"]["message"]
         seen = witness.seen[before:]
         assert [s[1] for s in seen].count("/first") == 1 and [s[1] for s in seen].count("/held-3") == 1
@@ -323,9 +341,9 @@ def test_cancel(server):
     publish(server, "sleeper", definition([start(), node("nap", "wait", mode="time", duration_ms=600000),
                                            node("say", "answer", text="woke")], [("start", "nap"), ("nap", "say")]))
     id = run(server, "sleeper", mode="async", expect=202)["id"]
-    taken_up(server, id, "waiting")
+    reaches(server, id, "waiting")
     assert server.post(f"/api/runs/{id}/cancel", {})["status"] == "cancelled"
-    taken_up(server, id, "cancelled")
+    reaches(server, id, "cancelled")
     server.post(f"/api/runs/{id}/cancel", {}, expect=409)
 
 
