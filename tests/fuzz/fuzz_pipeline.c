@@ -38,7 +38,8 @@ static void read_records(struct str bytes)
         }
         bytes = str_slice(bytes, 2 + length, bytes.n);
     }
-    while ((open = open_runs_take(&runs, 0, 1)))
+    open_runs_split(&runs, 1);
+    while ((open = open_runs_take(&runs, 0)))
         open_run_free(open);
     open_runs_fini(&runs);
 }
