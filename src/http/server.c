@@ -13,6 +13,7 @@
 
 #define BODY_ARENA_BYTES_MAX (16 * 1024) /* larger bodies grow as they come */
 #define LINGER_NS            (2 * NS_PER_S)
+#define FIRST_REQUEST_NS     NS_PER_S /* for a new connection, once the server drains */
 #define LINGER_BYTES_MAX     (1024 * 1024)
 
 /* ---- states ---- */
@@ -245,6 +246,7 @@ static void request_begin(struct connection *connection)
         .started_ns = loop_now_ns(server->loop),
     };
     connection->framing = HTTP_BODY_NONE;
+    connection->asked = true;
     connection->keep_alive = false;
     connection->http10 = connection->head_only = connection->chunked = connection->bodyless = false;
 }
@@ -545,7 +547,9 @@ static void connection_pump(struct connection *connection)
             connection_free(connection);
         return;
     }
-    if (!pump_keep(connection, input, in_scratch))
+    bool over = connection->server->draining && connection->asked;
+    if (!pump_keep(connection, input, in_scratch) ||
+        (connection->state == CONNECTION_WAIT && over))
         connection_close(connection);
     else if (connection->peer_closed && !state_reads(connection) &&
              connection->state != CONNECTION_FLUSH)
@@ -651,9 +655,7 @@ void http_server_accept(void *arg, struct stream *stream)
         connection_close(LIST_FIRST(&server->waiting, struct connection, node));
         connection = slab_take(&server->connections);
     }
-    if (!connection || server->draining) {
-        if (connection)
-            slab_give(&server->connections, connection);
+    if (!connection) {
         stream_close(stream);
         return;
     }
@@ -670,8 +672,9 @@ void http_server_accept(void *arg, struct stream *stream)
     buf_init(&connection->out, LIMIT_RESPONSE_BYTES);
     buf_init(&connection->body, LIMIT_BODY_BYTES);
     list_push_back(&server->waiting, &connection->node);
-    if (server->options.idle_timeout_ns > 0)
-        timer_start(server->loop, &connection->timer, server->options.idle_timeout_ns);
+    int64_t timeout_ns = server->draining ? FIRST_REQUEST_NS : server->options.idle_timeout_ns;
+    if (timeout_ns > 0)
+        timer_start(server->loop, &connection->timer, timeout_ns);
     stream_set_owner(stream, &connection_calls, connection);
     if (server->options.tls) { /* the handshake may have brought the first bytes along */
         connection->readable = true;
@@ -698,8 +701,14 @@ void http_server_drain(struct http_server *server, void (*drained)(void *arg), v
     server->drain_task.run = drain_task_run;
     if (server->stats.connections_now == 0)
         loop_defer(server->loop, &server->drain_task);
-    LIST_FOR_EACH_SAFE (connection, &server->waiting, struct connection, node)
-        connection_close(connection);
+    /* A request may lie in the socket, or be on its way on a connection that was accepted a moment
+     * ago: those are answered. What is idle after a look is closed (connection_pump). */
+    LIST_FOR_EACH_SAFE (connection, &server->waiting, struct connection, node) {
+        connection->readable = true;
+        connection_defer(connection);
+        if (!connection->asked)
+            timer_start(server->loop, &connection->timer, FIRST_REQUEST_NS);
+    }
 }
 
 void http_server_free(struct http_server *server)

@@ -51,6 +51,7 @@ struct connection {
     bool deferred;  /* `task` is queued */
     bool broken;    /* a write failed or passed the bound: the client is to be dropped */
     bool stop_told; /* the handler waits for `writable` */
+    bool asked;     /* a request has begun on it */
     struct http_request request;
     struct http_server *server;
     struct stream *stream; /* NULL when GONE or CLOSED */
