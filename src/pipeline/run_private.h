@@ -135,6 +135,9 @@ void flow_free(struct flow *flow);
 /* Its start's outputs from what was given: types, defaults, what is required. */
 struct value *flow_read_inputs(const struct plan *plan, yyjson_val *given, struct str query,
                                struct arena *scratch, struct err *err);
+/* The same for each attempt at this step of this run, also after a crash; .p NULL: the arena is
+ * full. (node_http.c) */
+struct str step_idempotency_key(const struct step *step, struct arena *arena);
 bool frame_is_within(const struct frame *frame, const struct frame *outer);
 /* Tokens and money of a call. */
 void run_count_call(struct run *run, const struct call_record *record);
