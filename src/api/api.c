@@ -50,6 +50,15 @@ static const struct api_route door_routes[] = {
 #undef API_ROUTE
 };
 
+/* Other people's doors to pipelines: each checks who asks and answers errors in its own words. */
+static const struct api_route trigger_routes[] = {
+#define API_ROUTE(method_, pattern_, permission_, kind_, handler_)                                 \
+    {STR_INIT(#method_), STR_INIT(pattern_), PERMISSION_##permission_, API_##kind_,                \
+     HANDLER_##kind_(handler_)},
+#include "api/trigger_routes.h"
+#undef API_ROUTE
+};
+
 struct api_loop {
     struct loop *loop;
     struct api_services *services;
@@ -404,19 +413,33 @@ static bool is_door_object(struct str path)
     return str_starts(path, STR("/v1/files")) || str_starts(path, STR("/v1/vector_stores"));
 }
 
+static bool is_trigger(struct str path) { return str_starts(path, STR("/hook/")); }
+
+static const struct api_route *choose_table(struct str path, size_t *count)
+{
+    if (str_starts(path, STR("/api/"))) {
+        *count = COUNT_OF(routes);
+        return routes;
+    }
+    *count = is_door_object(path) ? COUNT_OF(door_routes)
+             : is_trigger(path)   ? COUNT_OF(trigger_routes)
+                                  : 0;
+    return is_door_object(path) ? door_routes : trigger_routes;
+}
+
 bool api_handle(struct api_loop *api, struct http_request *request)
 {
-    bool management = str_starts(request->path, STR("/api/"));
-    if (!management && !is_door_object(request->path))
+    size_t count;
+    const struct api_route *table = choose_table(request->path, &count);
+    if (count == 0)
         return false;
     struct str params[API_PARAMS_MAX] = {{NULL, 0}};
     struct principal principal = {0};
     struct key *key = NULL;
     struct err err = {0};
     bool path_known;
-    const struct api_route *route = find_route(
-        management ? routes : door_routes, management ? COUNT_OF(routes) : COUNT_OF(door_routes),
-        request->method, raw_path(request), params, &path_known);
+    const struct api_route *route =
+        find_route(table, count, request->method, raw_path(request), params, &path_known);
     if (!route && path_known)
         err_set(&err, ERR_METHOD, "%.*s cannot be used with %.*s", STR_ARG(request->method),
                 STR_ARG(request->path));

@@ -20,7 +20,8 @@ static struct str basic_secret(const struct http_request *request, struct str en
     return str_slice(both, (size_t)colon + 1, both.n);
 }
 
-/* The secret of the request's key: Authorization: Bearer or Basic, else Anthropic's x-api-key. */
+/* The secret of the request's key: Authorization: Bearer or Basic, Vext's Apikey: Api-Key,
+ * else Anthropic's x-api-key. */
 static struct str request_secret(const struct http_request *request, struct str *public_id)
 {
     struct str authorization = http_header_get(&request->headers, STR("authorization"));
@@ -28,6 +29,9 @@ static struct str request_secret(const struct http_request *request, struct str 
         return basic_secret(request, str_slice(authorization, 6, authorization.n), public_id);
     if (authorization.n > 7 && str_eq_nocase(str_slice(authorization, 0, 7), STR("bearer ")))
         return str_trim(str_slice(authorization, 7, authorization.n));
+    struct str vext = http_header_get(&request->headers, STR("apikey"));
+    if (vext.n > 8 && str_eq_nocase(str_slice(vext, 0, 8), STR("api-key ")))
+        return str_trim(str_slice(vext, 8, vext.n));
     return http_header_get(&request->headers, STR("x-api-key"));
 }
 

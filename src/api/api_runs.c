@@ -6,8 +6,8 @@
 #include "base/clock.h"
 #include "base/rand.h"
 #include "job/event.h"
+#include "pipeline/launch.h"
 #include "pipeline/run_index.h"
-#include "pipeline/pipeline.h"
 #include "io/worker.h"
 #include "text/json_tree.h"
 #include "text/json_writer.h"
@@ -216,19 +216,6 @@ static void on_client_gone(struct http_request *request)
     starting_free(starting);
 }
 
-static const struct key *find_key(const struct principal *principal)
-{
-    struct snapshot *snapshot = snapshot_current();
-    if (id_is_zero(principal->key) || !snapshot)
-        return NULL;
-    MAP_FOR_EACH (slot, &snapshot->keys) {
-        const struct key *key = slot->value;
-        if (id_eq(key->id, principal->key))
-            return key;
-    }
-    return NULL;
-}
-
 static void answer_started(struct starting *starting)
 {
     struct http_request *request = starting->request;
@@ -282,7 +269,7 @@ static void on_plan(void *arg, struct plan *plan, int64_t version, const struct 
             .version = version,
             .trigger = starting->draft ? "draft" : "api",
             .principal = &starting->principal,
-            .key = find_key(&starting->principal),
+            .key = launch_find_key(&starting->principal),
             .session = json_get_text(body, "session"),
             .user = json_get_text(body, "user"),
             .query = json_get_text(yyjson_obj_get(body, "inputs"), "query"),

@@ -12,6 +12,7 @@
 /* clang-format on */
 #include "api/routes.h"
 #include "api/door_routes.h"
+#include "api/trigger_routes.h"
 #undef API_ROUTE
 #undef API_HANDLER_READ
 #undef API_HANDLER_WRITE

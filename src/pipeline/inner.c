@@ -3,6 +3,7 @@
  * metadata. */
 #include "gateway/inner.h"
 #include "base/rand.h"
+#include "pipeline/launch.h"
 #include "pipeline/loop_private.h"
 #include "text/json.h"
 #include <stdlib.h>
@@ -32,26 +33,17 @@ static enum proceed on_text(void *arg, struct str text)
     return inner_text(answer->call, text);
 }
 
-/* A run without an answer node: its only text output, or its outputs as JSON. */
-static void tell_outputs(struct answer *answer, const struct run *run)
-{
-    yyjson_val *outputs = run_outputs(run);
-    yyjson_val *only = yyjson_obj_size(outputs) == 1
-                           ? yyjson_obj_iter_get_val(yyjson_obj_iter_with(outputs).cur)
-                           : NULL;
-    struct str text = yyjson_is_str(only) ? json_text(only) : json_write(outputs, &answer->arena);
-    if (outputs && text.n)
-        inner_text(answer->call, text);
-}
-
 static void on_ended(void *arg, const struct run *run)
 {
     struct answer *answer = arg;
     char id[ID_TEXT_BYTES_MAX];
     size_t n = id_format(run_id(run), "run", id);
     answer->run = NULL;
-    if (run_status(run) == RUN_SUCCEEDED && !answer->told)
-        tell_outputs(answer, run);
+    if (run_status(run) == RUN_SUCCEEDED && !answer->told) {
+        struct str text = run_answer_text(run, &answer->arena);
+        if (text.n)
+            inner_text(answer->call, text);
+    }
     struct str extra = arena_printf(&answer->arena, "{\"run_id\":\"%.*s\"}", (int)n, id);
     if (extra.p)
         inner_extra(answer->call, extra);

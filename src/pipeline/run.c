@@ -760,7 +760,7 @@ struct run *run_start(struct pipeline_loop *loop, const struct run_request *requ
     if (!start)
         return NULL;
     struct run *run = run_new(loop, request);
-    run->id = id_new();
+    run->id = id_is_zero(request->id) ? id_new() : request->id;
     run->start = start;
     run->inputs = value_ref(start);
     run->flow.sys = make_sys(run, request);
@@ -798,7 +798,8 @@ uint64_t run_output_tokens(const struct run *run) { return run->output_tokens; }
 
 const char *run_trigger(struct str name)
 {
-    static const char *const names[] = {"api", "model", "draft"};
+    static const char *const names[] = {"api",     "model",    "draft", "hook",
+                                        "webhook", "schedule", "mcp",   "chat"};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (str_eq(name, str_from(names[i])))
             return names[i];

@@ -26,7 +26,8 @@ struct run_request {
     struct plan *plan; /* referenced by the run */
     struct str pipeline;
     int64_t version;     /* 0: a draft */
-    const char *trigger; /* "api", "model", "draft": static text */
+    const char *trigger; /* a name that run_trigger knows: static text */
+    struct id id;        /* zero: a new one */
     const struct principal *principal;
     const struct key *key; /* may be NULL */
     struct str session, user, query;
