@@ -248,6 +248,7 @@ static enum rc open_pipelines(struct server *server, struct err *err)
             .db = server->db,
             .workers = server->workers,
             .events = server->events,
+            .knowledge = server->knowledge,
             .directory = make_path(server, "run", folder),
             .allowed_hosts = server->config->http_allow,
             .allowed_host_count = server->config->http_allow_count,

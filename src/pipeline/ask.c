@@ -142,19 +142,22 @@ static struct str with_stream(struct arena *arena, struct str body, bool stream)
     return arena_printf(arena, "%.*s,\"stream\":true}", (int)body.n - 1, body.p);
 }
 
-/* The run's key as it is now: changed or revoked in the meantime, perhaps. */
-static const struct key *find_key(struct ask *ask, const struct run *run, struct err *err)
+enum rc run_find_key(const struct run *run, struct snapshot **held, const struct key **out,
+                     struct err *err)
 {
     static const uint8_t none[SHA256_BYTES];
     struct snapshot *snapshot = snapshot_current();
+    *out = NULL;
     if (memcmp(run->key_digest, none, sizeof(none)) == 0 || !snapshot)
-        return NULL;
-    ask->snapshot = snapshot_ref(snapshot);
+        return RC_OK;
     const struct key *key =
         map_get(&snapshot->keys, str_make(run->key_digest, sizeof(run->key_digest)));
     if (!key || key->revoked)
-        err_set(err, ERR_UNAUTHENTICATED, "the key that the run was started with was revoked");
-    return key;
+        return err_set(err, ERR_UNAUTHENTICATED,
+                       "the key that the run was started with was revoked");
+    *held = snapshot_ref(snapshot);
+    *out = key;
+    return RC_OK;
 }
 
 static void fill_scope(struct ask *ask, const struct key *key)
@@ -200,13 +203,14 @@ void ask_start(struct step *step, const struct ask_options *options)
     ask->step = step;
     ask->options = *options;
     buf_init(&ask->text, ASK_TEXT_BYTES_MAX);
-    const struct key *key = find_key(ask, step->run, &err);
+    const struct key *key;
+    enum rc rc = run_find_key(step->run, &ask->snapshot, &key, &err);
     fill_scope(ask, key);
     ask->request.body = with_stream(&ask->arena, options->body, options->stream);
-    if (err.code == ERR_NONE && ask->request.body.p)
+    if (rc == RC_OK && ask->request.body.p)
         ask->call =
             gateway_call_start(step->run->loop->gateway, &ask->scope, &ask->request, &sink, ask);
-    if (err.code == ERR_NONE && !ask->call)
+    if (rc == RC_OK && !ask->call)
         err_set(&err, ERR_TOO_LARGE, "the request to the model is too large");
     if (err.code != ERR_NONE) {
         void *arg = options->arg;

@@ -44,7 +44,10 @@ static void on_ended(void *arg, const struct run *run)
         if (text.n)
             inner_text(answer->call, text);
     }
-    struct str extra = arena_printf(&answer->arena, "{\"run_id\":\"%.*s\"}", (int)n, id);
+    struct str citations =
+        run_citations(run) ? json_write(run_citations(run), &answer->arena) : STR_EMPTY;
+    struct str extra = arena_printf(&answer->arena, "{\"run_id\":\"%.*s\"%s%.*s}", (int)n, id,
+                                    citations.n ? ",\"citations\":" : "", STR_ARG(citations));
     if (extra.p)
         inner_extra(answer->call, extra);
     inner_end(answer->call, "stop", run_input_tokens(run), run_output_tokens(run), run_error(run));

@@ -1,5 +1,6 @@
 /* Nodes that only compute: start, end, answer, if_else, template, aggregator, assigner, list. They
  * end their step at once. */
+#include "pipeline/citation.h"
 #include "pipeline/loop_private.h"
 #include "pipeline/run_private.h"
 #include "text/json.h"
@@ -278,6 +279,7 @@ static void answer_run(struct step *step)
     } else if (step->frame->parent) {
         answers_emit(run, text); /* inside a container: now */
     }
+    citations_pass_on(step, text);
     step_done(step, value, STR("out"));
 }
 

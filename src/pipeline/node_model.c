@@ -1,5 +1,6 @@
 /* Nodes that ask a model: llm, classifier, extractor. */
 #include "pipeline/ask.h"
+#include "pipeline/citation.h"
 #include "pipeline/loop_private.h"
 #include "text/json.h"
 #include "text/json_schema.h"
@@ -327,6 +328,7 @@ static void llm_done(struct step *step, void *arg, const struct ask_answer *answ
     maker_key(&maker, STR("finish_reason"));
     maker_text(&maker, answer->finish_reason);
     ask_put_usage(&maker, answer->record, &arena);
+    citations_put(&maker, step->frame, step->plan, answer->text);
     maker_end(&maker);
     struct value *out = maker_pack(&maker);
     arena_fini(&arena);

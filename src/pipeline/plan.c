@@ -1,5 +1,6 @@
 /* Compiling definitions. See plan.h. */
 #include "pipeline/plan.h"
+#include "pipeline/citation.h"
 #include "pipeline/operations.h"
 #include "text/json_tree.h"
 #include "text/template.h"
@@ -356,6 +357,8 @@ static enum rc build(struct plan *plan, struct err *err)
         rc = compile_nodes(plan, err);
     if (rc == RC_OK)
         rc = make_answers(plan, err);
+    if (rc == RC_OK)
+        rc = citations_plan(plan, err);
     if (rc == RC_OK)
         mark_feeds(plan);
     return rc;

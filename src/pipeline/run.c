@@ -28,6 +28,7 @@ static void flow_clear(struct flow *flow)
     value_unref(flow->sys);
     value_unref(flow->conversation);
     value_unref(flow->outputs);
+    value_unref(flow->citations);
     buf_fini(&flow->text);
     plan_unref(flow->plan);
 }
@@ -793,6 +794,7 @@ const struct err *run_error(const struct run *run) { return run->err; }
 struct str run_failed_node(const struct run *run) { return str_from(run->failed_node); }
 struct str run_text(const struct run *run) { return buf_str(&run->flow.text); }
 yyjson_val *run_outputs(const struct run *run) { return value_json(run->flow.outputs); }
+yyjson_val *run_citations(const struct run *run) { return value_json(run->flow.citations); }
 uint64_t run_input_tokens(const struct run *run) { return run->input_tokens; }
 uint64_t run_output_tokens(const struct run *run) { return run->output_tokens; }
 

@@ -175,6 +175,8 @@ static void put_run(struct json_writer *w, const struct run *run, bool nodes)
         json_value(w, value_json(run->flow.outputs));
     else
         json_raw(w, STR("{}"));
+    if (run->flow.citations)
+        json_put_value(w, "citations", value_json(run->flow.citations));
     put_error(w, run->err, str_from(run->failed_node));
     json_key(w, "usage");
     json_begin_object(w);

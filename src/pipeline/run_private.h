@@ -22,6 +22,8 @@
 
 enum node_state { NODE_IDLE, NODE_READY, NODE_RUNNING, NODE_DONE, NODE_FAILED, NODE_SKIPPED };
 
+struct snapshot;
+
 struct node_slot {
     struct value *out;  /* object; of a failed node: error_code, error_message */
     uint16_t undecided; /* edges that lead here and may still be taken */
@@ -37,6 +39,7 @@ struct flow {
     struct plan *plan;
     struct value *sys, *conversation;
     struct value *outputs; /* of its end nodes, merged; may be NULL */
+    struct value *citations; /* of its answers, a list; may be NULL */
     struct buf text;       /* of its answers */
     struct frame *frame;   /* of its top level */
 };
@@ -141,6 +144,10 @@ struct str step_idempotency_key(const struct step *step, struct arena *arena);
 bool frame_is_within(const struct frame *frame, const struct frame *outer);
 /* Tokens and money of a call. */
 void run_count_call(struct run *run, const struct call_record *record);
+/* The key that the run was started with, as it is now; *out NULL: none. *held: to be unreferenced
+ * by the caller when done, if not NULL. ERR_UNAUTHENTICATED: it was revoked. */
+enum rc run_find_key(const struct run *run, struct snapshot **held, const struct key **out,
+                     struct err *err) MUST_CHECK;
 
 /* ---- values (run_value.c) ---- */
 /* The value of a path's first step as the step sees it; NULL: there is none. */

@@ -267,3 +267,78 @@ test('a pipeline is drawn from an empty canvas, run, published, called and rolle
     await page.getByRole('region', { name: 'Steps' }).getByText('LLM').waitFor();
   }),
 );
+
+test('"ask my documents" is built from an empty canvas, run, published, called and rolled back', { skip, timeout: 180_000 }, () =>
+  with_page(async (page, url) => {
+    const ask = async (method, path, body) => {
+      const answer = await fetch(url + path, { method, headers: { authorization: `Bearer ${server.match[3]}`, 'content-type': 'application/json' }, body: body && JSON.stringify(body) });
+      assert.ok(answer.ok, `${path}: ${answer.status}`);
+      return answer.json();
+    };
+    await ask('POST', '/api/collections', { name: 'ships', encoder: 'none' });
+    await ask('POST', '/api/collections/ships/documents', { name: 'winches.txt', text: 'A capstan is a vertical winch that hauls the anchor chain.' });
+    const begun = Date.now();
+    while ((await ask('GET', '/api/collections/ships/documents')).items[0].state !== 'ready') {
+      assert.ok(Date.now() - begun < 60_000, 'the document was not taken in');
+      await new Promise((done) => setTimeout(done, 50));
+    }
+    const call = () => ask('POST', '/v1/chat/completions', { model: 'pipeline/documents', messages: [{ role: 'user', content: 'What is a capstan?' }] });
+
+    await sign_in(page, url);
+    await page.goto(`${url}/pipelines`);
+    await page.getByRole('button', { name: 'New pipeline' }).first().click();
+    await page.getByLabel('Name').fill('documents');
+    await page.getByText('Empty', { exact: true }).click();
+    await page.getByRole('button', { name: 'Create' }).click();
+    const node = (name) => page.locator(`[data-id="${name}"]`).first();
+    const add = async (name) => {
+      await page.getByRole('button', { name: 'Add a node' }).click();
+      await page.getByLabel('Which node?').first().fill(name);
+      await page.keyboard.press('Enter');
+    };
+    await node('start').click();
+    await add('Knowledge retrieval');
+    await node('retrieval').waitFor();
+    await page.getByLabel('Question').fill('{{ start.query }}');
+    await page.getByLabel('Collection', { exact: true }).fill('ships');
+    await page.keyboard.press('Tab');
+    await page.getByLabel('Passages').fill('3');
+    await add('LLM');
+    await node('llm').waitFor();
+    await page.getByLabel('Model').fill('smart');
+    await page.keyboard.press('Tab');
+    await page.getByLabel('Content').fill('Answer {{ start.query }} from:\n{{ retrieval.text }}');
+    await add('Answer');
+    await node('answer').waitFor();
+    await page.getByLabel('Text').fill('{{ llm.text }}');
+    await page.getByText('Saved', { exact: true }).waitFor();
+    assert.equal(await page.locator('.svelte-flow__edge').count(), 3);
+
+    await page.getByRole('button', { name: 'Close' }).click();
+    await page.getByRole('button', { name: 'Run', exact: false }).last().click();
+    await page.getByLabel('Question').fill('What is a capstan?');
+    await page.locator('form').getByRole('button', { name: 'Run' }).click();
+    await page.getByText(/succeeded in/).waitFor({ timeout: 60_000 });
+
+    const publish = async (message, version) => {
+      await page.getByRole('button', { name: 'Publish' }).click();
+      await page.getByLabel('What is new?').fill(message);
+      await page.getByLabel('production').check();
+      await page.getByRole('dialog').getByRole('button', { name: 'Publish' }).click();
+      await page.getByText(`Version ${version} of documents is published`).waitFor();
+    };
+    await publish('the first', 1);
+    assert.deepEqual((await call()).citations.map((one) => one.document), ['winches.txt']);
+
+    await node('answer').click();
+    await page.getByLabel('Text').fill('Without the documents');
+    await page.getByText('Saved', { exact: true }).waitFor();
+    await page.getByRole('button', { name: 'Close' }).click();
+    await publish('the second', 2);
+    assert.equal((await call()).choices[0].message.content, 'Without the documents');
+    await page.getByRole('button', { name: 'Versions' }).click();
+    await page.getByRole('listitem').filter({ hasText: 'the first' }).getByRole('button', { name: 'production' }).click();
+    await page.getByText('production is version 1 now.').waitFor();
+    assert.equal((await call()).citations.length, 1);
+  }),
+);

@@ -205,7 +205,7 @@ export function initial(schema: Schema): unknown {
 export function summary_of(node: PipelineNode): string {
   const config = node.config as Record<string, any>;
   const text =
-    config.model ?? config.pipeline ?? config.prompt ?? config.url ?? config.text ?? config.list ?? config.until ?? config.mode ?? config.cases?.[0]?.when ?? config.values?.[0] ??
+    config.model ?? config.collections?.map((one: { name: string }) => one.name).join(', ') ?? config.pipeline ?? config.prompt ?? config.url ?? config.text ?? config.list ?? config.until ?? config.mode ?? config.cases?.[0]?.when ?? config.values?.[0] ??
     (config.inputs?.length ? config.inputs.map((one: { name: string }) => one.name).join(', ') : undefined) ??
     (config.outputs?.length ? config.outputs.map((one: { name: string }) => one.name).join(', ') : undefined);
   return typeof text === 'string' ? text : '';

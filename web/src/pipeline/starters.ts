@@ -26,6 +26,21 @@ export const starters: Starter[] = [
     },
   },
   {
+    title: 'Ask my documents',
+    text: 'Finds passages in a collection; a model answers from them and says where they stand.',
+    definition: {
+      schema: 1,
+      description: 'Answers from documents, with citations.',
+      nodes: [
+        question,
+        { id: 'find', type: 'retrieval', title: 'Find passages', position: { x: 380, y: 160 }, config: { query: '{{ start.query }}', collections: [{ name: '' }], k: 6 } },
+        ask('llm', 'Answer from them', 680, 160, '{{ start.query }}', 'Answer from the numbered passages below and from nothing else. After each statement write the numbers of the passages that support it, like [1] or [2][3]. If they do not hold the answer, say so.\n\n{{ find.text }}'),
+        answer('answer', 980, 160, '{{ llm.text }}'),
+      ],
+      edges: [{ from: 'start', to: 'find' }, { from: 'find', to: 'llm' }, { from: 'llm', to: 'answer' }],
+    },
+  },
+  {
     title: 'Sort, then answer',
     text: 'A classifier sends each kind of question its own way.',
     definition: {
