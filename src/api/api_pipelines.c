@@ -1,6 +1,6 @@
 /* /api/pipelines: drafts, checking, publishing, versions and labels. A draft may hold anything that
  * is JSON of a reasonable size and tells what is wrong with it; a version is free of errors. */
-#include "api/handlers.h"
+#include "api/pipelines.h"
 #include "base/limits.h"
 #include "pipeline/document.h"
 #include "store/object.h"
@@ -46,7 +46,7 @@ static struct findings *check_definition(struct api_call *call, yyjson_val *defi
     return findings;
 }
 
-static enum rc put_problems(struct api_call *call, yyjson_mut_val *o, yyjson_val *definition)
+enum rc pipelines_put_problems(struct api_call *call, yyjson_mut_val *o, yyjson_val *definition)
 {
     struct findings *findings = check_definition(call, definition);
     if (!findings)
@@ -138,7 +138,7 @@ static enum rc answer_row(struct api_call *call, const struct pipeline_row *row)
         return rc;
     yyjson_mut_obj_add_val(call->doc, call->answer, "definition",
                            yyjson_val_mut_copy(call->doc, draft));
-    return put_problems(call, call->answer, draft);
+    return pipelines_put_problems(call, call->answer, draft);
 }
 
 enum rc api_pipelines_list(struct api_call *call)
@@ -188,7 +188,7 @@ enum rc api_pipelines_schema(struct api_call *call)
 
 /* ---- changing ---- */
 
-static enum rc check_name(struct api_call *call, struct str name)
+enum rc pipelines_check_name(struct api_call *call, struct str name)
 {
     bool good = name.n > 0 && name.n <= LIMIT_NAME_BYTES;
     for (size_t i = 0; good && i < name.n; i++) {
@@ -213,8 +213,8 @@ static enum rc write_definition(struct api_call *call, yyjson_val *definition, s
 
 /* Definitions are long and drafts are saved often: the audit log keeps their digests, and the
  * versions what was published. */
-static enum rc audit(struct api_call *call, const char *action, struct str name, struct str before,
-                     struct str after)
+enum rc pipelines_audit(struct api_call *call, const char *action, struct str name,
+                        struct str before, struct str after)
 {
     struct str texts[2] = {before, after};
     struct actor actor = api_actor(call);
@@ -247,19 +247,19 @@ enum rc api_pipelines_create(struct api_call *call)
         .created_ns = db_txn_now_ns(call->txn),
         .updated_ns = db_txn_now_ns(call->txn),
     };
-    rc = check_name(call, row.name);
+    rc = pipelines_check_name(call, row.name);
     if (rc == RC_OK && definition)
         rc = write_definition(call, definition, &row.draft);
     if (rc == RC_OK)
         rc = pipeline_table_insert(call->txn, &row, &call->err);
     if (rc == RC_OK)
-        rc = audit(call, "create", row.name, STR_EMPTY, row.draft);
+        rc = pipelines_audit(call, "create", row.name, STR_EMPTY, row.draft);
     call->status = 201;
     return rc == RC_OK ? answer_row(call, &row) : rc;
 }
 
 /* Saves `draft` as the next revision, unless another came between. */
-static enum rc save_draft(struct api_call *call, struct pipeline_row *row, struct str draft)
+enum rc pipelines_save_draft(struct api_call *call, struct pipeline_row *row, struct str draft)
 {
     int64_t expected = json_get_int(call->body, "revision", 0);
     if (expected && expected != row->revision)
@@ -272,7 +272,7 @@ static enum rc save_draft(struct api_call *call, struct pipeline_row *row, struc
     row->revision++;
     row->updated_ns = db_txn_now_ns(call->txn);
     enum rc rc = pipeline_table_update(call->txn, row, &call->err);
-    return rc == RC_OK ? audit(call, "update_draft", row->name, before, draft) : rc;
+    return rc == RC_OK ? pipelines_audit(call, "update_draft", row->name, before, draft) : rc;
 }
 
 enum rc api_pipelines_put_draft(struct api_call *call)
@@ -285,13 +285,13 @@ enum rc api_pipelines_put_draft(struct api_call *call)
     if (rc == RC_OK)
         rc = write_definition(call, yyjson_obj_get(call->body, "definition"), &draft);
     if (rc == RC_OK)
-        rc = save_draft(call, &row, draft);
+        rc = pipelines_save_draft(call, &row, draft);
     if (rc != RC_OK)
         return rc;
     call->answer = yyjson_mut_obj(call->doc);
     yyjson_mut_obj_add_sint(call->doc, call->answer, "revision", row.revision);
     api_put_time(call, call->answer, "updated_at", row.updated_ns);
-    return put_problems(call, call->answer, yyjson_obj_get(call->body, "definition"));
+    return pipelines_put_problems(call, call->answer, yyjson_obj_get(call->body, "definition"));
 }
 
 /* {"description": …}: of the draft. */
@@ -317,7 +317,7 @@ enum rc api_pipelines_patch(struct api_call *call)
                        yyjson_val_mut_copy(call->doc, description));
     rc = json_write_tree(changed, call->arena, &draft, &call->err);
     if (rc == RC_OK)
-        rc = save_draft(call, &row, draft);
+        rc = pipelines_save_draft(call, &row, draft);
     return rc == RC_OK ? answer_row(call, &row) : rc;
 }
 
@@ -335,7 +335,7 @@ enum rc api_pipelines_delete(struct api_call *call)
                            call->arena, &call->err);
     if (rc == RC_OK || rc == RC_NOT_FOUND)
         rc = pipeline_table_delete(call->txn, row.project, row.name, &call->err);
-    return rc == RC_OK ? audit(call, "delete_draft", row.name, row.draft, STR_EMPTY) : rc;
+    return rc == RC_OK ? pipelines_audit(call, "delete_draft", row.name, row.draft, STR_EMPTY) : rc;
 }
 
 /* ---- checking and publishing ---- */
@@ -351,7 +351,7 @@ enum rc api_pipelines_check(struct api_call *call)
     if (rc != RC_OK)
         return rc;
     call->answer = yyjson_mut_obj(call->doc);
-    return put_problems(call, call->answer, definition);
+    return pipelines_put_problems(call, call->answer, definition);
 }
 
 static enum rc set_labels(struct api_call *call, struct str name, int64_t version)
@@ -445,7 +445,7 @@ enum rc api_pipelines_versions(struct api_call *call)
 }
 
 /* A version by number, label, "latest" or "draft". */
-static enum rc find_version(struct api_call *call, struct str which, struct object *out)
+enum rc pipelines_find_version(struct api_call *call, struct str which, struct object *out)
 {
     struct id project = call->principal->project;
     struct str name = call->params[0];
@@ -478,7 +478,7 @@ enum rc api_pipelines_version_get(struct api_call *call)
 {
     struct object version;
     yyjson_val *spec;
-    enum rc rc = find_version(call, call->params[1], &version);
+    enum rc rc = pipelines_find_version(call, call->params[1], &version);
     if (rc == RC_OK)
         rc = parse(call, version.spec, &spec);
     if (rc != RC_OK)
@@ -525,9 +525,9 @@ enum rc api_pipelines_diff(struct api_call *call)
     struct str from = api_query(call, "from"), to = api_query(call, "to");
     struct object objects[2];
     yyjson_val *specs[2];
-    enum rc rc = find_version(call, from.n ? from : STR("latest"), &objects[0]);
+    enum rc rc = pipelines_find_version(call, from.n ? from : STR("latest"), &objects[0]);
     if (rc == RC_OK)
-        rc = find_version(call, to.n ? to : STR("draft"), &objects[1]);
+        rc = pipelines_find_version(call, to.n ? to : STR("draft"), &objects[1]);
     for (int i = 0; rc == RC_OK && i < 2; i++) {
         rc = parse(call, objects[i].spec, &specs[i]);
         yyjson_mut_val *sorted = rc == RC_OK ? json_sorted(call->doc, specs[i]) : NULL;

@@ -109,6 +109,7 @@ API_ROUTE(GET, "/api/pipelines", PIPELINE_READ, READ, api_pipelines_list)
 API_ROUTE(POST, "/api/pipelines", PIPELINE_WRITE, WRITE, api_pipelines_create)
 API_ROUTE(GET, "/api/pipelines/nodes", PIPELINE_READ, WORK, api_pipelines_nodes)
 API_ROUTE(GET, "/api/pipelines/schema", PIPELINE_READ, WORK, api_pipelines_schema)
+API_ROUTE(POST, "/api/pipelines/import", PIPELINE_WRITE, WORK, api_pipelines_import)
 API_ROUTE(GET, "/api/pipelines/{name}", PIPELINE_READ, READ, api_pipelines_get)
 API_ROUTE(PATCH, "/api/pipelines/{name}", PIPELINE_WRITE, WRITE, api_pipelines_patch)
 API_ROUTE(DELETE, "/api/pipelines/{name}", PIPELINE_WRITE, WRITE, api_pipelines_delete)
@@ -119,6 +120,7 @@ API_ROUTE(GET, "/api/pipelines/{name}/versions", PIPELINE_READ, READ, api_pipeli
 API_ROUTE(GET, "/api/pipelines/{name}/versions/{version}", PIPELINE_READ, READ,
           api_pipelines_version_get)
 API_ROUTE(GET, "/api/pipelines/{name}/diff", PIPELINE_READ, READ, api_pipelines_diff)
+API_ROUTE(GET, "/api/pipelines/{name}/export", PIPELINE_READ, READ, api_pipelines_export)
 API_ROUTE(PUT, "/api/pipelines/{name}/labels/{label}", PIPELINE_WRITE, WRITE,
           api_pipelines_put_label)
 API_ROUTE(GET, "/api/collections", KNOWLEDGE_READ, READ, api_collections_list)

@@ -172,13 +172,18 @@ void client_reply_free(struct client_reply *reply)
     *reply = (struct client_reply){0};
 }
 
-bool client_stream(const char *command, const char *path,
+bool client_stream(const char *command, const char *path, yyjson_mut_doc *body,
                    bool (*each)(void *arg, struct str event, struct str data), void *arg)
 {
     struct client_exchange exchange = {.each = each, .arg = arg};
     buf_init(&exchange.body, LIMIT_API_BODY_BYTES);
     sse_parser_init(&exchange.sse);
-    enum rc rc = exchange_run(&exchange, "GET", path, STR_EMPTY, STR_EMPTY);
+    size_t n = 0;
+    char *text = body ? yyjson_mut_write(body, 0, &n) : NULL;
+    enum rc rc = exchange_run(&exchange, body ? "POST" : "GET", path, STR("application/json"),
+                              str_make(text, n));
+    free(text);
+    yyjson_mut_doc_free(body);
     sse_parser_fini(&exchange.sse);
     bool ok = exchange.stopped || (rc == RC_OK && exchange.status == 200);
     if (!ok) {

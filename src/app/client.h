@@ -21,8 +21,9 @@ bool client_request(const char *command, const char *method, const char *path,
 bool client_request_json(const char *command, const char *method, const char *path,
                          yyjson_mut_doc *body, struct client_reply *reply);
 void client_reply_free(struct client_reply *reply);
-/* Reads an event stream until `each` answers false or the server ends it. */
-bool client_stream(const char *command, const char *path,
+/* Reads an event stream until `each` answers false or the server ends it. `body` (freed) NULL: it
+ * is asked for by GET, else by POST. */
+bool client_stream(const char *command, const char *path, yyjson_mut_doc *body,
                    bool (*each)(void *arg, struct str event, struct str data), void *arg);
 
 /* ---- output ---- */

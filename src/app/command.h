@@ -45,6 +45,7 @@ int command_mock(int argc, char **argv);
 int command_bench(int argc, char **argv);
 int command_key(int argc, char **argv);
 int command_route(int argc, char **argv);
+int command_pipeline(int argc, char **argv);
 int command_prompt(int argc, char **argv);
 int command_provider(int argc, char **argv);
 int command_knowledge(int argc, char **argv);

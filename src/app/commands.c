@@ -71,6 +71,45 @@ const struct command COMMANDS[] = {
         .run = command_route,
     },
     {
+        .name = "pipeline",
+        .summary = "pipelines: runs, files, versions, comparison",
+        .usage = "  capstan pipeline [list | show NAME | delete NAME] [--json]\n"
+                 "  capstan pipeline run FILE [--config FILE] [--input NAME=VALUE]... [OPTIONS]\n"
+                 "  capstan pipeline run NAME[@VERSION] [--input NAME=VALUE]... [OPTIONS]\n"
+                 "  capstan pipeline export NAME [--version V] [--file FILE]\n"
+                 "  capstan pipeline import FILE [--name NAME] [--replace] [--dry-run] [OPTIONS]\n"
+                 "  capstan pipeline publish NAME [--message TEXT] [--label LABEL]...\n"
+                 "  capstan pipeline label NAME LABEL VERSION[=WEIGHT]...\n"
+                 "  capstan pipeline diff NAME [FROM [TO]]\n",
+        .options = "  --input NAME=VALUE  an input: a text, @FILE for a file's text, or "
+                   "NAME:=JSON; may be repeated\n"
+                   "  --config FILE       run FILE with this configuration's providers and routes "
+                   "($CAPSTAN_CONFIG;\n"
+                   "                      ./capstan.yaml if there is one); needs no server\n"
+                   "  --version V         a number, a label, latest or draft\n"
+                   "  --session ID, --user NAME\n"
+                   "                      whose run it is\n"
+                   "  --name NAME         what the imported pipeline is called\n"
+                   "  --replace           save it as the draft of one that is there\n"
+                   "  --dry-run           only tell what would come of the file\n"
+                   "  --model THERE=HERE  a model of an imported file and what it is here; without "
+                   "THERE: all others\n"
+                   "  --collection THERE=HERE\n"
+                   "                      the same for knowledge\n"
+                   "  --message TEXT      why there is a new version\n"
+                   "  --label LABEL       moved to the new version; may be repeated\n"
+                   "  --file FILE         where the export goes; standard output unless "
+                   "told\n" JSON_OPTION,
+        .examples = "  capstan pipeline run summary.yaml --config capstan.yaml --input "
+                    "text=@report.txt\n"
+                    "  capstan pipeline run support@staging --input query='Where is my parcel?'\n"
+                    "  capstan pipeline import dify-app.yml --model smart --dry-run\n"
+                    "  capstan pipeline publish support --message 'shorter answers' --label "
+                    "staging\n"
+                    "  capstan pipeline label support production 4=9 5=1\n",
+        .run = command_pipeline,
+    },
+    {
         .name = "prompt",
         .summary = "prompts: versions, labels, comparison, a run",
         .usage = "  capstan prompt [list | get NAME [--version V] | delete NAME] [--json]\n"

@@ -157,7 +157,7 @@ int command_call(int argc, char **argv)
     if (strcmp(verb, "show") == 0 && argc == 3)
         return noun_show(&call_noun, argv[2], json);
     if (strcmp(verb, "tail") == 0)
-        return client_stream("call", "/api/events?types=call", print_tail_line, &json)
+        return client_stream("call", "/api/events?types=call", NULL, print_tail_line, &json)
                    ? EXIT_OK
                    : EXIT_FAILED;
     if (strcmp(verb, "list") != 0)

@@ -1,0 +1,114 @@
+/* Reading and writing pipelines as files. See file.h. */
+#include "pipeline/file.h"
+#include "base/limits.h"
+#include "text/json_tree.h"
+#include "text/yaml.h"
+
+#define KIND "capstan-pipeline"
+
+struct str pipeline_file_name(struct str text, struct arena *arena)
+{
+    size_t n = 0;
+    char *out = arena_alloc(arena, LIMIT_NAME_BYTES);
+    for (size_t i = 0; out && i < text.n && n < LIMIT_NAME_BYTES; i++) {
+        char c = text.p[i];
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c | 0x20);
+        bool keeps = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.';
+        if (keeps)
+            out[n++] = c;
+        else if (n && out[n - 1] != '-')
+            out[n++] = '-';
+    }
+    while (n && out[n - 1] == '-')
+        n--;
+    return str_make(out, n);
+}
+
+static yyjson_val *get_list(yyjson_val *root, const char *name)
+{
+    yyjson_val *list = yyjson_obj_get(root, name);
+    return yyjson_is_arr(list) ? list : NULL;
+}
+
+static enum rc read_own(yyjson_val *root, struct arena *arena, struct pipeline_file *out,
+                        struct err *err)
+{
+    static const char *const known[] = {"kind",    "schema",     "name",   "definition",
+                                        "samples", "recordings", "gallery"};
+    int64_t schema = json_get_int(root, "schema", 0);
+    size_t i, n, k;
+    yyjson_val *key, *value;
+    if (schema != PIPELINE_FILE_SCHEMA)
+        return err_set_field(err, ERR_UNSUPPORTED, "schema",
+                             "the file has schema %lld; this program reads schema %d",
+                             (long long)schema, PIPELINE_FILE_SCHEMA);
+    yyjson_obj_foreach(root, i, n, key, value)
+    {
+        for (k = 0; k < COUNT_OF(known) && !yyjson_equals_str(key, known[k]); k++)
+            ;
+        if (k == COUNT_OF(known))
+            return err_set_field(err, ERR_BAD_FIELD, yyjson_get_str(key),
+                                 "this member of the file is not known here");
+    }
+    *out = (struct pipeline_file){
+        .name = pipeline_file_name(json_get_text(root, "name"), arena),
+        .definition = yyjson_obj_get(root, "definition"),
+        .samples = get_list(root, "samples"),
+        .recordings = get_list(root, "recordings"),
+        .gallery = yyjson_obj_get(root, "gallery"),
+    };
+    return yyjson_is_obj(out->definition)
+               ? RC_OK
+               : err_set_field(err, ERR_MISSING_FIELD, "definition",
+                               "the file has no definition of a pipeline");
+}
+
+enum rc pipeline_file_read(struct str text, const struct import_options *options,
+                           struct arena *arena, struct pipeline_file *out, struct err *err)
+{
+    UNUSED(options);
+    yyjson_doc *doc;
+    enum rc rc = yaml_read(text, arena, NULL, &doc, err);
+    if (rc != RC_OK)
+        return rc;
+    yyjson_val *root = yyjson_doc_get_root(doc);
+    *out = (struct pipeline_file){0};
+    if (str_eq(json_get_text(root, "kind"), STR(KIND)))
+        return read_own(root, arena, out, err);
+    if (get_list(root, "nodes") && get_list(root, "edges")) { /* a bare definition */
+        out->definition = root;
+        return RC_OK;
+    }
+    return err_set_field(err, ERR_BAD_FIELD, "kind",
+                         "this is neither a pipeline's file (kind: " KIND ")");
+}
+
+static void put(yyjson_mut_doc *doc, yyjson_mut_val *root, const char *name, yyjson_val *value)
+{
+    if (value)
+        yyjson_mut_obj_add_val(doc, root, name, yyjson_val_mut_copy(doc, value));
+}
+
+enum rc pipeline_file_write(const struct pipeline_file *file, struct arena *arena, struct str *out,
+                            struct err *err)
+{
+    struct buf buf;
+    yyjson_mut_doc *doc = json_tree_new(arena);
+    yyjson_mut_val *root = yyjson_mut_obj(doc);
+    yyjson_mut_obj_add_str(doc, root, "kind", KIND);
+    yyjson_mut_obj_add_int(doc, root, "schema", PIPELINE_FILE_SCHEMA);
+    json_set_text(doc, root, "name", file->name);
+    put(doc, root, "gallery", file->gallery);
+    put(doc, root, "definition", file->definition);
+    put(doc, root, "samples", file->samples);
+    put(doc, root, "recordings", file->recordings);
+    yyjson_doc *frozen = root ? json_freeze(root, arena) : NULL;
+    if (!frozen)
+        return err_set(err, ERR_TOO_LARGE, "the pipeline is too large for a file");
+    buf_init(&buf, PIPELINE_FILE_BYTES_MAX);
+    enum rc rc = yaml_write(yyjson_doc_get_root(frozen), &buf);
+    *out = rc == RC_OK ? arena_copy(arena, buf_str(&buf)) : STR_EMPTY;
+    buf_fini(&buf);
+    return out->p ? RC_OK : err_set(err, ERR_TOO_LARGE, "the pipeline is too large for a file");
+}
