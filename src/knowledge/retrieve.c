@@ -204,10 +204,12 @@ static enum rc apply_ranking(struct index *index, const struct collection_rankin
 {
     const struct index_config *config = index_config_of(index);
     double weights[INDEX_TEXTS_MAX] = {1, ranking->title_weight};
-    if (config->text_count != 2 || (config->k1 == ranking->k1 && config->b == ranking->b &&
+    double k1 = ranking->k1 > 0 ? ranking->k1 : INDEX_K1_DEFAULT;
+    double b = ranking->b > 0 ? ranking->b : INDEX_B_DEFAULT;
+    if (config->text_count != 2 || (config->k1 == k1 && config->b == b &&
                                     config->texts[1].weight == ranking->title_weight))
         return RC_OK;
-    return index_set_ranking(index, ranking->k1, ranking->b, weights, err);
+    return index_set_ranking(index, k1, b, weights, err);
 }
 
 enum rc knowledge_search(struct knowledge *knowledge, const struct retrieve_query *query,

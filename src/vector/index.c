@@ -220,8 +220,8 @@ enum rc index_set_ranking(struct index *index, double k1, double b, const double
 {
     index_lead(index);
     struct index_config config = index->config;
-    config.k1 = k1;
-    config.b = b;
+    config.k1 = k1 == 0 ? INDEX_K1_DEFAULT : k1;
+    config.b = b == 0 ? INDEX_B_DEFAULT : b;
     for (size_t t = 0; text_weights && t < config.text_count; t++)
         config.texts[t].weight = text_weights[t];
     enum rc rc = index_config_check(&config, err);

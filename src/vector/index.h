@@ -22,6 +22,8 @@
 #define INDEX_TEXT_BYTES_MAX    (1024 * 1024)
 #define INDEX_K_MAX             10000
 #define INDEX_BATCH_ROWS_MAX    16384
+#define INDEX_K1_DEFAULT        1.5
+#define INDEX_B_DEFAULT         0.75
 
 struct index_vector_field {
     struct str name; /* "" is usual for the only one */
@@ -50,6 +52,7 @@ enum rc index_open(struct file_system *fs, const char *folder, const struct inde
                    struct index **out, struct err *err) MUST_CHECK;
 void index_close(struct index *index);
 const struct index_config *index_config_of(const struct index *index);
+/* k1, b: as in the configuration, 0 for the defaults. */
 enum rc index_set_ranking(struct index *index, double k1, double b, const double *text_weights,
                           struct err *err) MUST_CHECK;
 

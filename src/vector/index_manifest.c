@@ -8,8 +8,6 @@
 #define MANIFEST_KIND      SEGMENT_KIND('V', 'I', 'D', 'X')
 #define MANIFEST_VERSION   1
 #define MANIFEST_BYTES_MAX (4u * 1024 * 1024)
-#define K1_DEFAULT         1.5
-#define B_DEFAULT          0.75
 #define SEGMENTS_MAX       1024
 
 static const char *const metric_names[] = {"cosine", "dot", "l2"};
@@ -89,8 +87,8 @@ enum rc index_config_copy(const struct index_config *config, struct arena *arena
 {
     *out = *config;
     out->language = arena_copy(arena, config->language.n ? config->language : STR("english"));
-    out->k1 = config->k1 > 0 ? config->k1 : K1_DEFAULT;
-    out->b = config->b > 0 ? config->b : B_DEFAULT;
+    out->k1 = config->k1 > 0 ? config->k1 : INDEX_K1_DEFAULT;
+    out->b = config->b > 0 ? config->b : INDEX_B_DEFAULT;
     bool good = out->language.p != NULL;
     for (size_t v = 0; v < config->vector_count; v++)
         good &= (out->vectors[v].name = arena_copy(arena, config->vectors[v].name)).p != NULL;

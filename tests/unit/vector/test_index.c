@@ -251,6 +251,20 @@ static void copies_itself(void **state)
     file_system_free(fs);
 }
 
+static void ranks_by_the_defaults(void **state)
+{
+    struct file_system *fs = make_fs();
+    struct index *index = open_index(fs);
+    const struct index_config *now = index_config_of(index);
+    struct err err = {0};
+    assert_int_equal(index_set_ranking(index, 2, 0.5, NULL, &err), RC_OK);
+    assert_true(now->k1 == 2 && now->b == 0.5);
+    assert_int_equal(index_set_ranking(index, 0, 0, NULL, &err), RC_OK);
+    assert_true(now->k1 == INDEX_K1_DEFAULT && now->b == INDEX_B_DEFAULT);
+    index_close(index);
+    file_system_free(fs);
+}
+
 static void refuses_what_is_wrong(void **state)
 {
     struct file_system *fs = make_fs();
@@ -282,7 +296,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(finds_what_was_put), cmocka_unit_test(replaces_and_deletes),
         cmocka_unit_test(scrolls_and_counts), cmocka_unit_test(hides_disabled_rows),
-        cmocka_unit_test(copies_itself),      cmocka_unit_test(refuses_what_is_wrong),
+        cmocka_unit_test(copies_itself),      cmocka_unit_test(ranks_by_the_defaults),
+        cmocka_unit_test(refuses_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
