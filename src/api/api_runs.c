@@ -8,6 +8,8 @@
 #include "job/event.h"
 #include "pipeline/launch.h"
 #include "pipeline/run_index.h"
+#include "pipeline/recording.h"
+#include "pipeline/value.h"
 #include "io/worker.h"
 #include "text/json_tree.h"
 #include "text/json_writer.h"
@@ -15,6 +17,7 @@
 #include <stdlib.h>
 
 #define RUN_BYTES_MAX (32 * 1024 * 1024)
+#define STARTING_BYTES_MAX (4 * RUN_BYTES_MAX) /* with the run that it repeats, read */
 #define STREAM_ARENA  (8 * 1024 * 1024)
 #define HEARTBEAT_NS  (15 * NS_PER_S)
 
@@ -175,6 +178,11 @@ struct starting {
     enum mode mode;
     bool draft;
     struct run *run;
+    /* Of a run that repeats another: */
+    yyjson_val *of; /* that, as JSON; NULL: it is a new one */
+    bool fork;
+    /* Of a run of one node: */
+    struct str only; /* empty: all */
 };
 
 static void starting_free(struct starting *starting)
@@ -196,7 +204,10 @@ static void on_run_ended(void *arg, const struct run *run)
     if (starting->request) {
         release_request(starting);
         buf_init(&out, RUN_BYTES_MAX);
-        run_encode_result(run, &out);
+        if (starting->only.n)
+            run_encode(run, &out);
+        else
+            run_encode_result(run, &out);
         respond_buf(starting->request, 200, &out);
         buf_fini(&out);
     }
@@ -252,6 +263,70 @@ static void on_run_begun(void *arg, struct run *run)
         answer_started(starting);
 }
 
+/* The first's members, with the second's in place of those of the same name; both may be NULL. */
+static yyjson_val *merge(yyjson_val *base, yyjson_val *over, struct arena *arena)
+{
+    struct maker maker;
+    size_t i, n;
+    yyjson_val *key, *value;
+    maker_init(&maker, arena);
+    maker_object(&maker);
+    yyjson_obj_foreach(base, i, n, key, value)
+    {
+        if (yyjson_obj_getn(over, yyjson_get_str(key), yyjson_get_len(key)))
+            continue;
+        maker_key(&maker, json_text(key));
+        maker_tree(&maker, value);
+    }
+    yyjson_obj_foreach(over, i, n, key, value)
+    {
+        maker_key(&maker, json_text(key));
+        maker_tree(&maker, value);
+    }
+    maker_end(&maker);
+    return maker_take(&maker);
+}
+
+/* What a request says of a run, for a run that repeats another, too. */
+static void fill_from(struct starting *starting, struct run_request *request)
+{
+    yyjson_val *body = starting->body, *of = starting->of,
+               *values = yyjson_obj_get(body, "values"), *from = of ? of : body;
+    request->session = json_get_text(from, "session");
+    request->user = json_get_text(from, "user");
+    request->inputs = yyjson_obj_get(from, "inputs");
+    if (starting->fork || starting->only.n)
+        request->inputs =
+            merge(request->inputs, yyjson_obj_get(values, "start"), &starting->arena);
+    request->query = json_get_text(request->inputs, "query");
+    if (starting->only.n) {
+        request->trigger = "node";
+        request->only = starting->only;
+        request->values = values;
+    }
+    if (!of)
+        return;
+    request->trigger = starting->fork ? "fork" : "retry";
+    request->messages = yyjson_obj_get(of, "messages");
+    if (!request->query.n)
+        request->query = json_get_text(of, "query");
+    if (id_parse(json_get_text(of, "id"), "run", &request->origin) != RC_OK)
+        request->origin = (struct id){0};
+}
+
+static enum rc read_recording(struct starting *starting, struct run_request *request,
+                              struct err *err)
+{
+    yyjson_val *body = starting->body;
+    const struct recording_options options = {
+        .from = starting->fork ? json_get_text(body, "from") : STR_EMPTY,
+        .values = starting->fork ? yyjson_obj_get(body, "values") : NULL,
+    };
+    if (!starting->of)
+        return RC_OK;
+    return recording_read(request->plan, starting->of, &options, &request->replay, err);
+}
+
 static void on_plan(void *arg, struct plan *plan, int64_t version, const struct err *err)
 {
     struct starting *starting = arg;
@@ -262,7 +337,6 @@ static void on_plan(void *arg, struct plan *plan, int64_t version, const struct 
         return;
     }
     if (!err) {
-        yyjson_val *body = starting->body;
         struct run_request request = {
             .plan = plan,
             .pipeline = starting->pipeline,
@@ -270,17 +344,17 @@ static void on_plan(void *arg, struct plan *plan, int64_t version, const struct 
             .trigger = starting->draft ? "draft" : "api",
             .principal = &starting->principal,
             .key = launch_find_key(&starting->principal),
-            .session = json_get_text(body, "session"),
-            .user = json_get_text(body, "user"),
-            .query = json_get_text(yyjson_obj_get(body, "inputs"), "query"),
-            .inputs = yyjson_obj_get(body, "inputs"),
             .budget_pico = COST_UNKNOWN,
             .recorded = starting->mode != MODE_WAIT,
             .owner = {.begun = on_run_begun, .ended = on_run_ended, .arg = starting},
         };
         trace_context_read(http_header_get(&starting->request->headers, STR("traceparent")),
                            &request.trace);
-        starting->run = run_start(starting->loop, &request, &problem);
+        fill_from(starting, &request);
+        if (read_recording(starting, &request, &problem) == RC_OK)
+            starting->run = run_start(starting->loop, &request, &problem);
+        if (!starting->run)
+            recording_free(request.replay);
         plan_unref(plan);
     }
     if (problem.code != ERR_NONE) {
@@ -302,13 +376,15 @@ static enum rc read_mode(yyjson_val *body, enum mode *mode, struct err *err)
     return err_set_field(err, ERR_BAD_FIELD, "mode", "'mode' is wait, stream or async.");
 }
 
-/* {"inputs", "mode", "version": number, label, "latest" or "draft", "session", "user"} */
-void api_runs_start(struct api_call *call, struct http_request *request)
+/* Reads the request's body into a new `starting`; NULL: answered already. `version`: which, where
+ * the body does not say it. */
+static struct starting *starting_new(struct api_call *call, struct http_request *request,
+                                     struct str *selector, struct str version)
 {
     struct err err = {0};
     yyjson_doc *doc;
     struct starting *starting = xcalloc(1, sizeof(*starting));
-    arena_init(&starting->arena, RUN_BYTES_MAX);
+    arena_init(&starting->arena, STARTING_BYTES_MAX);
     struct str text = request->body.n ? request->body : STR("{}");
     enum rc rc = json_read(arena_copy(&starting->arena, text), &starting->arena, &doc, &err);
     if (rc == RC_OK) {
@@ -316,30 +392,58 @@ void api_runs_start(struct api_call *call, struct http_request *request)
         rc = read_mode(starting->body, &starting->mode, &err);
     }
     yyjson_val *which = yyjson_obj_get(starting->body, "version");
-    struct str selector = json_text(which);
+    *selector = which ? json_text(which) : arena_copy(&starting->arena, version);
     if (yyjson_is_int(which))
-        selector = arena_printf(&starting->arena, "%lld", (long long)yyjson_get_sint(which));
-    starting->draft = str_eq(selector, STR("draft"));
+        *selector = arena_printf(&starting->arena, "%lld", (long long)yyjson_get_sint(which));
+    starting->draft = str_eq(*selector, STR("draft"));
     if (rc == RC_OK && starting->draft)
         rc = principal_require(call->principal, PERMISSION_PIPELINE_WRITE, &err);
     if (rc != RC_OK) {
         api_respond_problem(request, &err);
         starting_free(starting);
-        return;
+        return NULL;
     }
     starting->call = call;
     starting->request = request;
     starting->loop = own_loop(call, request);
     starting->principal = *call->principal;
     starting->principal.name = arena_copy(&starting->arena, call->principal->name);
-    starting->pipeline = arena_copy(&starting->arena, call->params[0]);
-    request->user = starting;
-    request->gone = on_client_gone;
+    return starting;
+}
+
+static void starting_go(struct starting *starting, struct str selector)
+{
+    starting->request->user = starting;
+    starting->request->gone = on_client_gone;
     struct str who = json_get_text(starting->body, "session");
     if (!who.n)
         who = json_get_text(starting->body, "user");
     plan_find(starting->loop, starting->principal.project, starting->pipeline, selector,
               who.n ? hash_xxh3(who.p, who.n) : rand_u64(), on_plan, starting);
+}
+
+/* {"inputs", "mode", "version": number, label, "latest" or "draft", "session", "user"} */
+void api_runs_start(struct api_call *call, struct http_request *request)
+{
+    struct str selector;
+    struct starting *starting = starting_new(call, request, &selector, STR_EMPTY);
+    if (!starting)
+        return;
+    starting->pipeline = arena_copy(&starting->arena, call->params[0]);
+    starting_go(starting, selector);
+}
+
+/* {"values": {"start": {…}, NODE: outputs, CONTAINER: {"item", "index"}}, "version": the draft
+ * unless said, "mode"} */
+void api_node_run(struct api_call *call, struct http_request *request)
+{
+    struct str selector;
+    struct starting *starting = starting_new(call, request, &selector, STR("draft"));
+    if (!starting)
+        return;
+    starting->pipeline = arena_copy(&starting->arena, call->params[0]);
+    starting->only = arena_copy(&starting->arena, call->params[1]);
+    starting_go(starting, selector);
 }
 
 /* ---- asking the loop of a run ---- */
@@ -348,6 +452,7 @@ struct asking {
     struct task task;
     struct work work;             /* reading the journal */
     struct http_request *request; /* NULL: the client left */
+    struct api_call *call;        /* as long as the request */
     struct loop *home;
     struct worker_pool *workers;
     struct pipelines *pipelines;
@@ -414,6 +519,7 @@ static void ask_there(struct task *task)
 static struct asking *ask_new(struct api_call *call, struct http_request *request, struct id id)
 {
     struct asking *asking = xcalloc(1, sizeof(*asking));
+    asking->call = call;
     arena_init(&asking->arena, RUN_BYTES_MAX);
     buf_init(&asking->out, RUN_BYTES_MAX);
     asking->request = request;
@@ -569,6 +675,74 @@ void api_runs_cancel(struct api_call *call, struct http_request *request)
     asking->there = cancel_there;
     asking->back = answer_out;
     ask_send(asking);
+}
+
+/* ---- repeating ---- */
+
+static void repeat(struct asking *asking, bool fork)
+{
+    struct http_request *request = asking->request;
+    struct str version = STR("draft"), selector;
+    yyjson_doc *doc;
+    struct err err = {0};
+    if (json_read(arena_copy(&asking->arena, buf_str(&asking->out)), &asking->arena, &doc, &err) !=
+        RC_OK) {
+        api_respond_problem(request, &err);
+        return;
+    }
+    yyjson_val *of = yyjson_doc_get_root(doc);
+    struct str status = json_get_text(of, "status");
+    int64_t number = json_get_int(of, "version", 0);
+    if (str_eq(status, STR("running")) || str_eq(status, STR("waiting"))) {
+        respond_error(request, ERR_CONFLICT, "The run has not ended yet.");
+        return;
+    }
+    if (!fork && str_eq(status, STR("succeeded"))) {
+        respond_error(request, ERR_CONFLICT, "The run has succeeded: nothing in it is to be retried.");
+        return;
+    }
+    if (number)
+        version = arena_printf(&asking->arena, "%lld", (long long)number);
+    struct starting *starting = starting_new(asking->call, request, &selector, version);
+    if (!starting)
+        return;
+    if (json_read(arena_copy(&starting->arena, buf_str(&asking->out)), &starting->arena, &doc,
+                  &err) == RC_OK)
+        starting->of = yyjson_doc_get_root(doc);
+    if (!starting->of) {
+        api_respond_problem(request, &err);
+        starting_free(starting);
+        return;
+    }
+    starting->fork = fork;
+    starting->pipeline = json_get_text(starting->of, "pipeline");
+    starting_go(starting, selector);
+}
+
+static void retry_back(struct asking *asking) { repeat(asking, false); }
+
+static void fork_back(struct asking *asking) { repeat(asking, true); }
+
+/* {"version": as the run's unless said, "mode"} */
+void api_runs_retry(struct api_call *call, struct http_request *request)
+{
+    struct asking *asking = ask_run(call, request);
+    if (!asking)
+        return;
+    asking->there = get_there;
+    asking->back = retry_back;
+    ask_state(asking);
+}
+
+/* {"from": path of a node, "values": {NODE: outputs, "start": inputs}, "version", "mode"} */
+void api_runs_fork(struct api_call *call, struct http_request *request)
+{
+    struct asking *asking = ask_run(call, request);
+    if (!asking)
+        return;
+    asking->there = get_there;
+    asking->back = fork_back;
+    ask_state(asking);
 }
 
 /* ---- answering what a run waits for ---- */

@@ -303,6 +303,14 @@ static void encode_start(struct run *run, struct json_writer *w)
     put_hex(w, "parent", run->trace.parent_id, 8);
     json_put_bool(w, "inside", run->inside);
     json_put_int(w, "budget_pico", run->budget_pico);
+    put_hex(w, "origin", run->origin.bytes, 16);
+    if (run->replay) {
+        json_key(w, "known");
+        json_begin_array(w);
+        MAP_FOR_EACH (slot, run->replay)
+            json_value(w, value_json(slot->value));
+        json_end_array(w);
+    }
     json_end_object(w);
 }
 

@@ -74,11 +74,24 @@ static void add_definition(struct open_runs *runs, struct str payload)
     map_put(&runs->definitions, str_make(definition->hash, SHA256_BYTES), definition);
 }
 
+/* Takes the value, which holds the key. */
+static void add_known(struct open_run *open, struct value *value)
+{
+    struct str path = json_get_text(value_json(value), "p");
+    if (!path.n) {
+        value_unref(value);
+        return;
+    }
+    value_unref(map_put(open->replay, path, value));
+}
+
 static void add_start(struct open_runs *runs, const struct log_record *record)
 {
     struct open_run *open = xcalloc(1, sizeof(*open));
     uint8_t hash[SHA256_BYTES];
     struct str json;
+    size_t i, n;
+    yyjson_val *known;
     char *copy = xmalloc(record->payload.n + 1);
     memcpy(copy, record->payload.p, record->payload.n);
     open->start_bytes = str_make(copy, record->payload.n);
@@ -99,6 +112,8 @@ static void add_start(struct open_runs *runs, const struct log_record *record)
     }
     open->replay = xcalloc(1, sizeof(*open->replay));
     map_init(open->replay);
+    yyjson_arr_foreach(yyjson_obj_get(value_json(open->start), "known"), i, n, known)
+        add_known(open, value_new(known));
     map_put(&runs->by_id, str_make(open->head.id.bytes, sizeof(open->head.id.bytes)), open);
     list_push_back(&runs->runs, &open->node);
 }
@@ -110,13 +125,7 @@ static void add_step(struct open_runs *runs, struct str payload)
     struct open_run *open = id.n == 16 ? map_get(&runs->by_id, id) : NULL;
     if (!open)
         return;
-    struct value *value = value_parse(str_slice(payload, 16, payload.n), JSON_BYTES_MAX);
-    struct str path = json_get_text(value_json(value), "p");
-    if (!path.n) {
-        value_unref(value);
-        return;
-    }
-    value_unref(map_put(open->replay, path, value));
+    add_known(open, value_parse(str_slice(payload, 16, payload.n), JSON_BYTES_MAX));
 }
 
 void open_runs_add(struct open_runs *runs, const struct log_record *record)

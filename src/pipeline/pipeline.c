@@ -195,6 +195,7 @@ static void take_up(struct pipeline_loop *loop, struct plan *plan, struct open_r
     read_hex(json, "key", key.secret_sha256, SHA256_BYTES);
     read_hex(json, "trace", request.trace.trace_id, 16);
     read_hex(json, "parent", request.trace.parent_id, 8);
+    read_hex(json, "origin", request.origin.bytes, 16);
     identity.start = value_new(yyjson_obj_get(json, "inputs"));
     struct map *replay = open->replay;
     open->replay = NULL;

@@ -9,6 +9,7 @@
 #include "pipeline/run_index.h"
 #include "pipeline/journal.h"
 #include "pipeline/loop_private.h"
+#include "text/json.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -73,8 +74,7 @@ static void node_make_ready(struct frame *frame, const struct plan_node *node)
     list_push_back(&run->ready, &step->node);
 }
 
-struct frame *frame_begin(struct step *owner, struct flow *flow, size_t level, uint32_t index,
-                          struct value *item, struct value *vars)
+static struct frame *frame_new(struct step *owner, struct flow *flow, size_t level, uint32_t index)
 {
     const struct plan_level *plan_level = &flow->plan->levels[level];
     struct run *run = owner ? owner->run : CONTAINER_OF(flow, struct run, flow);
@@ -85,8 +85,6 @@ struct frame *frame_begin(struct step *owner, struct flow *flow, size_t level, u
     frame->flow = flow;
     frame->level = plan_level;
     frame->index = index;
-    frame->item = value_ref(item);
-    frame->vars = value_ref(vars);
     if (level == 0)
         flow->frame = frame;
     for (size_t i = 0; i < plan_level->node_count; i++) {
@@ -95,6 +93,16 @@ struct frame *frame_begin(struct step *owner, struct flow *flow, size_t level, u
         frame->slots[i].duration_us = -1;
     }
     list_push_back(&run->frames, &frame->node);
+    return frame;
+}
+
+struct frame *frame_begin(struct step *owner, struct flow *flow, size_t level, uint32_t index,
+                          struct value *item, struct value *vars)
+{
+    const struct plan_level *plan_level = &flow->plan->levels[level];
+    struct frame *frame = frame_new(owner, flow, level, index);
+    frame->item = value_ref(item);
+    frame->vars = value_ref(vars);
     for (size_t i = 0; i < plan_level->entry_count; i++)
         node_make_ready(frame, &flow->plan->nodes[plan_level->entries[i]]);
     return frame;
@@ -199,9 +207,26 @@ void frame_drop(struct run *run, struct frame *frame)
 
 /* ---- edges ---- */
 
+/* The run is of this node alone: nothing behind it runs. */
+static bool is_only(const struct frame *frame, const struct plan_node *node)
+{
+    const struct run *run = frame->owner ? NULL : CONTAINER_OF(frame->flow, struct run, flow);
+    return run && run->only == node;
+}
+
+static uint16_t port_index(const struct plan_node *node, struct str port)
+{
+    for (size_t i = 0; i < node->edge_count; i++)
+        if (str_eq(node->edges[i].port, port))
+            return str_eq(port, STR("out")) ? SLOT_PORT_OUT : (uint16_t)(i + 1);
+    return str_eq(port, STR("out")) ? SLOT_PORT_OUT : SLOT_PORT_NONE;
+}
+
 static void settle(struct frame *frame, const struct plan_node *node, bool skipped, struct str port)
 {
     const struct plan *plan = frame->flow->plan;
+    if (is_only(frame, node))
+        return;
     for (size_t i = 0; i < node->edge_count; i++) {
         const struct plan_node *next = &plan->nodes[node->edges[i].to];
         struct node_slot *slot = frame_slot(frame, next);
@@ -265,6 +290,7 @@ static void step_leave(struct step *step, struct str port)
 {
     struct run *run = step->run;
     struct frame *frame = step->frame;
+    frame_slot(frame, step->plan)->port = port_index(step->plan, port);
     run_tell_node(step, "node_finished");
     settle(frame, step->plan, false, port);
     frame->active--;
@@ -420,8 +446,16 @@ static void step_begin(struct step *step)
     slot->state = NODE_RUNNING;
     slot->started_ms = (uint32_t)((step->started_ns - run->started_ns) / NS_PER_MS);
     run_tell_node(step, "node_started");
-    if (run->replay && step->plan->operations->recorded && journal_replay(step))
+    if (run->replay && journal_replay(step))
         return;
+    if (run->offline &&
+        (step->plan->operations->recorded || step->plan->kind == NODE_PIPELINE)) {
+        struct err err = {0};
+        err_set(&err, ERR_NOT_FOUND, "the recording has no answer for the node '%.*s'",
+                STR_ARG(step->plan->id));
+        run_fail(run, &err, step->plan->id);
+        return;
+    }
     if (step->plan->document->timeout_ms)
         timer_start(run->loop->loop, &step->timer, step->plan->document->timeout_ms * NS_PER_MS);
     step->begun = true;
@@ -493,6 +527,7 @@ static void run_release(struct run *run)
     flow_clear(&run->flow);
     value_unref(run->inputs);
     value_unref(run->start);
+    value_unref(run->values);
     journal_forget_run(run);
     run_events_close(run);
     free(run->answers);
@@ -696,6 +731,8 @@ static struct run *run_new(struct pipeline_loop *loop, const struct run_request 
     run->trace = request->trace;
     run->inside = request->inside;
     run->recorded = request->recorded;
+    run->origin = request->origin;
+    run->offline = request->offline;
     run->started_ns = loop_now_ns(loop->loop);
     run->started_wall_ns = loop_wall_ns(loop->loop);
     run->deadline_ns = run->started_ns + time_max_ns(plan);
@@ -721,8 +758,45 @@ static void begin_later(struct task *task)
     }
     if (run->finishing)
         return;
-    if (run->replay || journal_start(run))
+    if (run->taken_up || journal_start(run))
         run_begin(run);
+}
+
+/* The frame around the one node, and those around that: nothing runs in them, and what the node
+ * reads of others is what was given. */
+static struct frame *pinned_frame(struct run *run, size_t level)
+{
+    const struct plan *plan = run->flow.plan;
+    const struct plan_level *of = &plan->levels[level];
+    struct frame *parent = NULL;
+    yyjson_val *values = value_json(run->values), *around = NULL;
+    if (level) {
+        const struct plan_node *container = &plan->nodes[of->container];
+        parent = pinned_frame(run, container->level);
+        around = yyjson_obj_getn(values, container->id.p, container->id.n);
+    }
+    yyjson_val *item = yyjson_obj_get(around, "item");
+    struct frame *frame = frame_new(NULL, &run->flow, level,
+                                    (uint32_t)json_get_int(around, "index", 0));
+    frame->parent = parent;
+    frame->item = item ? value_new(item) : NULL;
+    frame->vars = around && plan->nodes[of->container].kind == NODE_LOOP ? value_new(around) : NULL;
+    frame->path = parent ? strdup("") : NULL;
+    for (size_t i = 0; i < of->node_count; i++) {
+        const struct plan_node *node = &plan->nodes[of->nodes[i]];
+        yyjson_val *outputs = yyjson_obj_getn(values, node->id.p, node->id.n);
+        if (node == run->only || (!outputs && node->kind != NODE_START))
+            continue;
+        frame->slots[i].out = node->kind == NODE_START ? value_ref(run->start) : value_new(outputs);
+        frame->slots[i].state = NODE_DONE;
+        frame->slots[i].duration_us = 0;
+    }
+    return frame;
+}
+
+static void begin_only(struct run *run)
+{
+    node_make_ready(pinned_frame(run, run->only->level), run->only);
 }
 
 /* When its start is as durable as it must be. */
@@ -734,8 +808,12 @@ void run_begin(struct run *run)
         run->owner.begun(run->owner.arg, run);
     timer_start(run->loop->loop, &run->deadline, run->deadline_ns - run->started_ns);
     run_tell_start(run);
-    frame_begin(NULL, &run->flow, 0, 0, NULL, NULL);
-    answers_begin(run);
+    if (run->only) {
+        begin_only(run);
+    } else {
+        frame_begin(NULL, &run->flow, 0, 0, NULL, NULL);
+        answers_begin(run);
+    }
     run_pump(run);
 }
 
@@ -747,6 +825,8 @@ static void begin_soon(struct run *run)
     loop_defer(run->loop->loop, &run->pump_task);
 }
 
+static const yyjson_val empty_object = {.tag = YYJSON_TYPE_OBJ};
+
 struct run *run_start(struct pipeline_loop *loop, const struct run_request *request,
                       struct err *err)
 {
@@ -755,8 +835,16 @@ struct run *run_start(struct pipeline_loop *loop, const struct run_request *requ
                 PIPELINE_RUNS_MAX);
         return NULL;
     }
+    size_t only = request->only.n ? plan_find_node(request->plan, request->only) : NO_NODE;
+    if (request->only.n && (only == NO_NODE || !request->plan->nodes[only].operations)) {
+        err_set_field(err, ERR_NOT_FOUND, "node", "The pipeline has no node '%.*s' that runs.",
+                      STR_ARG(request->only));
+        return NULL;
+    }
     struct value *start =
-        flow_read_inputs(request->plan, request->inputs, request->query, &loop->scratch, err);
+        only == NO_NODE
+            ? flow_read_inputs(request->plan, request->inputs, request->query, &loop->scratch, err)
+            : value_new(yyjson_is_obj(request->inputs) ? request->inputs : &empty_object);
     arena_reset(&loop->scratch);
     if (!start)
         return NULL;
@@ -765,6 +853,11 @@ struct run *run_start(struct pipeline_loop *loop, const struct run_request *requ
     run->start = start;
     run->inputs = value_ref(start);
     run->flow.sys = make_sys(run, request);
+    run->replay = request->replay;
+    if (only != NO_NODE) {
+        run->only = &run->flow.plan->nodes[only];
+        run->values = request->values ? value_new(request->values) : NULL;
+    }
     arena_reset(&loop->scratch);
     begin_soon(run);
     return run;
@@ -781,6 +874,7 @@ struct run *run_take_up(struct pipeline_loop *loop, const struct run_request *re
     run->flow.sys = make_sys(run, request);
     arena_reset(&loop->scratch);
     run->recorded = true;
+    run->taken_up = true;
     run->replay = replay;
     begin_soon(run);
     return run;
@@ -800,8 +894,9 @@ uint64_t run_output_tokens(const struct run *run) { return run->output_tokens; }
 
 const char *run_trigger(struct str name)
 {
-    static const char *const names[] = {"api",     "model",    "draft", "hook",
-                                        "webhook", "schedule", "mcp",   "chat"};
+    static const char *const names[] = {"api",      "model", "draft", "hook",  "webhook",
+                                        "schedule", "mcp",   "chat",  "retry", "fork",
+                                        "node"};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (str_eq(name, str_from(names[i])))
             return names[i];

@@ -38,6 +38,11 @@ struct run_request {
     int64_t budget_pico; /* COST_UNKNOWN: by the plan's settings */
     bool inside;         /* part of a call that was admitted */
     bool recorded;       /* survives the process from its start, whatever the journal mode */
+    struct map *replay;  /* recording.h; the run's when it was started; NULL: none */
+    bool offline;        /* what would go outside is in `replay`, or the run fails */
+    struct str only;     /* this node alone runs, on `values`; empty: all */
+    yyjson_val *values;  /* {node id: outputs}, of a container around it {"item", "index", …} */
+    struct id origin;    /* the run that this one repeats; zero: none */
     struct run_owner owner;
 };
 

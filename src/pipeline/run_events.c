@@ -61,7 +61,8 @@ static const char *const state_names[] = {
 };
 
 /* The members of a node's state, into an open object. */
-static void put_slot(struct json_writer *w, const struct node_slot *slot, struct value *out)
+static void put_slot(struct json_writer *w, const struct plan_node *node,
+                     const struct node_slot *slot, struct value *out)
 {
     json_put_text(w, "status", state_names[slot->state]);
     if (slot->state == NODE_IDLE || slot->state == NODE_SKIPPED)
@@ -71,6 +72,11 @@ static void put_slot(struct json_writer *w, const struct node_slot *slot, struct
         json_put_double(w, "duration_ms", slot->duration_us / 1000.0);
     if (slot->attempts > 1)
         json_put_int(w, "attempts", slot->attempts);
+    if (slot->handled)
+        json_put_bool(w, "handled", true);
+    if (slot->port != SLOT_PORT_OUT)
+        json_put_string(w, "port",
+                        slot->port == SLOT_PORT_NONE ? STR("") : node->edges[slot->port - 1].port);
     if (out)
         json_put_value(w, "outputs", value_json(out));
 }
@@ -90,7 +96,7 @@ void run_tell_node(struct step *step, const char *name)
         json_begin_object(&w);
         json_put_string(&w, "node", step->plan->id);
         json_put_string(&w, "path", buf_str(&path));
-        put_slot(&w, slot, whole ? slot->out : NULL);
+        put_slot(&w, step->plan, slot, whole ? slot->out : NULL);
         json_end_object(&w);
         if (w.rc == RC_OK || !whole)
             break;
@@ -117,7 +123,7 @@ static void put_frame(struct json_writer *w, const struct frame *frame, const ch
         json_put_text(w, "path", path);
         json_put_string(w, "node", node->id);
         json_put_text(w, "type", node->document->type->name.p);
-        put_slot(w, slot, slot->out);
+        put_slot(w, node, slot, slot->out);
         json_end_object(w);
     }
 }
@@ -162,6 +168,8 @@ static void put_run(struct json_writer *w, const struct run *run, bool nodes)
         json_put_int(w, "version", run->version);
     else
         json_put_null(w, "version");
+    if (!id_is_zero(run->origin))
+        json_put_string(w, "origin", str_make(id, id_format(run->origin, "run", id)));
     json_put_text(w, "status", run_status_name(run->status));
     json_put_text(w, "trigger", run->trigger);
     json_put_string(w, "user", run->user);
@@ -189,6 +197,10 @@ static void put_run(struct json_writer *w, const struct run *run, bool nodes)
     json_put_text(w, "definition_hash", hash);
     if (nodes) {
         json_put_value(w, "inputs", value_json(run->start));
+        json_put_string(w, "session", run->session);
+        json_put_string(w, "user", run->user);
+        json_put_value(w, "query", yyjson_obj_get(value_json(run->flow.sys), "query"));
+        json_put_value(w, "messages", yyjson_obj_get(value_json(run->flow.sys), "messages"));
         put_nodes(w, run);
     }
     json_end_object(w);

@@ -24,12 +24,16 @@ enum node_state { NODE_IDLE, NODE_READY, NODE_RUNNING, NODE_DONE, NODE_FAILED, N
 
 struct snapshot;
 
+#define SLOT_PORT_OUT  0
+#define SLOT_PORT_NONE UINT16_MAX /* a port without an edge */
+
 struct node_slot {
     struct value *out;  /* object; of a failed node: error_code, error_message */
     uint16_t undecided; /* edges that lead here and may still be taken */
     uint8_t state;      /* enum node_state */
     uint8_t attempts;
     bool taken, handled; /* handled: failed, and the run went on by its policy */
+    uint16_t port;       /* where it left: 1 + index of an edge, or SLOT_PORT_… */
     uint32_t started_ms; /* since the run's start */
     int32_t duration_us; /* -1: not ended */
 };
@@ -114,8 +118,12 @@ struct run {
     char failed_node[NODE_ID_BYTES_MAX + 1];
     enum run_status status;
     bool inside, recorded, pumping, pump_posted, finishing, ended, abandoned;
+    bool taken_up, offline;      /* of an earlier process; nothing may go outside */
+    struct id origin;            /* the run that it repeats; zero: none */
+    const struct plan_node *only; /* the one node that runs; NULL: all */
+    struct value *values;        /* what that sees: {node id: outputs} */
     uint32_t waits;              /* steps that wait for people or inputs */
-    struct map *replay;          /* what the journal knows: path → struct value; NULL: a new run */
+    struct map *replay;          /* results that are known: path → struct value; or NULL */
     struct run_journal *journal; /* its dealings with the journal; NULL: none yet */
     struct event_bus *events;    /* NULL: nobody watches */
 };

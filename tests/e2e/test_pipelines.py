@@ -49,7 +49,7 @@ class Witness:
     """A service outside that notes every request it got."""
 
     def __init__(self):
-        self.seen, self.hold = [], threading.Event()
+        self.seen, self.hold, self.broken = [], threading.Event(), set()
         self.hold.set()
         witness = self
 
@@ -61,7 +61,7 @@ class Witness:
                     witness.hold.wait(20)
                 text = json.dumps({"path": self.path, "n": len(witness.seen)}).encode()
                 try:
-                    self.send_response(500 if "fail" in self.path else 200)
+                    self.send_response(500 if "fail" in self.path or self.path in witness.broken else 200)
                     self.send_header("content-type", "application/json")
                     self.send_header("content-length", str(len(text)))
                     self.end_headers()
@@ -335,6 +335,53 @@ def test_a_run_goes_on_after_kill_9(tmp_path, mock, witness):
         assert len([s for s in seen if s[1] == "/held-2"]) == 2 and len(keys) == 1 and None not in keys
     finally:
         server.stop()
+
+
+def test_retry_from_the_failed_node_and_fork(server, witness):
+    steps = [start(), node("first", "http", method="POST", url=witness.url + "/once", body_type="text", body="{{ start.query }}"),
+             node("which", "if_else", cases=[{"id": "yes", "when": "start.query == 'b'"}]),
+             node("shaky", "http", method="POST", url=witness.url + "/shaky"),
+             node("say", "answer", text="{{ start.query }}: {{ first.json.path }} {{ shaky.json.path }}"),
+             node("other", "answer", text="b: {{ first.json.path }}")]
+    publish(server, "shaky", definition(steps, [("start", "first"), ("first", "which"), ("which", "else", "shaky"),
+                                                ("which", "yes", "other"), ("shaky", "say")]))
+    before = len(witness.seen)
+    witness.broken = {"/shaky"}
+    failed = run(server, "shaky", inputs={"query": "a"})
+    assert failed["status"] == "failed" and failed["error"]["node"] == "shaky"
+    witness.broken = set()
+    again = server.post(f"/api/runs/{failed['id']}/retry", {})
+    assert again["status"] == "succeeded" and again["text"] == "a: /once /shaky" and again["origin"] == failed["id"]
+    assert [seen[1] for seen in witness.seen[before:]] == ["/once", "/shaky", "/shaky"], "what was done stands"
+    server.post(f"/api/runs/{again['id']}/retry", {}, expect=409)
+    forked = server.post(f"/api/runs/{again['id']}/fork",
+                         {"from": "say", "values": {"first": {"json": {"path": "edited"}}}})
+    assert forked["text"] == "a: edited /shaky" and len(witness.seen) == before + 3
+    forked = server.post(f"/api/runs/{again['id']}/fork", {"from": "which", "values": {"start": {"query": "b"}}})
+    assert forked["text"] == "b: /once" and len(witness.seen) == before + 3
+    forked = server.post(f"/api/runs/{again['id']}/fork", {"from": "first"})
+    assert forked["text"] == "a: /once /shaky" and len(witness.seen) == before + 5
+    assert server.get("/api/runs/" + forked["id"])["trigger"] == "fork"
+    for body, field in ({"from": "nobody"}, "from"), ({"values": {"nobody": {}}}, "values.nobody"):
+        assert server.post(f"/api/runs/{again['id']}/fork", body, expect=400)["error"]["field"] == field
+
+
+def test_one_node_alone(server, witness):
+    steps = [start(), node("first", "http", url=witness.url + "/never"),
+             node("each", "iteration", list="first.json", output="word.output"),
+             node("word", "template", parent="each", text="{{ start.query }} {{ first.status_code }} {{ each.item }} {{ each.index }}"),
+             node("say", "answer", text="{{ first.json.path }}!")]
+    publish(server, "alone", definition(steps, [("start", "first"), ("first", "each"), ("each", "say")]))
+    before = len(witness.seen)
+    alone = lambda node, expect=200, **body: server.post(f"/api/pipelines/alone/nodes/{node}/run", body, expect=expect)
+    outputs = lambda answer, node: [n["outputs"] for n in answer["nodes"] if n["node"] == node][-1]
+    answer = alone("say", values={"first": {"json": {"path": "pinned"}}})
+    assert answer["status"] == "succeeded" and outputs(answer, "say") == {"text": "pinned!"}
+    values = {"start": {"query": "q"}, "first": {"status_code": 7, "json": ["x", "y"]}, "each": {"item": "one", "index": 4}}
+    assert outputs(alone("word", values=values), "word") == {"output": "q 7 one 4"}
+    assert outputs(alone("each", values=values), "each")["output"] == ["q 7 x 0", "q 7 y 1"]
+    assert len(witness.seen) == before
+    alone("nobody", expect=404)
 
 
 def test_cancel(server):

@@ -6,6 +6,7 @@
 #include "pipeline/journal.h"
 #include "pipeline/loop_private.h"
 #include "pipeline/open_run.h"
+#include "pipeline/recording.h"
 #include "pipeline/run_index.h"
 #include "text/json_tree.h"
 #include <setjmp.h>
@@ -24,6 +25,9 @@ static struct {
     char result[65536];
     bool ended;
     struct run *run;
+    yyjson_val *recorded; /* a run to go on from; NULL: none */
+    struct recording_options recording;
+    bool offline;
 } f;
 
 static const struct id project = {{7}};
@@ -125,8 +129,9 @@ static void start(const char *nodes, const char *links, const char *settings, co
                    .p);
     if (plan_compile(spec, &plan, &err) != RC_OK)
         fail_msg("%s: %s", err.field, err.message);
-    const struct run_request request = {
+    struct run_request request = {
         .plan = plan,
+        .offline = f.offline,
         .pipeline = STR("p"),
         .trigger = "api",
         .principal = &principal,
@@ -134,6 +139,9 @@ static void start(const char *nodes, const char *links, const char *settings, co
         .budget_pico = COST_UNKNOWN,
         .owner = {.text = on_text, .ended = on_ended},
     };
+    if (f.recorded &&
+        recording_read(plan, f.recorded, &f.recording, &request.replay, &err) != RC_OK)
+        fail_msg("%s: %s", err.field, err.message);
     f.ended = false;
     f.text[0] = 0;
     f.run = run_start(f.ploop, &request, &err);
@@ -391,6 +399,87 @@ static void test_somebody_answers(void **state)
     finish("failed"); /* it would be lost with the process */
 }
 
+/* ---- doing it again ---- */
+
+#define HUMAN(id, parent)                                                                          \
+    "{'id':'" id "'," parent "'type':'human','config':{'text':'?','actions':[{'id':'ok'}],"        \
+    "'fields':[{'name':'v','type':'string'}]}}"
+
+static void start_asking(void)
+{
+    start("{'id':'each','type':'iteration','config':{'list':'start.items','output':'word.output'}},"
+          HUMAN("ask", "'parent':'each',") ","
+          "{'id':'word','type':'template','parent':'each','config':{'text':"
+          "'{{ each.item }}={{ ask.v }}'}}," HUMAN("last", "") "," END("each.output"),
+          PORT("ask", "ok", "word") "," EDGE("start", "each") "," EDGE("each", "last") ","
+          PORT("last", "ok", "done"),
+          "{'journal':'sync'}", "{'items':['a','b']}");
+}
+
+static void reply(const char *path, const char *value)
+{
+    struct err err = {0};
+    go(NS_PER_S);
+    struct str json = quoted(
+        arena_printf(&f.arena, "{'action':'ok','values':{'v':'%s'}}", value).p);
+    if (run_answer_wait(f.run, str_from(path), parse(json), STR("me"), &err) != RC_OK)
+        fail_msg("%s: %s", path, err.message);
+}
+
+static void test_a_recording_is_gone_on_from(void **state)
+{
+    UNUSED(state);
+    start_asking();
+    reply("each#0/ask", "1");
+    reply("each#1/ask", "2");
+    go(NS_PER_S);
+    run_cancel(f.run, "enough");
+    yyjson_val *recorded = finish("cancelled");
+    f.recorded = recorded; /* retried: people are asked for what they have not said */
+    start_asking();
+    reply("last", "3");
+    expect_outputs(finish("succeeded"), "{'x':['a=1','b=2']}");
+    f.recorded = recorded; /* forked inside of the iteration: the other item stands */
+    f.recording.from = STR("each#1/ask");
+    start_asking();
+    reply("each#1/ask", "9");
+    reply("last", "3");
+    yyjson_val *whole = finish("succeeded");
+    expect_outputs(whole, "{'x':['a=1','b=9']}");
+    f.recorded = whole;
+    f.recording = (struct recording_options){.replay = true}; /* nobody is asked */
+    f.offline = true;
+    start_asking();
+    expect_outputs(finish("succeeded"), "{'x':['a=1','b=9']}");
+    f.recorded = recorded; /* it does not say what `last` was answered */
+    start_asking();
+    assert_string_equal(json_get_text(yyjson_obj_get(finish("failed"), "error"), "node").p, "last");
+}
+
+static void test_a_fork_survives_the_process(void **state)
+{
+    UNUSED(state);
+    start_asking();
+    reply("each#0/ask", "1");
+    reply("each#1/ask", "2");
+    reply("last", "3");
+    f.recorded = finish("succeeded");
+    f.recording.from = STR("last");
+    start_asking();
+    go(NS_PER_S);
+    close_world();
+    open_world("/run");
+    pipelines_begin(f.pipelines);
+    f.ended = false;
+    go(NS_PER_S);
+    f.run = LIST_FIRST(&f.ploop->runs, struct run, node);
+    assert_non_null(f.run);
+    assert_int_equal(f.run->waits, 1); /* for `last`: the rest is known */
+    f.run->owner = (struct run_owner){.ended = on_ended};
+    reply("last", "3");
+    expect_outputs(finish("succeeded"), "{'x':['a=1','b=2']}");
+}
+
 /* ---- power loss ---- */
 
 static int step_of_waits(void)
@@ -473,6 +562,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_cancel_inside_containers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_inputs_are_checked, setup, teardown),
         cmocka_unit_test_setup_teardown(test_somebody_answers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_recording_is_gone_on_from, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_fork_survives_the_process, setup, teardown),
         cmocka_unit_test_setup_teardown(test_power_loss, setup, teardown),
     };
     return cmocka_run_group_tests_name("pipeline_run", tests, NULL, NULL);
