@@ -80,9 +80,10 @@ static enum rc models_answer(struct http_request *request, struct str wanted, bo
     if (rc != RC_OK)
         return rc;
     const struct project *project = snapshot_project(snapshot_current(), principal.project);
-    struct str *names;
+    struct str *names = NULL;
     size_t count = 0;
-    if (!project || resolve_list(project, key, request->arena, &names, &count) != RC_OK)
+    if (!project ||
+        (!wanted.n && resolve_list(project, key, request->arena, &names, &count) != RC_OK))
         return err_set(err, ERR_OVERLOADED, "there is no memory for the list");
     struct buf buf;
     buf_init(&buf, LIMIT_RESPONSE_BYTES);

@@ -205,33 +205,37 @@ static enum rc read_settings(struct config *config, yyjson_val *json, struct err
 
 /* ---- objects ---- */
 
-static enum rc read_project(struct config *config, struct str name, yyjson_val *root,
-                            struct err *err)
+static enum rc read_project(struct config *config, const struct applied *applied, struct str name,
+                            yyjson_val *root, struct err *err)
 {
+    static const struct applied nothing;
     struct config_project *project = &config->projects[config->project_count++];
     struct arena scratch;
     project->name = name;
-    enum rc rc = manifest_read(root, &config->arena, &project->manifest, err);
+    enum rc rc = manifest_read(root, &config->objects, &project->manifest, err);
     if (rc != RC_OK)
         return rc;
     arena_init(&scratch, CONFIG_ARENA_BYTES_MAX);
+    config->in_force +=
+        applied_mark(applied ? applied : &nothing, name, &project->manifest, &scratch);
     rc = manifest_check(&project->manifest, &scratch, err);
     arena_fini(&scratch);
     return rc;
 }
 
 /* The top level is the project `default`; others stand under `projects`. */
-static enum rc read_projects(struct config *config, yyjson_val *root, struct err *err)
+static enum rc read_projects(struct config *config, const struct applied *applied, yyjson_val *root,
+                             struct err *err)
 {
     yyjson_val *others = yyjson_obj_get(root, "projects"), *key, *value;
     size_t i, n, count = 1 + yyjson_obj_size(others);
     if (count > PROJECTS_MAX || (others && !yyjson_is_obj(others)))
         return err_set_field(err, ERR_BAD_FIELD, "projects",
                              "must map at most %d names to sections", PROJECTS_MAX);
-    config->projects = ARENA_NEW_ARRAY(&config->arena, struct config_project, count);
+    config->projects = ARENA_NEW_ARRAY(&config->objects, struct config_project, count);
     if (!config->projects)
         return err_set(err, ERR_TOO_LARGE, "too many projects");
-    enum rc rc = read_project(config, STR("default"), root, err);
+    enum rc rc = read_project(config, applied, STR("default"), root, err);
     yyjson_obj_foreach(others, i, n, key, value)
     {
         struct place place;
@@ -240,7 +244,8 @@ static enum rc read_projects(struct config *config, yyjson_val *root, struct err
         decode_root(&place, value, path);
         if (rc == RC_OK)
             rc = decode_only(&place, MANIFEST_SECTIONS, err);
-        if (rc == RC_OK && (rc = read_project(config, json_text(key), value, err)) != RC_OK) {
+        if (rc == RC_OK &&
+            (rc = read_project(config, applied, json_text(key), value, err)) != RC_OK) {
             char field[ERR_FIELD_BYTES_MAX];
             snprintf(field, sizeof(field), "%s.%s", path, err->field);
             memcpy(err->field, field, sizeof(field));
@@ -249,26 +254,37 @@ static enum rc read_projects(struct config *config, yyjson_val *root, struct err
     return rc;
 }
 
-static enum rc read_config(struct config *config, struct err *err)
+/* Only an error needs the lines, and only then the text is read with them. */
+static enum rc at_line_of(struct config *config, struct str text, struct err *err)
 {
     struct yaml_lines lines;
+    struct arena scratch;
+    yyjson_doc *again;
+    struct err unlikely; /* it was read before */
+    arena_init(&scratch, CONFIG_ARENA_BYTES_MAX);
+    (void)!yaml_read(text, &scratch, &lines, &again, &unlikely);
+    at_line(err, config->path, &lines);
+    yaml_lines_fini(&lines);
+    arena_fini(&scratch);
+    return err->rc;
+}
+
+static enum rc read_config(struct config *config, const struct applied *applied, struct err *err)
+{
     struct str text;
     yyjson_doc *doc;
-    enum rc rc = read_file(config->path, &config->arena, &text, err);
+    enum rc rc = read_file(config->path, &config->objects, &text, err);
     if (rc != RC_OK)
         return rc;
-    rc = yaml_read(text, &config->arena, &lines, &doc, err);
+    rc = yaml_read(text, &config->objects, NULL, &doc, err);
     if (rc != RC_OK) {
         err_prefix(err, "%.*s", STR_ARG(config->path));
-    } else {
-        rc = read_settings(config, yyjson_doc_get_root(doc), err);
-        if (rc == RC_OK)
-            rc = read_projects(config, yyjson_doc_get_root(doc), err);
-        if (rc != RC_OK)
-            at_line(err, config->path, &lines);
+        return rc;
     }
-    yaml_lines_fini(&lines);
-    return rc;
+    rc = read_settings(config, yyjson_doc_get_root(doc), err);
+    if (rc == RC_OK)
+        rc = read_projects(config, applied, yyjson_doc_get_root(doc), err);
+    return rc == RC_OK ? RC_OK : at_line_of(config, text, err);
 }
 
 static enum rc apply_overrides(struct config *config, const struct config_overrides *overrides,
@@ -288,19 +304,20 @@ static enum rc apply_overrides(struct config *config, const struct config_overri
     return config->address_count ? RC_OK : add_address(config, STR("127.0.0.1:4100"), err);
 }
 
-enum rc config_load(struct str path, const struct config_overrides *overrides, struct config **out,
-                    struct err *err)
+enum rc config_load(struct str path, const struct config_overrides *overrides,
+                    const struct applied *applied, struct config **out, struct err *err)
 {
     struct config *config = xcalloc(1, sizeof(*config));
     enum rc rc = RC_OK;
     arena_init(&config->arena, CONFIG_ARENA_BYTES_MAX);
+    arena_init(&config->objects, CONFIG_ARENA_BYTES_MAX);
     config->drain_ns = DRAIN_NS_DEFAULT;
     if (path.n)
         config->path = arena_copy(&config->arena, path);
     else if (access("capstan.yaml", F_OK) == 0)
         config->path = STR("capstan.yaml");
     if (config->path.n)
-        rc = read_config(config, err);
+        rc = read_config(config, applied, err);
     if (rc == RC_OK)
         rc = apply_overrides(config, overrides, err);
     if (rc != RC_OK) {
@@ -315,17 +332,20 @@ void config_free(struct config *config)
 {
     if (!config)
         return;
+    arena_fini(&config->objects);
     arena_fini(&config->arena);
     free(config);
 }
 
 /* ---- into the database ---- */
 
-enum rc config_sync(struct db_txn *txn, const struct config *config, struct arena *arena,
-                    struct err *err)
+enum rc config_sync(struct db_txn *txn, const struct config *config, const struct applied *applied,
+                    struct arena *arena, struct err *err)
 {
     static const struct config_project nothing = {.name = STR_INIT("default")};
-    const struct manifest_options options = {.from_file = true, .prune = true};
+    /* When all that is in force is still in the file, there is nothing to delete. */
+    const struct manifest_options options = {
+        .from_file = true, .prune = !applied->count || config->in_force != applied->count};
     const struct actor actor = {.type = "file",
                                 .name = config->path.n ? config->path : STR("no file")};
     size_t total = MAX(config->project_count, 1);
@@ -350,4 +370,15 @@ enum rc config_sync(struct db_txn *txn, const struct config *config, struct aren
         }
     }
     return RC_OK;
+}
+
+void config_synced(struct config *config, struct applied *applied)
+{
+    applied_fini(applied);
+    for (size_t i = 0; i < config->project_count; i++)
+        applied_add(applied, &config->projects[i].manifest);
+    applied_sort(applied);
+    config->project_count = config->in_force = 0;
+    config->projects = NULL;
+    arena_reset(&config->objects);
 }

@@ -2,7 +2,7 @@
  * whole file is checked before anything of it takes effect. docs/configuration.md describes every
  * member. */
 #pragma once
-#include "govern/manifest.h"
+#include "govern/applied.h"
 #include "io/stream.h"
 #include "trace/trace.h"
 
@@ -15,9 +15,10 @@ struct config_project {
 };
 
 struct config {
-    struct arena arena; /* everything below */
-    struct str path;    /* of the file; empty: there is none */
-    struct str data;    /* the data folder */
+    struct arena arena;   /* everything below but the projects */
+    struct arena objects; /* the projects, and the file's text and tree */
+    struct str path;      /* of the file; empty: there is none */
+    struct str data;      /* the data folder */
     struct address addresses[CONFIG_ADDRESSES_MAX];
     size_t address_count;
     struct str public_url;        /* how others reach it, for links; empty: as asked */
@@ -33,6 +34,7 @@ struct config {
     int64_t drain_ns; /* how long answers may go on after SIGTERM */
     struct config_project *projects;
     size_t project_count;
+    size_t in_force; /* objects that stand in the database as they are here */
 };
 
 /* What the command line and the environment say; empty: what the file says, else the default. */
@@ -40,12 +42,16 @@ struct config_overrides {
     struct str data, listen;
 };
 
-/* Reads and checks the file; `path` empty: ./capstan.yaml if there is one, else the defaults. The
- * message of an error is "capstan.yaml:12: routes.smart.targets[0].provider: …". */
-enum rc config_load(struct str path, const struct config_overrides *overrides, struct config **out,
-                    struct err *err) MUST_CHECK;
+/* Reads and checks the file, but for what `applied` (may be NULL) says is in force; `path` empty:
+ * ./capstan.yaml if there is one, else the defaults. The message of an error is "capstan.yaml:12:
+ * routes.smart.targets[0].provider: …". */
+enum rc config_load(struct str path, const struct config_overrides *overrides,
+                    const struct applied *applied, struct config **out, struct err *err) MUST_CHECK;
 void config_free(struct config *config);
 /* Writes the file's objects to the database, as its own, and deletes those that it no longer has.
- */
-enum rc config_sync(struct db_txn *txn, const struct config *config, struct arena *arena,
-                    struct err *err) MUST_CHECK;
+ * `applied`: as config_load was given it. */
+enum rc config_sync(struct db_txn *txn, const struct config *config, const struct applied *applied,
+                    struct arena *arena, struct err *err) MUST_CHECK;
+/* Once config_sync has been committed: its objects are what is in force, and gives back their
+ * memory. The settings stay. */
+void config_synced(struct config *config, struct applied *applied);

@@ -78,6 +78,8 @@ struct server {
     int64_t publish_at_ns;
     struct work reload;
     bool reloading, stopping, handing_over;
+    pthread_mutex_t reload_lock; /* one load of the file at a time; guards `applied` */
+    struct applied applied;      /* what of the file is in force */
     struct err reload_err;
 };
 
@@ -121,7 +123,7 @@ static enum rc prepare_write(void *arg, struct db_txn *txn, struct err *err)
     enum rc rc = account_ensure_project(txn, &server->arena, err);
     arena_init(&scratch, SNAPSHOT_BYTES_MAX);
     if (rc == RC_OK)
-        rc = config_sync(txn, server->config, &scratch, err);
+        rc = config_sync(txn, server->config, &server->applied, &scratch, err);
     arena_fini(&scratch);
     return rc;
 }
@@ -137,6 +139,8 @@ static enum rc open_stores(struct server *server, struct err *err)
     rc = db_open(&db, &server->db, err);
     if (rc == RC_OK)
         rc = db_write_wait(server->db, prepare_write, server, err);
+    if (rc == RC_OK)
+        config_synced(server->config, &server->applied);
     if (rc == RC_OK)
         rc = control_start_publishing(server->db, err);
     if (rc != RC_OK)
@@ -349,11 +353,17 @@ static enum rc open_loops(struct server *server, struct err *err)
 
 /* ---- reload ---- */
 
+struct syncing {
+    const struct config *config;
+    const struct applied *applied;
+};
+
 static enum rc write_config(void *arg, struct db_txn *txn, struct err *err)
 {
+    struct syncing *syncing = arg;
     struct arena scratch;
     arena_init(&scratch, SNAPSHOT_BYTES_MAX);
-    enum rc rc = config_sync(txn, arg, &scratch, err);
+    enum rc rc = config_sync(txn, syncing->config, syncing->applied, &scratch, err);
     arena_fini(&scratch);
     return rc;
 }
@@ -364,11 +374,17 @@ static enum rc server_reload(struct api_services *services, struct err *err)
 {
     struct server *server = CONTAINER_OF(services, struct server, services);
     struct config *config;
-    enum rc rc = config_load(server->config->path, &server->overrides, &config, err);
-    if (rc != RC_OK)
-        return rc;
-    rc = db_write_wait(server->db, write_config, config, err);
-    config_free(config);
+    pthread_mutex_lock(&server->reload_lock);
+    enum rc rc =
+        config_load(server->config->path, &server->overrides, &server->applied, &config, err);
+    if (rc == RC_OK) {
+        struct syncing syncing = {config, &server->applied};
+        rc = db_write_wait(server->db, write_config, &syncing, err);
+        if (rc == RC_OK)
+            config_synced(config, &server->applied);
+        config_free(config);
+    }
+    pthread_mutex_unlock(&server->reload_lock);
     return rc;
 }
 
@@ -376,7 +392,9 @@ static void reload_run(struct work *work)
 {
     struct server *server = CONTAINER_OF(work, struct server, reload);
     server->reload_err = (struct err){0};
-    if (server_reload(&server->services, &server->reload_err) == RC_OK)
+    enum rc rc = server_reload(&server->services, &server->reload_err);
+    malloc_trim(0);
+    if (rc == RC_OK)
         log_event(LOG_INFO, "configuration_reloaded", LOG_STR("file", server->config->path));
     else
         log_event(LOG_ERROR, "configuration_refused", LOG_Z("error", server->reload_err.message),
@@ -686,7 +704,7 @@ static void announce(const struct server *server)
 static enum rc server_start(struct server *server, struct str config_path, const sigset_t *signals,
                             struct err *err)
 {
-    enum rc rc = config_load(config_path, &server->overrides, &server->config, err);
+    enum rc rc = config_load(config_path, &server->overrides, NULL, &server->config, err);
     if (rc == RC_OK)
         rc = make_folders(server, err);
     if (rc == RC_OK)
@@ -739,6 +757,8 @@ static void server_stop(struct server *server)
     if (server->tls)
         tls_unref(server->tls);
     config_free(server->config);
+    applied_fini(&server->applied);
+    pthread_mutex_destroy(&server->reload_lock);
     arena_fini(&server->arena);
     log_event(LOG_INFO, "server_stopped");
 }
@@ -775,7 +795,11 @@ int command_serve(int argc, char **argv)
     server.overrides = (struct config_overrides){option_or_environment(data, "CAPSTAN_DATA"),
                                                  option_or_environment(listen, "CAPSTAN_LISTEN")};
     server.prepare = prepare;
+    pthread_mutex_init(&server.reload_lock, NULL);
+    applied_init(&server.applied);
     arena_init(&server.arena, 1024 * 1024);
+    /* Large blocks always go back to the system: a configuration is read into some. */
+    mallopt(M_MMAP_THRESHOLD, 256 * 1024);
     block_signals(&signals);
     raise_open_files();
     if (server_start(&server, option_or_environment(config, "CAPSTAN_CONFIG"), &signals, &err) !=
@@ -803,7 +827,7 @@ int command_check(int argc, char **argv)
     if (argc > 1)
         path = argv[1];
     struct str file = option_or_environment(path, "CAPSTAN_CONFIG");
-    if (config_load(file, &none, &config, &err) != RC_OK) {
+    if (config_load(file, &none, NULL, &config, &err) != RC_OK) {
         fprintf(stderr, "%s\n", err.message);
         return EXIT_FAILED;
     }

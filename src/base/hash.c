@@ -19,6 +19,14 @@
 
 uint64_t hash_xxh3(const void *p, size_t n) { return XXH3_64bits(p, n); }
 
+void hash_xxh3_128(const void *p, size_t n, uint8_t out[16])
+{
+    XXH128_canonical_t bytes;
+
+    XXH128_canonicalFromHash(&bytes, XXH3_128bits(p, n));
+    memcpy(out, bytes.digest, sizeof bytes.digest);
+}
+
 /* ---- CRC-32C (Castagnoli), reflected polynomial 0x82f63b78 ---- */
 
 static uint32_t crc_table[8][256];

@@ -5,8 +5,9 @@
 #define SHA256_BYTES     32
 #define SHA256_HEX_BYTES 65
 
-uint64_t hash_xxh3(const void *p, size_t n);                 /* seed 0: stable, may go to disk */
-uint32_t hash_crc32c(uint32_t crc, const void *p, size_t n); /* SSE 4.2 or ARM CRC where present */
+uint64_t hash_xxh3(const void *p, size_t n);                  /* seed 0: stable, may go to disk */
+void hash_xxh3_128(const void *p, size_t n, uint8_t out[16]); /* seed 0, too */
+uint32_t hash_crc32c(uint32_t crc, const void *p, size_t n);  /* SSE 4.2 or ARM CRC where present */
 void hash_sha256(const void *p, size_t n, uint8_t out[SHA256_BYTES]);
 void hash_hmac_sha256(struct str key, struct str message, uint8_t out[SHA256_BYTES]);
 

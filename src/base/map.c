@@ -13,6 +13,15 @@ void map_fini(struct map *map)
     map_init(map);
 }
 
+void map_copy(struct map *to, const struct map *from)
+{
+    *to = *from;
+    if (!from->capacity)
+        return;
+    to->slots = xmalloc(from->capacity * sizeof(*to->slots));
+    memcpy(to->slots, from->slots, from->capacity * sizeof(*to->slots));
+}
+
 /* The slot that holds the key, or the free one where it belongs. The table has a free slot. */
 static struct map_slot *map_find(const struct map *map, struct str key, uint64_t hash)
 {

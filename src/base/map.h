@@ -17,6 +17,7 @@ struct map {
 void map_init(struct map *map);
 void map_fini(struct map *map);
 void map_reserve(struct map *map, size_t count);
+void map_copy(struct map *to, const struct map *from); /* `to` is not initialised yet */
 void *map_get(const struct map *map, struct str key);
 /* The value that stood there before, or NULL. `value` must not be NULL. */
 void *map_put(struct map *map, struct str key, void *value);

@@ -85,7 +85,7 @@ struct snapshot *snapshot_new(size_t arena_bytes_max)
     map_init(&snapshot->keys);
     map_init(&snapshot->projects);
     map_init(&snapshot->sessions);
-    snapshot->references = 1;
+    snapshot->references = snapshot->arena_references = 1;
     return snapshot;
 }
 
@@ -97,12 +97,25 @@ struct snapshot *snapshot_ref(struct snapshot *snapshot)
     return snapshot;
 }
 
+/* Iterates, since bases may stand behind each other. */
+static void arena_unref(struct snapshot *snapshot)
+{
+    while (snapshot && __atomic_fetch_sub(&snapshot->arena_references, 1, __ATOMIC_ACQ_REL) == 1) {
+        struct snapshot *base = snapshot->base;
+        for (size_t i = 0; !base && i < snapshot->project_count; i++)
+            if (snapshot->project_list[i]->price_overrides)
+                price_table_fini(snapshot->project_list[i]->price_overrides);
+        free(snapshot->project_list);
+        arena_fini(&snapshot->arena);
+        free(snapshot);
+        snapshot = base;
+    }
+}
+
 static void snapshot_free(struct snapshot *snapshot)
 {
     for (size_t i = 0; i < snapshot->project_count; i++) {
         struct project *project = snapshot->project_list[i];
-        if (project->price_overrides)
-            price_table_fini(project->price_overrides);
         map_fini(&project->routes);
         map_fini(&project->providers);
         map_fini(&project->limits);
@@ -110,12 +123,10 @@ static void snapshot_free(struct snapshot *snapshot)
         map_fini(&project->prompts);
         map_fini(&project->inner_names);
     }
-    free(snapshot->project_list);
     map_fini(&snapshot->keys);
     map_fini(&snapshot->projects);
     map_fini(&snapshot->sessions);
-    arena_fini(&snapshot->arena);
-    free(snapshot);
+    arena_unref(snapshot);
 }
 
 void snapshot_unref(struct snapshot *snapshot)
@@ -125,6 +136,17 @@ void snapshot_unref(struct snapshot *snapshot)
     ASSERT(before > 0);
     if (before == 1)
         snapshot_free(snapshot);
+}
+
+static void keep_project(struct snapshot *snapshot, struct project *project)
+{
+    if (snapshot->project_count == snapshot->project_capacity) {
+        snapshot->project_capacity = MAX(4, 2 * snapshot->project_capacity);
+        snapshot->project_list = xrealloc(
+            snapshot->project_list, snapshot->project_capacity * sizeof *snapshot->project_list);
+    }
+    snapshot->project_list[snapshot->project_count++] = project;
+    map_put(&snapshot->projects, str_make(project->id.bytes, sizeof project->id.bytes), project);
 }
 
 struct project *snapshot_add_project(struct snapshot *snapshot, struct id id, struct str name)
@@ -143,14 +165,36 @@ struct project *snapshot_add_project(struct snapshot *snapshot, struct id id, st
     map_init(&project->local_models);
     map_init(&project->prompts);
     map_init(&project->inner_names);
-    if (snapshot->project_count == snapshot->project_capacity) {
-        snapshot->project_capacity = MAX(4, 2 * snapshot->project_capacity);
-        snapshot->project_list = xrealloc(
-            snapshot->project_list, snapshot->project_capacity * sizeof *snapshot->project_list);
-    }
-    snapshot->project_list[snapshot->project_count++] = project;
-    map_put(&snapshot->projects, str_make(project->id.bytes, sizeof project->id.bytes), project);
+    keep_project(snapshot, project);
     return project;
+}
+
+struct snapshot *snapshot_copy(struct snapshot *base, size_t arena_bytes_max)
+{
+    struct snapshot *snapshot = snapshot_new(arena_bytes_max);
+
+    snapshot->base = base;
+    snapshot->mended = base->mended + 1;
+    __atomic_fetch_add(&base->arena_references, 1, __ATOMIC_RELAXED);
+    map_copy(&snapshot->keys, &base->keys);
+    map_copy(&snapshot->sessions, &base->sessions);
+    for (size_t i = 0; i < base->project_count; i++) {
+        const struct project *old = base->project_list[i];
+        struct project *project = ARENA_NEW(&snapshot->arena, struct project);
+        if (!project) {
+            snapshot_unref(snapshot);
+            return NULL;
+        }
+        *project = *old;
+        map_copy(&project->routes, &old->routes);
+        map_copy(&project->providers, &old->providers);
+        map_copy(&project->limits, &old->limits);
+        map_copy(&project->local_models, &old->local_models);
+        map_copy(&project->prompts, &old->prompts);
+        map_copy(&project->inner_names, &old->inner_names);
+        keep_project(snapshot, project);
+    }
+    return snapshot;
 }
 
 /* ---- look-ups ---- */

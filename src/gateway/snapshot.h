@@ -33,6 +33,11 @@ struct snapshot {
     size_t project_count, project_capacity;
     struct map sessions; /* 32 raw bytes of SHA-256(cookie) → struct principal (console sessions) */
     int references;
+    /* One that was mended shares what did not change with the one it was made from, whose arena
+     * therefore lives as long. */
+    struct snapshot *base; /* or NULL */
+    int mended;            /* how many bases there are behind each other */
+    int arena_references;  /* those mended from it, and itself while it has references */
 };
 
 /* This thread's current snapshot, or NULL before the first publication. On a loop that
@@ -49,6 +54,9 @@ void snapshot_publish(struct snapshot *snapshot);
 struct snapshot *snapshot_ref(struct snapshot *snapshot); /* atomic */
 void snapshot_unref(struct snapshot *snapshot);           /* atomic; the last one frees */
 struct snapshot *snapshot_new(size_t arena_bytes_max);    /* with one reference */
+/* A copy that may be changed while `base` is in use: tables of its own, the objects shared. NULL:
+ * no memory. */
+struct snapshot *snapshot_copy(struct snapshot *base, size_t arena_bytes_max);
 /* Building: adds an empty project; NULL: the arena is full. */
 struct project *snapshot_add_project(struct snapshot *snapshot, struct id id, struct str name);
 struct project *snapshot_project(const struct snapshot *snapshot, struct id id);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #define SCRATCH_BYTES_MAX (64ll * 1024 * 1024)
+#define MENDED_MAX        200 /* what was replaced keeps its memory until all is built anew */
 
 struct building {
     struct snapshot *snapshot;
@@ -307,6 +308,16 @@ static const struct {
     {OBJECT_PIPELINE, add_pipeline, true}, {OBJECT_COLLECTION, add_collection, true},
 };
 
+/* Nothing else in a snapshot refers to objects of these kinds, but for sessions to keys, so that
+ * one may be replaced in a copy of the snapshot. NULL: another kind. */
+static add_function *mending_function(int kind)
+{
+    return kind == OBJECT_ROUTE   ? add_route
+           : kind == OBJECT_KEY   ? add_key
+           : kind == OBJECT_LIMIT ? add_limit
+                                  : NULL;
+}
+
 struct adding {
     struct building *building;
     struct project *project;
@@ -435,7 +446,99 @@ enum rc control_build_snapshot(struct db_txn *txn, struct snapshot **out, struct
     return RC_OK;
 }
 
+/* ---- a few objects in a copy ---- */
+
+/* The file may give a key another secret, by which it was found before. */
+static void forget_key(struct snapshot *snapshot, struct id id)
+{
+    MAP_FOR_EACH (slot, &snapshot->keys) {
+        const struct key *key = slot->value;
+        if (!id_eq(key->id, id))
+            continue;
+        map_remove(&snapshot->keys, slot->key);
+        return;
+    }
+}
+
+static bool has_session(const struct snapshot *snapshot, struct id key)
+{
+    MAP_FOR_EACH (slot, &snapshot->sessions)
+        if (id_eq(((const struct principal *)slot->value)->key, key))
+            return true;
+    return false;
+}
+
+static enum rc mend_object(struct building *b, const struct db_object_change *change,
+                           struct err *err)
+{
+    struct project *project = snapshot_project(b->snapshot, change->project);
+    struct adding adding = {b, project, mending_function(change->kind), false};
+    struct object object;
+    struct id id;
+
+    if (!project || !adding.add)
+        return RC_AGAIN;
+    if (change->kind == OBJECT_KEY) {
+        if (id_parse(change->name, "key", &id) != RC_OK || has_session(b->snapshot, id))
+            return RC_AGAIN;
+        forget_key(b->snapshot, id);
+    } else {
+        map_remove(change->kind == OBJECT_ROUTE ? &project->routes : &project->limits,
+                   change->name);
+    }
+    enum rc rc = object_get(b->txn, change->project, (enum object_kind)change->kind, change->name,
+                            &b->scratch, &object, err);
+    if (rc == RC_OK)
+        return add_object(&adding, &object, err);
+    if (rc == RC_NOT_FOUND) { /* deleted */
+        *err = (struct err){0};
+        rc = RC_OK;
+    }
+    arena_reset(&b->scratch);
+    return rc;
+}
+
+/* The same as building anew, when only these have changed since `base`. RC_AGAIN: build anew. */
+enum rc control_mend_snapshot(struct db_txn *txn, struct snapshot *base, struct snapshot **out,
+                              struct err *err)
+{
+    struct building b = {.box = db_txn_secrets(txn), .txn = txn};
+    const struct db_object_change *changes;
+    size_t count;
+    enum rc rc = RC_OK;
+
+    if (!base || base->mended == MENDED_MAX || !db_txn_changes(txn, &changes, &count))
+        return RC_AGAIN;
+    for (size_t i = 0; i < count; i++)
+        if (!mending_function(changes[i].kind))
+            return RC_AGAIN;
+    b.snapshot = snapshot_copy(base, SNAPSHOT_BYTES_MAX);
+    if (!b.snapshot)
+        return full(err);
+    arena_init(&b.scratch, SCRATCH_BYTES_MAX);
+    map_init(&b.keys_by_id);
+    for (size_t i = 0; rc == RC_OK && i < count; i++)
+        rc = mend_object(&b, &changes[i], err);
+    map_fini(&b.keys_by_id);
+    arena_fini(&b.scratch);
+    if (rc != RC_OK) {
+        snapshot_unref(b.snapshot);
+        return rc;
+    }
+    *out = b.snapshot;
+    return RC_OK;
+}
+
 /* ---- publishing ---- */
+
+static void publish(struct snapshot *snapshot, int64_t began_ns)
+{
+    log_event(LOG_DEBUG, "snapshot_published",
+              LOG_F64("build_ms", (double)(clock_monotonic_ns() - began_ns) / NS_PER_MS),
+              LOG_I64("bytes", (int64_t)snapshot->arena.used_bytes),
+              LOG_I64("mended", snapshot->mended));
+    snapshot_publish(snapshot);
+}
 
 static enum rc build_and_publish(struct db_txn *txn, struct err *err)
 {
@@ -443,23 +546,23 @@ static enum rc build_and_publish(struct db_txn *txn, struct err *err)
     int64_t began_ns = clock_monotonic_ns();
     enum rc rc = control_build_snapshot(txn, &snapshot, err);
 
-    if (rc != RC_OK)
-        return rc;
-    int64_t bytes = (int64_t)snapshot->arena.used_bytes;
-    snapshot_publish(snapshot);
-    log_event(LOG_DEBUG, "snapshot_published",
-              LOG_F64("build_ms", (double)(clock_monotonic_ns() - began_ns) / NS_PER_MS),
-              LOG_I64("bytes", bytes));
-    return RC_OK;
+    if (rc == RC_OK)
+        publish(snapshot, began_ns);
+    return rc;
 }
 
 static void on_change(void *arg, struct db_txn *txn)
 {
     struct err err = {0};
+    struct snapshot *snapshot;
+    int64_t began_ns = clock_monotonic_ns();
 
     UNUSED(arg);
-    if (build_and_publish(txn, &err) != RC_OK)
+    if (control_mend_snapshot(txn, snapshot_current(), &snapshot, &err) == RC_OK)
+        publish(snapshot, began_ns);
+    else if (build_and_publish(txn, &err) != RC_OK)
         log_event(LOG_ERROR, "snapshot_failed", LOG_Z("reason", err.message));
+    snapshot_detach(); /* the writer needs none between changes */
 }
 
 static enum rc publish_now(void *arg, struct db_txn *txn, struct err *err)

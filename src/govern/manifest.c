@@ -24,24 +24,28 @@ struct reading {
 
 static enum rc add_item(struct reading *r, struct manifest_item item, yyjson_val *spec)
 {
-    static const char *const own[] = {"key"};
     if (r->out->count == ITEMS_MAX)
         return err_set(r->err, ERR_TOO_LARGE, "more than %d objects", ITEMS_MAX);
     if (!yyjson_is_obj(spec))
         return err_set_field(r->err, ERR_BAD_FIELD, item.path.p, "this must be an object");
-    yyjson_mut_doc *doc = json_tree_new(r->arena);
-    yyjson_mut_val *copy = doc ? yyjson_val_mut_copy(doc, spec) : NULL;
-    if (!copy)
-        return err_set(r->err, ERR_TOO_LARGE, "too large");
-    if (item.kind == OBJECT_KEY)
-        for (size_t i = 0; i < COUNT_OF(own); i++)
-            yyjson_mut_obj_remove_key(copy, own[i]);
-    yyjson_doc *frozen = json_freeze(copy, r->arena);
-    if (!frozen)
-        return err_set(r->err, ERR_TOO_LARGE, "too large");
-    item.spec = yyjson_doc_get_root(frozen);
+    item.spec = spec;
     r->out->items[r->out->count++] = item;
     return RC_OK;
+}
+
+/* The definition as it is checked and stored: without the secret. */
+static enum rc own_spec(const struct manifest_item *item, struct arena *arena, yyjson_val **out,
+                        struct err *err)
+{
+    *out = item->spec;
+    if (item->kind != OBJECT_KEY || !yyjson_obj_get(item->spec, "key"))
+        return RC_OK;
+    yyjson_mut_doc *doc = json_tree_new(arena);
+    yyjson_mut_val *copy = doc ? yyjson_val_mut_copy(doc, item->spec) : NULL;
+    yyjson_mut_obj_remove_key(copy, "key");
+    yyjson_doc *frozen = json_freeze(copy, arena);
+    *out = yyjson_doc_get_root(frozen);
+    return frozen ? RC_OK : err_set(err, ERR_TOO_LARGE, "too large");
 }
 
 /* A section that maps names to definitions. */
@@ -199,7 +203,11 @@ static enum rc check_item(struct checking *c, const struct manifest_item *item, 
     struct key key;
     struct object object = {.project = c->project, .kind = OBJECT_KEY};
     char id[ID_TEXT_BYTES_MAX];
+    yyjson_val *spec;
     ssize_t slash;
+    enum rc rc;
+    if (item->in_force && item->kind != OBJECT_PROVIDER) /* routes refer to those */
+        return RC_OK;
     switch (item->kind) {
     case OBJECT_PROVIDER:
         provider = ARENA_NEW(c->arena, struct provider);
@@ -216,7 +224,8 @@ static enum rc check_item(struct checking *c, const struct manifest_item *item, 
                              yyjson_obj_get(item->spec, "budget"), &limits, err);
     case OBJECT_KEY:
         object.name = str_make(id, id_format(key_file_id(c->project, item->name), "key", id));
-        return key_decode(&object, item->spec, c->arena, &key, err);
+        rc = own_spec(item, c->arena, &spec, err);
+        return rc == RC_OK ? key_decode(&object, spec, c->arena, &key, err) : rc;
     case OBJECT_PRICE:
         slash = str_find_char(item->name, '/');
         return price_table_add(c->prices, c->arena, str_slice(item->name, 0, (size_t)slash),
@@ -285,10 +294,21 @@ struct applying {
     struct err *err;
 };
 
-static void add_change(struct applying *a, struct manifest_change change)
+static enum rc add_change(struct applying *a, struct manifest_change change)
 {
-    ASSERT(a->count < a->capacity);
+    if (a->count == a->capacity) {
+        size_t capacity = MAX(64, 2 * a->capacity);
+        struct manifest_change *more =
+            arena_alloc(a->arena, capacity * sizeof(struct manifest_change));
+        if (!more)
+            return err_set(a->err, ERR_TOO_LARGE, "no memory for this change");
+        if (a->count)
+            memcpy(more, a->changes, a->count * sizeof(*more));
+        a->changes = more;
+        a->capacity = capacity;
+    }
     a->changes[a->count++] = change;
+    return RC_OK;
 }
 
 /* One line of what differs: "retry: 1 → 2; targets[0].weight: 3 → 1". */
@@ -327,9 +347,9 @@ static enum rc put_object(struct applying *a, const struct manifest_item *item, 
     };
     enum rc rc = object_put(a->txn, a->actor, &change, a->arena, &after, a->err);
     if (rc == RC_OK && (!existed || after.version != before.version))
-        add_change(a, (struct manifest_change){
-                          existed ? "update" : "create", item->kind, item->name,
-                          existed ? describe(a, &before, &after) : STR_EMPTY, STR_EMPTY});
+        rc = add_change(a, (struct manifest_change){
+                               existed ? "update" : "create", item->kind, item->name,
+                               existed ? describe(a, &before, &after) : STR_EMPTY, STR_EMPTY});
     return rc;
 }
 
@@ -375,30 +395,32 @@ static enum rc put_key(struct applying *a, const struct manifest_item *item)
     struct object before = {0}, after;
     struct str secret = STR_EMPTY;
     struct id id;
+    yyjson_val *spec;
     enum rc rc = find_key(a, item->name, &before, &id);
     bool existed = rc == RC_OK;
-    if (rc != RC_OK && rc != RC_NOT_FOUND)
+    if (rc == RC_OK || rc == RC_NOT_FOUND)
+        rc = own_spec(item, a->arena, &spec, a->err);
+    if (rc != RC_OK)
         return rc;
     if (a->options->from_file) {
         rc = secret_expand(item->secret, a->arena, &secret, a->err);
         if (rc == RC_OK)
-            rc = key_put_from_file(a->txn, a->actor, a->project, secret, item->spec, a->arena,
-                                   &after, a->err);
+            rc = key_put_from_file(a->txn, a->actor, a->project, secret, spec, a->arena, &after,
+                                   a->err);
         secret = STR_EMPTY;
     } else if (item->secret.n) {
         return err_set_field(
             a->err, ERR_BAD_FIELD, "key",
             "keys' secrets do not travel: leave 'key' out; a new key's secret is told once");
     } else if (existed) {
-        rc = key_update(a->txn, a->principal, a->actor, id, item->spec, a->arena, &after, a->err);
+        rc = key_update(a->txn, a->principal, a->actor, id, spec, a->arena, &after, a->err);
     } else {
-        rc = key_create(a->txn, a->principal, a->actor, item->spec, a->arena, &secret, &after,
-                        a->err);
+        rc = key_create(a->txn, a->principal, a->actor, spec, a->arena, &secret, &after, a->err);
     }
     if (rc == RC_OK && (!existed || after.version != before.version))
-        add_change(a, (struct manifest_change){
-                          existed ? "update" : "create", OBJECT_KEY, item->name,
-                          existed ? describe(a, &before, &after) : STR_EMPTY, secret});
+        rc = add_change(a, (struct manifest_change){
+                               existed ? "update" : "create", OBJECT_KEY, item->name,
+                               existed ? describe(a, &before, &after) : STR_EMPTY, secret});
     return rc;
 }
 
@@ -423,30 +445,47 @@ static enum rc manifest_names(struct applying *a, const struct manifest *manifes
     return RC_OK;
 }
 
+struct pruning {
+    struct applying *a;
+    const struct map *names;
+    struct str *gone;
+    size_t count, capacity;
+};
+
+static enum rc find_gone(void *arg, struct str name, struct err *err)
+{
+    struct pruning *p = arg;
+    if (map_get(p->names, name))
+        return RC_OK;
+    if (p->count == p->capacity) {
+        size_t capacity = MAX(16, 2 * p->capacity);
+        struct str *more = arena_alloc(p->a->arena, capacity * sizeof(*more));
+        if (!more)
+            return err_set(err, ERR_TOO_LARGE, "too many objects would be deleted at once");
+        if (p->count)
+            memcpy(more, p->gone, p->count * sizeof(*more));
+        p->gone = more;
+        p->capacity = capacity;
+    }
+    p->gone[p->count] = arena_copy(p->a->arena, name);
+    return p->gone[p->count++].p
+               ? RC_OK
+               : err_set(err, ERR_TOO_LARGE, "too many objects would be deleted at once");
+}
+
 static enum rc prune_others(struct applying *a, enum object_kind kind, const struct map *names)
 {
-    struct object_page page;
-    struct str after = STR_EMPTY;
-    do {
-        enum rc rc =
-            object_list(a->txn, a->project, kind, after, STR_EMPTY, 1000, a->arena, &page, a->err);
-        for (size_t i = 0; rc == RC_OK && i < page.count; i++) {
-            const struct object *object = &page.items[i];
-            if (object->from_file != a->options->from_file || map_get(names, object->name))
-                continue;
-            rc = object_delete(a->txn, a->actor, a->project, kind, object->name,
-                               a->options->from_file, a->arena, a->err);
-            if (a->count == a->capacity && rc == RC_OK)
-                rc = err_set(a->err, ERR_TOO_LARGE, "too many objects would be deleted at once");
-            if (rc == RC_OK)
-                add_change(a, (struct manifest_change){"delete", kind, object->name, STR_EMPTY,
-                                                       STR_EMPTY});
-        }
-        if (rc != RC_OK)
-            return rc;
-        after = page.next;
-    } while (after.n);
-    return RC_OK;
+    struct pruning p = {.a = a, .names = names};
+    enum rc rc =
+        object_each_name(a->txn, a->project, kind, a->options->from_file, find_gone, &p, a->err);
+    for (size_t i = 0; rc == RC_OK && i < p.count; i++) {
+        rc = object_delete(a->txn, a->actor, a->project, kind, p.gone[i], a->options->from_file,
+                           a->arena, a->err);
+        if (rc == RC_OK)
+            rc = add_change(
+                a, (struct manifest_change){"delete", kind, p.gone[i], STR_EMPTY, STR_EMPTY});
+    }
+    return rc;
 }
 
 /* Deletes what the same owner has and the manifest has not. Keys that the database owns are never
@@ -511,20 +550,12 @@ enum rc manifest_apply(struct db_txn *txn, const struct principal *principal,
                        struct arena *arena, struct manifest_change **changes, size_t *count,
                        struct err *err)
 {
-    struct applying a = {txn,
-                         principal,
-                         actor,
-                         project,
-                         options,
-                         arena,
-                         .capacity = manifest->count + ITEMS_MAX,
-                         .err = err};
-    a.changes = ARENA_NEW_ARRAY(arena, struct manifest_change, a.capacity);
-    if (!a.changes)
-        return err_set(err, ERR_TOO_LARGE, "no memory for this change");
+    struct applying a = {txn, principal, actor, project, options, arena, .err = err};
     enum rc rc = check_against_database(&a, manifest);
     for (size_t i = 0; rc == RC_OK && i < manifest->count; i++) {
         const struct manifest_item *item = &manifest->items[i];
+        if (item->in_force)
+            continue;
         rc = item->kind == OBJECT_KEY ? put_key(&a, item) : put_object(&a, item, item->name);
         if (rc != RC_OK)
             at_item(err, item);

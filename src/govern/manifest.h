@@ -12,12 +12,18 @@
 #include "govern/principal.h"
 #include "store/object.h"
 
+struct manifest_digest {
+    uint8_t bytes[16];
+};
+
 struct manifest_item {
     enum object_kind kind;
-    struct str name;   /* of the object; of a key: its name, not its id */
-    yyjson_val *spec;  /* without `name`, `kind`, `value` and `key` */
-    struct str secret; /* keys: the member `key`, or empty */
-    struct str path;   /* where it stands in the tree: "routes.smart" */
+    struct str name;               /* of the object; of a key: its name, not its id */
+    yyjson_val *spec;              /* without `kind` and `value`; with a key's `key` */
+    struct str secret;             /* keys: the member `key`, or empty */
+    struct str path;               /* where it stands in the tree: "routes.smart" */
+    struct manifest_digest digest; /* of the file's items (applied.h) */
+    bool in_force; /* stands in the database as it is here: neither checked nor written again */
 };
 
 struct manifest {

@@ -244,7 +244,8 @@ static struct db_work *batch_take(struct db *db)
 
 static enum rc piece_run(struct db_txn *txn, struct db_work *work)
 {
-    bool changed_before = txn->changed;
+    bool changed_before = txn->changed, all_before = txn->changed_all;
+    size_t count_before = txn->change_count;
     enum rc rc = sqlite_run(txn, "SAVEPOINT piece", &work->err);
 
     if (rc != RC_OK)
@@ -254,6 +255,8 @@ static enum rc piece_run(struct db_txn *txn, struct db_work *work)
         rc = sqlite_run(txn, "RELEASE piece", &work->err);
     if (rc != RC_OK) {
         txn->changed = changed_before;
+        txn->changed_all = all_before;
+        txn->change_count = count_before;
         (void)!sqlite_run(txn, "ROLLBACK TO piece", NULL);
         (void)!sqlite_run(txn, "RELEASE piece", NULL);
     }
@@ -321,7 +324,9 @@ static void batch_run(struct db *db, struct db_work *batch)
     struct err err = {0};
 
     txn->now_ns = clock_wall_ns();
-    txn->changed = false;
+    txn->changed = txn->changed_all = false;
+    txn->change_count = 0;
+    arena_reset(&txn->change_names);
     enum rc rc = sqlite_run(txn, "BEGIN IMMEDIATE", &err);
     for (struct db_work *work = batch; work; work = work->next) {
         work->err = (struct err){0};
@@ -417,7 +422,29 @@ enum rc db_write_wait(struct db *db,
 void db_txn_mark_changed(struct db_txn *txn)
 {
     ASSERT(txn->writes);
+    txn->changed = txn->changed_all = true;
+}
+
+void db_txn_mark_object(struct db_txn *txn, struct id project, int kind, struct str name)
+{
+    struct str copy = STR_EMPTY;
+
+    ASSERT(txn->writes);
     txn->changed = true;
+    if (txn->change_count < DB_CHANGES_MAX)
+        copy = arena_copy(&txn->change_names, name);
+    if (copy.p)
+        txn->changes[txn->change_count++] = (struct db_object_change){project, kind, copy};
+    else
+        txn->changed_all = true;
+}
+
+bool db_txn_changes(const struct db_txn *txn, const struct db_object_change **changes,
+                    size_t *count)
+{
+    *changes = txn->changes;
+    *count = txn->change_count;
+    return !txn->changed_all;
 }
 
 void db_on_change(struct db *db, void (*changed)(void *arg, struct db_txn *txn), void *arg)

@@ -68,6 +68,21 @@ enum rc db_write_wait(struct db *db,
  * called on the writer's thread with a view of the new state: there the snapshot is rebuilt and
  * published. So whoever got his answer finds the change in effect. */
 void db_txn_mark_changed(struct db_txn *txn);
+/* The same for one object: if a batch changed nothing else, `changed` can learn which
+ * (db_txn_changes) and mend what it has. */
+void db_txn_mark_object(struct db_txn *txn, struct id project, int kind, struct str name);
+
+#define DB_CHANGES_MAX 64 /* objects of a batch that are told one by one */
+
+struct db_object_change {
+    struct id project;
+    int kind; /* enum object_kind */
+    struct str name;
+};
+
+/* The objects that the batch has changed, valid in `changed`; false: more than can be told. */
+bool db_txn_changes(const struct db_txn *txn, const struct db_object_change **changes,
+                    size_t *count) MUST_CHECK;
 void db_on_change(struct db *db, void (*changed)(void *arg, struct db_txn *txn), void *arg);
 
 /* The time of the transaction: one value for all that it writes. */

@@ -154,6 +154,25 @@ enum rc object_each(struct db_txn *txn, struct id project, enum object_kind kind
     return rc == RC_END ? RC_OK : rc;
 }
 
+enum rc object_each_name(struct db_txn *txn, struct id project, enum object_kind kind,
+                         bool from_file,
+                         enum rc (*each)(void *arg, struct str name, struct err *err), void *arg,
+                         struct err *err)
+{
+    struct sql_rows rows;
+    enum rc rc = sql_query(txn,
+                           "SELECT name FROM objects WHERE project = ?1 AND kind = ?2"
+                           " AND origin = ?3 ORDER BY name",
+                           SQL_BIND(sql_id(&project), sql_z(object_kind_name(kind)),
+                                    sql_z(from_file ? "file" : "database")),
+                           &rows, err);
+
+    while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK)
+        rc = each(arg, sql_column_str(&rows, 0), err);
+    sql_end(&rows);
+    return rc == RC_END ? RC_OK : rc;
+}
+
 /* ---- changing ---- */
 
 static enum rc check_allowed(const struct object_change *change, const struct object *old,
@@ -280,7 +299,7 @@ enum rc object_put(struct db_txn *txn, const struct actor *actor,
         rc = object_record(txn, actor, exists ? &old : NULL, &new, arena, err);
     if (rc != RC_OK)
         return rc;
-    db_txn_mark_changed(txn);
+    db_txn_mark_object(txn, new.project, (int)new.kind, new.name);
     if (out)
         *out = new;
     return RC_OK;
@@ -306,7 +325,7 @@ enum rc object_delete(struct db_txn *txn, const struct actor *actor, struct id p
     if (rc == RC_OK)
         rc = object_record(txn, actor, &old, NULL, arena, err);
     if (rc == RC_OK)
-        db_txn_mark_changed(txn);
+        db_txn_mark_object(txn, project, (int)kind, name);
     return rc;
 }
 

@@ -81,6 +81,12 @@ enum rc object_each(struct db_txn *txn, struct id project, enum object_kind kind
                     enum rc (*each)(void *arg, const struct object *object, struct err *err),
                     void *arg, struct err *err) MUST_CHECK;
 
+/* The names of those with this origin, by name; texts are valid during the call. */
+enum rc object_each_name(struct db_txn *txn, struct id project, enum object_kind kind,
+                         bool from_file,
+                         enum rc (*each)(void *arg, struct str name, struct err *err), void *arg,
+                         struct err *err) MUST_CHECK;
+
 /* The definition as it may be shown: secrets masked, hidden members left out. */
 enum rc object_show(const struct object *object, struct arena *arena, yyjson_val **out,
                     struct err *err) MUST_CHECK;

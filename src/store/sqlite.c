@@ -44,6 +44,7 @@ enum rc sqlite_open(const char *path, bool writes, struct db_txn **out, struct e
     enum rc rc;
 
     txn->writes = writes;
+    arena_init(&txn->change_names, 1024 * 1024);
     if (code != SQLITE_OK) {
         rc = fail(txn, code, err);
         err_prefix(err, "%s", path);
@@ -74,6 +75,7 @@ void sqlite_close(struct db_txn *connection)
         sqlite3_finalize(connection->cached[i].statement);
     int code = sqlite3_close(connection->handle);
     ASSERT(code == SQLITE_OK); /* else a query was not ended */
+    arena_fini(&connection->change_names);
     free(connection);
 }
 

@@ -18,6 +18,10 @@ struct db_txn {
     struct sqlite3 *handle;
     struct db *db;
     bool writes, changed;
+    bool changed_all; /* not only the objects below */
+    struct db_object_change changes[DB_CHANGES_MAX];
+    size_t change_count;
+    struct arena change_names;
     int64_t now_ns;
     struct sqlite_cached cached[SQLITE_STATEMENTS_MAX];
     struct db_txn *next_free; /* of the readers */

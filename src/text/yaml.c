@@ -1,6 +1,5 @@
 /* libyaml composes the document; a walk turns its nodes into a yyjson tree. See yaml.h. */
-#include "text/yaml.h"
-#include "text/json.h"
+#include "text/yaml_private.h"
 #include "text/json_tree.h"
 #include <stdlib.h>
 #include <yaml.h>
@@ -43,27 +42,26 @@ static bool text_is_one_of(struct str s, const char *const *words)
     return false;
 }
 
-/* A plain scalar by the core schema: null, true, false, numbers; everything else is text. */
-static yyjson_mut_val *plain_scalar(struct walk *walk, struct str s)
+yyjson_mut_val *yaml_plain_scalar(yyjson_mut_doc *doc, struct str s)
 {
     static const char *const nulls[] = {"", "~", "null", "Null", "NULL", NULL};
     static const char *const trues[] = {"true", "True", "TRUE", NULL};
     static const char *const falses[] = {"false", "False", "FALSE", NULL};
     int64_t integer;
     double number;
-    if (text_is_one_of(s, nulls))
-        return yyjson_mut_null(walk->doc);
-    if (text_is_one_of(s, trues))
-        return yyjson_mut_true(walk->doc);
-    if (text_is_one_of(s, falses))
-        return yyjson_mut_false(walk->doc);
+    if (s.n <= 5 && text_is_one_of(s, nulls))
+        return yyjson_mut_null(doc);
+    if (s.n <= 5 && text_is_one_of(s, trues))
+        return yyjson_mut_true(doc);
+    if (s.n <= 5 && text_is_one_of(s, falses))
+        return yyjson_mut_false(doc);
     bool numeric =
         (s.p[0] >= '0' && s.p[0] <= '9') || s.p[0] == '-' || s.p[0] == '+' || s.p[0] == '.';
     if (numeric && str_to_i64(s, &integer) == RC_OK)
-        return yyjson_mut_sint(walk->doc, integer);
+        return yyjson_mut_sint(doc, integer);
     if (numeric && str_to_double(s, &number) == RC_OK)
-        return yyjson_mut_real(walk->doc, number);
-    return yyjson_mut_strncpy(walk->doc, s.p, s.n);
+        return yyjson_mut_real(doc, number);
+    return json_new_text(doc, s);
 }
 
 static enum rc walk_node(struct walk *walk, int id, struct str path, int depth,
@@ -76,7 +74,8 @@ static enum rc walk_sequence(struct walk *walk, const yaml_node_t *node, struct 
     for (yaml_node_item_t *item = node->data.sequence.items.start;
          item < node->data.sequence.items.top; item++) {
         yyjson_mut_val *value;
-        struct str inner = arena_printf(walk->arena, "%.*s[%zu]", STR_ARG(path), index++);
+        struct str inner =
+            walk->lines ? arena_printf(walk->arena, "%.*s[%zu]", STR_ARG(path), index++) : path;
         enum rc rc = walk_node(walk, *item, inner, depth + 1, &value);
         if (rc != RC_OK)
             return rc;
@@ -85,8 +84,8 @@ static enum rc walk_sequence(struct walk *walk, const yaml_node_t *node, struct 
     return RC_OK;
 }
 
-static enum rc walk_mapping(struct walk *walk, const yaml_node_t *node, struct str path, int depth,
-                            yyjson_mut_val *object)
+static enum rc walk_members(struct walk *walk, const yaml_node_t *node, struct str path, int depth,
+                            struct map *names, yyjson_mut_val *object)
 {
     for (yaml_node_pair_t *pair = node->data.mapping.pairs.start;
          pair < node->data.mapping.pairs.top; pair++) {
@@ -97,18 +96,29 @@ static enum rc walk_mapping(struct walk *walk, const yaml_node_t *node, struct s
         struct str name = node_text(key);
         if (str_eq(name, STR("<<")))
             return refuse(walk, key, "merge keys (<<) are not supported; write the members out");
-        if (yyjson_mut_obj_getn(object, name.p, name.n))
+        if (map_put(names, name, (void *)key))
             return err_set(walk->err, ERR_INVALID, "line %zu: '%.*s' stands here twice",
                            key->start_mark.line + 1, STR_ARG(name));
-        struct str inner = arena_printf(walk->arena, "%.*s%s%.*s", STR_ARG(path), path.n ? "." : "",
-                                        STR_ARG(name));
+        struct str inner = walk->lines ? arena_printf(walk->arena, "%.*s%s%.*s", STR_ARG(path),
+                                                      path.n ? "." : "", STR_ARG(name))
+                                       : path;
         enum rc rc = walk_node(walk, pair->value, inner, depth + 1, &value);
         if (rc != RC_OK)
             return rc;
         keep_line(walk, inner, key);
-        yyjson_mut_obj_add(object, yyjson_mut_strncpy(walk->doc, name.p, name.n), value);
+        yyjson_mut_obj_add(object, json_new_text(walk->doc, name), value);
     }
     return RC_OK;
+}
+
+static enum rc walk_mapping(struct walk *walk, const yaml_node_t *node, struct str path, int depth,
+                            yyjson_mut_val *object)
+{
+    struct map names; /* a name given twice is refused */
+    map_init(&names);
+    enum rc rc = walk_members(walk, node, path, depth, &names, object);
+    map_fini(&names);
+    return rc;
 }
 
 static enum rc walk_node(struct walk *walk, int id, struct str path, int depth,
@@ -123,8 +133,8 @@ static enum rc walk_node(struct walk *walk, int id, struct str path, int depth,
     switch (node->type) {
     case YAML_SCALAR_NODE:
         *out = node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE
-                   ? plain_scalar(walk, node_text(node))
-                   : yyjson_mut_strncpy(walk->doc, node_text(node).p, node_text(node).n);
+                   ? yaml_plain_scalar(walk->doc, node_text(node))
+                   : json_new_text(walk->doc, node_text(node));
         break;
     case YAML_SEQUENCE_NODE:
         *out = yyjson_mut_arr(walk->doc);
@@ -143,43 +153,48 @@ static enum rc walk_node(struct walk *walk, int id, struct str path, int depth,
     return rc;
 }
 
-static enum rc read_document(yaml_parser_t *parser, struct arena *arena, struct yaml_lines *lines,
-                             yyjson_mut_val **root, yyjson_mut_doc *doc, struct err *err)
+/* The tree borrows the document's texts: it is frozen before they go. */
+static enum rc read_document(yaml_parser_t *parser, struct walk *walk, yyjson_doc **out)
 {
     yaml_document_t document;
     if (!yaml_parser_load(parser, &document))
-        return err_set(err, ERR_INVALID, "line %zu: %s", parser->problem_mark.line + 1,
+        return err_set(walk->err, ERR_INVALID, "line %zu: %s", parser->problem_mark.line + 1,
                        parser->problem ? parser->problem : "this is not YAML");
-    struct walk walk = {&document, arena, lines, doc, err, 0};
-    const yaml_node_t *first = yaml_document_get_root_node(&document);
+    yyjson_mut_val *root = yyjson_mut_obj(walk->doc);
     enum rc rc = RC_OK;
-    *root = yyjson_mut_obj(doc);
-    if (first)
-        rc = walk_node(&walk, 1, STR(""), 0, root);
+    walk->document = &document;
+    if (yaml_document_get_root_node(&document))
+        rc = walk_node(walk, 1, STR(""), 0, &root);
+    if (rc == RC_OK && !(*out = json_freeze(root, walk->arena)))
+        rc = no_memory(walk);
     yaml_document_delete(&document);
+    return rc;
+}
+
+enum rc yaml_read_full(struct str text, struct arena *arena, struct yaml_lines *lines,
+                       yyjson_doc **out, struct err *err)
+{
+    struct walk walk = {.arena = arena, .lines = lines, .doc = json_tree_new(arena), .err = err};
+    yaml_parser_t parser;
+    if (!walk.doc || !yaml_parser_initialize(&parser))
+        return err_set(err, ERR_TOO_LARGE, "no memory for the YAML text");
+    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text.p, text.n);
+    enum rc rc = read_document(&parser, &walk, out);
+    yaml_parser_delete(&parser);
     return rc;
 }
 
 enum rc yaml_read(struct str text, struct arena *arena, struct yaml_lines *lines, yyjson_doc **out,
                   struct err *err)
 {
-    yaml_parser_t parser;
-    yyjson_mut_val *root;
     if (lines)
         map_init(&lines->by_path);
     if (text.n > YAML_BYTES_MAX)
         return err_set(err, ERR_TOO_LARGE, "the YAML text is larger than %d bytes", YAML_BYTES_MAX);
-    yyjson_mut_doc *doc = json_tree_new(arena);
-    if (!doc || !yaml_parser_initialize(&parser))
-        return err_set(err, ERR_TOO_LARGE, "no memory for the YAML text");
-    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text.p, text.n);
-    enum rc rc = read_document(&parser, arena, lines, &root, doc, err);
-    yaml_parser_delete(&parser);
-    if (rc != RC_OK)
-        return rc;
-    *out = json_freeze(root, arena);
-    return *out ? RC_OK : err_set(err, ERR_TOO_LARGE, "the YAML text is too large");
+    if (!lines && yaml_read_common(text, arena, out))
+        return RC_OK;
+    return yaml_read_full(text, arena, lines, out, err);
 }
 
 int yaml_line_of(const struct yaml_lines *lines, struct str path)

@@ -18,9 +18,9 @@ struct yaml_lines {
     struct map by_path;
 };
 
-/* `lines` may be NULL; else give it back with yaml_lines_fini. *doc and the paths live in the
- * arena. ERR_INVALID with "line N: …": bad syntax, a key twice, a bound passed. An empty text is an
- * empty object. */
+/* `lines` may be NULL, which is much faster; else give it back with yaml_lines_fini. *doc and the
+ * paths live in the arena. ERR_INVALID with "line N: …": bad syntax, a key twice, a bound passed.
+ * An empty text is an empty object. */
 enum rc yaml_read(struct str text, struct arena *arena, struct yaml_lines *lines, yyjson_doc **doc,
                   struct err *err) MUST_CHECK;
 /* The line of the path, or of the nearest enclosing value that has one; 0: none. */

@@ -3,6 +3,7 @@
 #include "govern_fixture.h"
 #include "base/clock.h"
 #include "gateway/price.h"
+#include "govern/applied.h"
 #include <malloc.h>
 
 static void expect_ok(enum rc rc, const struct err *err)
@@ -264,6 +265,165 @@ static void test_limits_prices_settings(void **state)
     assert_int_equal(project()->capture, CAPTURE_NONE);
 }
 
+/* ---- mended snapshots ---- */
+
+static struct snapshot *rebuilt;
+
+static enum rc rebuild(struct db_txn *txn, void *arg, struct err *err)
+{
+    UNUSED(arg);
+    return control_build_snapshot(txn, &rebuilt, err);
+}
+
+/* The current one holds the same as one built anew. */
+static void expect_as_rebuilt(bool mended)
+{
+    struct err err = {0};
+    const struct snapshot *now = snapshot_current();
+
+    assert_int_equal(now->mended > 0, mended);
+    expect_ok(govern_write(rebuild, NULL, &err), &err);
+    const struct project *a = project(), *b = snapshot_project(rebuilt, g.owner.project);
+    assert_int_equal(now->keys.count, rebuilt->keys.count);
+    assert_int_equal(a->routes.count, b->routes.count);
+    assert_int_equal(a->limits.count, b->limits.count);
+    MAP_FOR_EACH (slot, &b->routes)
+        assert_true(((struct route *)map_get(&a->routes, slot->key))->hash ==
+                    ((struct route *)slot->value)->hash);
+    MAP_FOR_EACH (slot, &rebuilt->keys) {
+        const struct key *key = map_get(&now->keys, slot->key), *other = slot->value;
+        assert_true(id_eq(key->id, other->id) && key->revoked == other->revoked);
+    }
+    snapshot_unref(rebuilt);
+}
+
+static void test_mending(void **state)
+{
+    struct err err = {0};
+    struct key_step key = {.json = "{\"name\":\"k\",\"scopes\":[\"call\"]}"};
+
+    UNUSED(state);
+    expect_ok(define(DEFINE_CREATE, OBJECT_PROVIDER, "p",
+                     "{\"format\":\"openai\",\"base_url\":\"https://x\"}", &err),
+              &err);
+    expect_as_rebuilt(false);
+    struct snapshot *old = snapshot_ref(snapshot_current());
+    for (int i = 0; i < 3; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "r%d", i);
+        expect_ok(define(DEFINE_CREATE, OBJECT_ROUTE, name,
+                         "{\"targets\":[{\"provider\":\"p\",\"model\":\"m\"}]}", &err),
+                  &err);
+        expect_as_rebuilt(true);
+    }
+    expect_ok(define(DEFINE_PATCH, OBJECT_ROUTE, "r1", "{\"retry\":2}", &err), &err);
+    expect_as_rebuilt(true);
+    const struct route *route = map_get(&project()->routes, STR("r1"));
+    assert_int_equal(route->retry, 2);
+    assert_string_equal(route->targets[0].provider->name.p, "p");
+    expect_ok(define(DEFINE_DELETE, OBJECT_ROUTE, "r0", NULL, &err), &err);
+    assert_null(map_get(&project()->routes, STR("r0")));
+    expect_ok(define(DEFINE_PUT, OBJECT_LIMIT, "tag:a=b", "{\"limits\":{\"parallel\":2}}", &err),
+              &err);
+    expect_as_rebuilt(true);
+    expect_ok(govern_write(key_run, &key, &err), &err);
+    assert_false(snapshot_find_key(snapshot_current(), key.secret)->revoked);
+    key.revoke = true;
+    expect_ok(govern_write(key_run, &key, &err), &err);
+    assert_true(snapshot_find_key(snapshot_current(), key.secret)->revoked);
+    expect_as_rebuilt(true);
+    assert_int_equal(snapshot_project(old, g.owner.project)->routes.count, 0);
+    expect_ok(define(DEFINE_PATCH, OBJECT_PROVIDER, "p", "{\"base_url\":\"https://y\"}", &err),
+              &err);
+    expect_as_rebuilt(false);
+    route = map_get(&project()->routes, STR("r1"));
+    assert_string_equal(route->targets[0].provider->base_url.p, "https://y");
+    snapshot_unref(old);
+}
+
+/* ---- a file that is loaded again ---- */
+
+struct load_step {
+    const char *json;
+    struct applied applied;
+    size_t changes, in_force;
+};
+
+static enum rc load_run(struct db_txn *txn, void *arg, struct err *err)
+{
+    struct load_step *step = arg;
+    const struct actor actor = {.type = "file", .name = STR("capstan.yaml")};
+    struct manifest manifest;
+    struct manifest_change *changes;
+    struct arena *arena = &g.control.arena;
+    enum rc rc = manifest_read(fixture_json(&g.control, step->json), arena, &manifest, err);
+
+    if (rc != RC_OK)
+        return rc;
+    step->in_force = applied_mark(&step->applied, STR("default"), &manifest, arena);
+    const struct manifest_options options = {.from_file = true, .prune = true};
+    rc = manifest_check(&manifest, arena, err);
+    if (rc != RC_OK)
+        return rc;
+    rc = manifest_apply(txn, NULL, &actor, g.owner.project, &manifest, &options, arena, &changes,
+                        &step->changes, err);
+    if (rc == RC_OK) {
+        applied_fini(&step->applied);
+        applied_add(&step->applied, &manifest);
+        applied_sort(&step->applied);
+    }
+    return rc;
+}
+
+#define P(url)    "\"providers\":{\"p\":{\"format\":\"openai\",\"base_url\":\"" url "\"}},"
+#define R(name)   "\"" name "\":{\"targets\":[{\"provider\":\"p\",\"model\":\"m\"}]}"
+#define K(secret) "\"keys\":[{\"name\":\"k\",\"key\":\"" secret "\"}]"
+
+static void expect_load(struct load_step *step, const char *json, size_t in_force, size_t changes)
+{
+    struct err err = {0};
+
+    step->json = json;
+    expect_ok(govern_write(load_run, step, &err), &err);
+    assert_int_equal(step->in_force, in_force);
+    assert_int_equal(step->changes, changes);
+}
+
+static void test_loading_again(void **state)
+{
+    struct load_step step = {0};
+    struct err err = {0};
+
+    UNUSED(state);
+    setenv("CAPSTAN_TEST_SECRET", "cap_of_the_environment", 1);
+    expect_load(&step, "{" P("http://x") "\"routes\":{" R("a") "}," K("cap_000000000000001") "}", 0,
+                3);
+    expect_load(&step, "{" P("http://x") "\"routes\":{" R("a") "}," K("cap_000000000000001") "}", 3,
+                0);
+    expect_load(
+        &step, "{" P("http://x") "\"routes\":{" R("a") "," R("b") "}," K("cap_000000000000001") "}",
+        3, 1);
+    expect_load(&step, "{" P("http://x") "\"routes\":{" R("b") "}," K("cap_000000000000002") "}", 2,
+                2);
+    assert_null(snapshot_find_key(snapshot_current(), STR("cap_000000000000001")));
+    assert_non_null(snapshot_find_key(snapshot_current(), STR("cap_000000000000002")));
+    assert_null(map_get(&project()->routes, STR("a")));
+    /* Another provider: routes are looked at again. */
+    expect_load(&step, "{" P("http://y") "\"routes\":{" R("b") "}," K("cap_000000000000002") "}", 1,
+                1);
+    step.json = "{\"routes\":{" R("b") "}," K("cap_000000000000002") "}";
+    assert_int_not_equal(govern_write(load_run, &step, &err), RC_OK);
+    expect_load(&step,
+                "{" P("http://y") "\"routes\":{" R("b") "}," K("${env:CAPSTAN_TEST_SECRET}") "}", 2,
+                1);
+    setenv("CAPSTAN_TEST_SECRET", "cap_another_environment", 1);
+    expect_load(&step,
+                "{" P("http://y") "\"routes\":{" R("b") "}," K("${env:CAPSTAN_TEST_SECRET}") "}", 2,
+                1);
+    assert_non_null(snapshot_find_key(snapshot_current(), STR("cap_another_environment")));
+    applied_fini(&step.applied);
+}
+
 /* 5,000 routes and 10,000 keys: at most 50 ms and 20 MB. Sanitizers and busy machines get more
  * time. */
 static enum rc fill(struct db_txn *txn, void *arg, struct err *err)
@@ -362,6 +522,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_editors_reach_public_places_only, govern_start,
                                         govern_end),
         cmocka_unit_test_setup_teardown(test_limits_prices_settings, govern_start, govern_end),
+        cmocka_unit_test_setup_teardown(test_mending, govern_start, govern_end),
+        cmocka_unit_test_setup_teardown(test_loading_again, govern_start, govern_end),
         cmocka_unit_test_setup_teardown(test_size_and_speed, govern_start, govern_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* YAML: the core schema, places, bounds, and what is written can be read again. */
-#include "text/yaml.h"
+#include "text/yaml_private.h"
+#include "base/rand.h"
 #include "text/json.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -100,6 +101,50 @@ static void test_round_trip(void **state)
     yyjson_doc_free(doc);
 }
 
+static bool read_by_both(const char *text)
+{
+    yyjson_doc *quick, *full;
+    if (!yaml_read_common(str_from(text), &arena, &quick))
+        return false;
+    if (yaml_read_full(str_from(text), &arena, NULL, &full, &err) != RC_OK)
+        fail_msg("only the quick reader takes this:\n%s", text);
+    if (!yyjson_equals(yyjson_doc_get_root(quick), yyjson_doc_get_root(full)))
+        fail_msg("the readers differ:\n%s", text);
+    return true;
+}
+
+static const char *const COMMON =
+    "# settings\nlisten: 127.0.0.1:4100  # here\nproviders:\n"
+    "  openai: { format: openai, base_url: \"https://x/v1\", api_key: 'sk' }\n"
+    "  \"two words\":\n    list:\n    - a b\n    - -3\n    - null\n    none:\n    n: 1.5\n"
+    "routes:\n  r:\n    targets:\n      - { provider: openai,\n          weight: 3 }\n"
+    "      - provider: b\n        model: [ x, \"y\", {z: true} ]\n    retry: 2\n"
+    "keys:\n  - { name: app, models: [\"*\"] }\n  - []\n";
+
+/* What the quick reader takes, libyaml reads the same: the text, and others that differ from it by
+ * a few characters that mean something. */
+static void test_common_part(void **state)
+{
+    static const char signs[] = " \n:-,{}[]#'\"ab1~&*!|>%?.\t";
+    char text[1024];
+    int taken = 0;
+    UNUSED(state);
+    rand_seed(7);
+    assert_true(read_by_both(COMMON));
+    assert_false(read_by_both("a: &x 1\nb: *x\n"));
+    assert_false(read_by_both("a: |\n  text\n"));
+    assert_false(read_by_both("a: 1\na: 2\n"));
+    assert_false(read_by_both("a: b\n  c\n"));
+    for (int i = 0; i < 20000; i++) {
+        snprintf(text, sizeof(text), "%s", COMMON);
+        for (uint64_t edits = 1 + rand_below(3); edits; edits--)
+            text[rand_below(strlen(text))] = signs[rand_below(sizeof(signs) - 1)];
+        taken += read_by_both(text);
+        arena_reset(&arena);
+    }
+    assert_true(taken > 1000);
+}
+
 static int setup(void **state)
 {
     UNUSED(state);
@@ -121,6 +166,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_places, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_common_part, setup, teardown),
     };
     return cmocka_run_group_tests_name("yaml", tests, NULL, NULL);
 }
