@@ -26,6 +26,7 @@ struct job_run {
     struct job_row row;
     char message[TEXT_BYTES_MAX]; /* row.message points here */
     bool cancel_told;
+    bool ended; /* only its row is still on its way: a scan that read the old one finds it here */
     int64_t event_ns, write_ns; /* monotonic: last told, last written */
 };
 
@@ -56,7 +57,8 @@ struct row_write {
     struct jobs *jobs;
     struct arena arena;
     struct job_row row;
-    bool rescan; /* when it is there */
+    bool rescan;           /* when it is there */
+    struct job_run *ended; /* to be freed when it is there; or NULL */
 };
 
 /* ---- kinds ---- */
@@ -111,6 +113,7 @@ static void publish_row(struct jobs *jobs, const struct job_row *row)
 }
 
 static void request_scan(struct jobs *jobs);
+static void remove_run(struct job_run *run);
 
 static enum rc write_row(struct db_work *work, struct db_txn *txn, struct err *err)
 {
@@ -123,19 +126,23 @@ static void row_written(struct db_work *work)
     if (work->rc != RC_OK)
         log_event(LOG_ERROR, "job_not_stored", LOG_STR("kind", write->row.kind),
                   LOG_Z("error", work->err.message));
+    if (write->ended)
+        remove_run(write->ended);
     if (write->rescan)
         request_scan(write->jobs);
     arena_fini(&write->arena);
     free(write);
 }
 
-static void store_row(struct jobs *jobs, const struct job_row *row, bool rescan)
+static void store_row(struct jobs *jobs, const struct job_row *row, bool rescan,
+                      struct job_run *ended)
 {
     struct row_write *write = xcalloc(1, sizeof(*write));
     arena_init(&write->arena, RUN_ARENA_BYTES_MAX);
     copy_row(&write->row, row, &write->arena);
     write->jobs = jobs;
     write->rescan = rescan;
+    write->ended = ended;
     write->work = (struct db_work){.home = jobs->loop, .write = write_row, .done = row_written};
     if (db_write(jobs->db, &write->work) != RC_OK) {
         err_set(&write->work.err, ERR_OVERLOADED, "the writer's queue is full");
@@ -158,7 +165,7 @@ static size_t count_runs(struct jobs *jobs, const struct job_kind *kind)
 {
     size_t count = 0;
     LIST_FOR_EACH (run, &jobs->runs, struct job_run, node)
-        count += run->kind == kind;
+        count += run->kind == kind && !run->ended;
     return count;
 }
 
@@ -209,11 +216,14 @@ void job_finish(struct job_run *run, struct str result, const struct err *err)
     log_event(err ? LOG_WARN : LOG_INFO, "job_ended", LOG_STR("kind", run->row.kind),
               LOG_STR("state", run->row.state), LOG_STR("error", run->row.error));
     publish_row(jobs, &run->row);
-    store_row(jobs, &run->row, true); /* others of its kind may wait for its place */
-    remove_run(run);
+    run->ended = true;
+    run->handle = NULL;
+    store_row(jobs, &run->row, true, run); /* others of its kind may wait for its place */
 }
 
 struct id job_run_project(const struct job_run *run) { return run->row.project; }
+
+struct id job_run_id(const struct job_run *run) { return run->row.id; }
 
 void job_progress(struct job_run *run, int64_t done, int64_t total, const char *unit,
                   struct str message)
@@ -234,7 +244,7 @@ void job_progress(struct job_run *run, int64_t done, int64_t total, const char *
     }
     if (now - run->write_ns >= WRITE_INTERVAL_NS) {
         run->write_ns = now;
-        store_row(jobs, &run->row, false);
+        store_row(jobs, &run->row, false, NULL);
     }
 }
 
@@ -244,7 +254,7 @@ static void fail_row(struct jobs *jobs, struct job_row *row, const char *why)
     row->error = str_from(why);
     row->finished_ns = loop_wall_ns(jobs->loop);
     publish_row(jobs, row);
-    store_row(jobs, row, false);
+    store_row(jobs, row, false, NULL);
 }
 
 static void start_run(struct jobs *jobs, const struct job_kind *kind, const struct job_row *row)
@@ -262,14 +272,14 @@ static void start_run(struct jobs *jobs, const struct job_kind *kind, const stru
     pthread_mutex_lock(&jobs->lock);
     list_push_back(&jobs->runs, &run->node);
     pthread_mutex_unlock(&jobs->lock);
-    store_row(jobs, &run->row, false);
+    store_row(jobs, &run->row, false, NULL);
     publish_row(jobs, &run->row);
     struct id id = run->row.id;
     yyjson_doc *params = yyjson_read(row->params.p, row->params.n, 0);
     void *handle = kind->start(kind->arg, run, yyjson_doc_get_root(params));
     yyjson_doc_free(params);
     run = find_run(jobs, id); /* it may have finished at once */
-    if (run)
+    if (run && !run->ended)
         run->handle = handle;
 }
 

@@ -60,6 +60,7 @@ void job_progress(struct job_run *run, int64_t done, int64_t total, const char *
  * within `start`. */
 void job_finish(struct job_run *run, struct str result, const struct err *err);
 struct id job_run_project(const struct job_run *run);
+struct id job_run_id(const struct job_run *run);
 
 /* The job as JSON, for API and events: {id, kind, state, progress: {…}, result, error, …}. */
 yyjson_mut_val *job_encode(const struct job_row *row, yyjson_mut_doc *doc);
