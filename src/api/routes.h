@@ -153,6 +153,19 @@ API_ROUTE(POST, "/api/collections/{name}/vectors", KNOWLEDGE_WRITE, WORK, api_ve
 API_ROUTE(POST, "/api/collections/{name}/vectors/delete", KNOWLEDGE_WRITE, WORK, api_vectors_delete)
 API_ROUTE(POST, "/api/collections/{name}/vectors/scroll", KNOWLEDGE_READ, WORK, api_vectors_scroll)
 API_ROUTE(GET, "/api/collections/{name}/vectors/{id}", KNOWLEDGE_READ, WORK, api_vectors_get)
+API_ROUTE(GET, "/api/collections/{name}/sources", KNOWLEDGE_READ, READ, api_sources_list)
+API_ROUTE(POST, "/api/collections/{name}/sources", KNOWLEDGE_WRITE, WRITE, api_sources_create)
+API_ROUTE(GET, "/api/collections/{name}/sources/{source}", KNOWLEDGE_READ, READ, api_sources_get)
+API_ROUTE(PATCH, "/api/collections/{name}/sources/{source}", KNOWLEDGE_WRITE, WRITE,
+          api_sources_patch)
+API_ROUTE(DELETE, "/api/collections/{name}/sources/{source}", KNOWLEDGE_WRITE, WRITE,
+          api_sources_delete)
+API_ROUTE(POST, "/api/collections/{name}/sources/{source}/sync", KNOWLEDGE_WRITE, WRITE,
+          api_sources_sync)
+API_ROUTE(POST, "/api/collections/{name}/sources/{source}/stop", KNOWLEDGE_WRITE, WRITE,
+          api_sources_stop)
+API_ROUTE(GET, "/api/collections/{name}/sources/{source}/items", KNOWLEDGE_READ, READ,
+          api_sources_items)
 API_ROUTE(POST, "/api/pipelines/{name}/runs", PIPELINE_RUN, LOOP, api_runs_start)
 API_ROUTE(GET, "/api/runs", PIPELINE_READ, WORK, api_runs_list)
 API_ROUTE(GET, "/api/runs/{id}", PIPELINE_READ, LOOP, api_runs_get)

@@ -186,7 +186,13 @@ const struct command COMMANDS[] = {
             "  capstan knowledge query NAME QUESTION [--k N] [--mode M] [--filter F] [--json]\n"
             "  capstan knowledge eval | tune NAME --queries FILE --qrels FILE [--binary]\n"
             "  capstan knowledge export NAME [--output FILE]\n"
-            "  capstan knowledge import NAME FILE\n",
+            "  capstan knowledge import NAME FILE\n"
+            "  capstan knowledge source list NAME [--json]\n"
+            "  capstan knowledge source add NAME KIND ADDRESS... [--name S] [--every 6h]\n"
+            "          [--depth N] [--items N] [--include GLOB] [--exclude GLOB] [--detach]\n"
+            "  capstan knowledge source add NAME --file DEFINITION.yaml [--detach]\n"
+            "  capstan knowledge source show | items | sync | stop NAME SOURCE\n"
+            "  capstan knowledge source remove NAME SOURCE [--keep-documents]\n",
         .options = "  --encoder E         all-minilm-l6-v2, or none: words only\n"
                    "  --language L        of the documents: english, german, …, none\n"
                    "  --attributes JSON   of the documents, to filter by\n"
@@ -197,9 +203,12 @@ const struct command COMMANDS[] = {
                    "  --binary            every grade above 0 counts the same\n"
                    "  --k N               how many hits; of eval: of recall@k\n"
                    "  --detach            do not wait until the documents are in\n" JSON_OPTION,
-        .examples = "  capstan knowledge create handbook && capstan knowledge add handbook ./docs\n"
-                    "  capstan knowledge query handbook 'how do I install it'\n"
-                    "  capstan knowledge eval handbook --queries queries.jsonl --qrels test.tsv\n",
+        .examples =
+            "  capstan knowledge create handbook && capstan knowledge add handbook ./docs\n"
+            "  capstan knowledge query handbook 'how do I install it'\n"
+            "  capstan knowledge source add handbook sitemap https://example.org/sitemap.xml "
+            "--every 12h\n"
+            "  capstan knowledge eval handbook --queries queries.jsonl --qrels test.tsv\n",
         .run = command_knowledge,
     },
     {

@@ -18,7 +18,7 @@
 
 static const char *const SETTINGS[] = {"listen",   "data",      "public_url", "tls",    "loops",
                                        "workers",  "trace",     "cache",      "engine", "drain",
-                                       "projects", "pipelines", NULL};
+                                       "projects", "pipelines", "knowledge",  NULL};
 
 /* ---- the file ---- */
 
@@ -145,6 +145,21 @@ static enum rc read_trace(struct config *config, const struct place *root, struc
     return rc;
 }
 
+static enum rc read_knowledge(struct config *config, const struct place *root, struct err *err)
+{
+    static const char *const members[] = {"http_allow", "directories", NULL};
+    struct place knowledge;
+    enum rc rc = read_section(root, "knowledge", members, &knowledge, err);
+    if (rc != RC_OK || !knowledge.value)
+        return rc;
+    rc = decode_texts(&knowledge, "http_allow", 256, 300, &config->arena, &config->source_allow,
+                      &config->source_allow_count, err);
+    return rc == RC_OK
+               ? decode_texts(&knowledge, "directories", 256, 4000, &config->arena,
+                              &config->source_directories, &config->source_directory_count, err)
+               : rc;
+}
+
 static enum rc read_rest(struct config *config, const struct place *root, struct err *err)
 {
     static const char *const cache_members[] = {"bytes", NULL}, *const engine_members[] = {"server",
@@ -170,6 +185,8 @@ static enum rc read_rest(struct config *config, const struct place *root, struct
     if (rc == RC_OK && pipelines.value)
         rc = decode_texts(&pipelines, "http_allow", 256, 300, &config->arena, &config->http_allow,
                           &config->http_allow_count, err);
+    if (rc == RC_OK)
+        rc = read_knowledge(config, root, err);
     config->loops = (int)loops;
     config->workers = (int)workers;
     config->cache_bytes_max = (size_t)cache_bytes;

@@ -31,6 +31,10 @@ struct config {
     struct str engine_server; /* path of llama-server; empty: PATH, then what was installed */
     struct str *http_allow;   /* globs of HOST:PORT that pipelines may reach although not public */
     size_t http_allow_count;
+    struct str *source_allow; /* the same for knowledge sources */
+    size_t source_allow_count;
+    struct str *source_directories; /* folders below which directory sources may read */
+    size_t source_directory_count;
     int64_t drain_ns; /* how long answers may go on after SIGTERM */
     struct config_project *projects;
     size_t project_count;

@@ -31,3 +31,5 @@ yyjson_mut_doc *noun_new_object(yyjson_mut_val **root);
 void noun_put(yyjson_mut_doc *doc, const char *path, const char *value, bool number);
 /* Prints a job's progress until it ends; exit status. */
 int noun_follow_job(const struct noun *noun, yyjson_val *job);
+/* capstan knowledge source …; argv[0] is "source". */
+int command_knowledge_source(int argc, char **argv);

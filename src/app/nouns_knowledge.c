@@ -568,6 +568,8 @@ int command_knowledge(int argc, char **argv)
                                         {"k", .value = &options.k},
                                         {"filter", .value = &options.filter},
                                         {"output", .value = &options.file}};
+    if (argc > 1 && strcmp(argv[1], "source") == 0)
+        return command_knowledge_source(argc - 1, argv + 1);
     if (!command_parse_options("knowledge", &argc, argv, specs, COUNT_OF(specs)))
         return EXIT_USAGE;
     const char *verb = argc > 1 ? argv[1] : "list";

@@ -229,7 +229,7 @@ static enum rc make_parts(struct server *server, struct err *err)
 
 static enum rc open_knowledge(struct server *server, struct err *err)
 {
-    char index_folder[PATH_BYTES_MAX], blob_folder[PATH_BYTES_MAX];
+    char index_folder[PATH_BYTES_MAX], blob_folder[PATH_BYTES_MAX], work_folder[PATH_BYTES_MAX];
     return knowledge_new(
         &(struct knowledge_options){
             .loop = loops_at(server->loops, 0),
@@ -240,6 +240,11 @@ static enum rc open_knowledge(struct server *server, struct err *err)
             .encoders = server->encoders,
             .index_folder = make_path(server, "index", index_folder),
             .blob_folder = make_path(server, "blob", blob_folder),
+            .work_folder = make_path(server, "work", work_folder),
+            .allowed_hosts = server->config->source_allow,
+            .allowed_host_count = server->config->source_allow_count,
+            .source_directories = server->config->source_directories,
+            .source_directory_count = server->config->source_directory_count,
         },
         &server->knowledge, err);
 }
@@ -733,6 +738,8 @@ static enum rc server_start(struct server *server, struct str config_path, const
 /* Threads end first, then the loops run what those posted last, then everything is freed. */
 static void server_stop(struct server *server)
 {
+    if (server->knowledge)
+        knowledge_join(server->knowledge);
     worker_pool_free(server->workers);
     db_close(server->db);
     if (server->pipelines)

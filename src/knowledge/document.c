@@ -317,7 +317,10 @@ static enum rc find_existing(struct adding *adding, struct db_txn *txn, bool *fo
     }
     bool same = rc == RC_OK && memcmp(adding->out->sha256, adding->blob.sha256, SHA256_BYTES) == 0;
     bool broken = adding->out->state == DOCUMENT_FAILED || adding->out->state == DOCUMENT_CANCELLED;
-    if (same && !broken && document->attributes.n == 0 && document->tags.n == 0)
+    bool as_before =
+        (document->attributes.n == 0 || str_eq(document->attributes, adding->out->attributes)) &&
+        (document->tags.n == 0 || str_eq(document->tags, adding->out->tags));
+    if (same && !broken && as_before)
         adding->duplicate = true;
     return rc;
 }

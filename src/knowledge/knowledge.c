@@ -17,6 +17,7 @@
 #define RECOVER_ARENA_BYTES  (64 * 1024 * 1024)
 #define RECOVER_COUNT_MAX    20000
 #define RECOVER_DELETING_MAX 1000
+#define WORK_DEPTH_MAX       32
 
 struct blob_store *knowledge_blobs(struct knowledge *knowledge) { return knowledge->blobs; }
 
@@ -48,7 +49,7 @@ static void index_path(const struct knowledge *knowledge, struct id collection, 
 }
 
 /* Index folders nest no deeper than this. */
-static void remove_folder(const char *path, int depth_left)
+void knowledge_remove_folder(const char *path, int depth_left)
 {
     char inner[KNOWLEDGE_PATH_BYTES_MAX + 512];
     struct dirent *entry;
@@ -58,7 +59,7 @@ static void remove_folder(const char *path, int depth_left)
             continue;
         snprintf(inner, sizeof(inner), "%s/%s", path, entry->d_name);
         if (unlink(inner) < 0 && depth_left > 0)
-            remove_folder(inner, depth_left - 1);
+            knowledge_remove_folder(inner, depth_left - 1);
     }
     if (folder)
         closedir(folder);
@@ -98,7 +99,7 @@ static void close_open(struct knowledge *knowledge, struct open_index *open)
         index_close(open->index);
     if (open->dropped) {
         index_path(knowledge, open->collection, open->generation, path);
-        remove_folder(path, 4);
+        knowledge_remove_folder(path, 4);
     }
     free(open);
 }
@@ -262,7 +263,7 @@ void knowledge_forget_generation(struct knowledge *knowledge, struct id collecti
             close_open(knowledge, open);
     } else {
         index_path(knowledge, collection, generation, path);
-        remove_folder(path, 4);
+        knowledge_remove_folder(path, 4);
     }
     pthread_mutex_unlock(&knowledge->lock);
 }
@@ -330,14 +331,24 @@ enum rc knowledge_new(const struct knowledge_options *options, struct knowledge 
                                     .db = options->db,
                                     .jobs = options->jobs,
                                     .events = options->events,
-                                    .encoders = options->encoders};
+                                    .encoders = options->encoders,
+                                    .allowed_hosts = options->allowed_hosts,
+                                    .allowed_host_count = options->allowed_host_count,
+                                    .source_directories = options->source_directories,
+                                    .source_directory_count = options->source_directory_count};
     snprintf(knowledge->index_folder, sizeof(knowledge->index_folder), "%s", options->index_folder);
+    snprintf(knowledge->work_folder, sizeof(knowledge->work_folder), "%s",
+             options->work_folder ? options->work_folder : "");
+    if (knowledge->work_folder[0])
+        knowledge_remove_folder(knowledge->work_folder, WORK_DEPTH_MAX); /* of a process before */
     pthread_mutex_init(&knowledge->lock, NULL);
+    pthread_cond_init(&knowledge->synced, NULL);
     pthread_cond_init(&knowledge->opened, NULL);
     pthread_rwlock_init(&knowledge->blob_lock, NULL);
     list_init(&knowledge->indexes);
     list_init(&knowledge->runs);
     list_init(&knowledge->rebuilds);
+    list_init(&knowledge->syncs);
     timer_init(&knowledge->maintain_timer, on_maintain);
     enum rc rc = blob_store_open(file_system_real(), options->blob_folder, &knowledge->blobs, err);
     if (rc != RC_OK) {
@@ -346,6 +357,8 @@ enum rc knowledge_new(const struct knowledge_options *options, struct knowledge 
     }
     knowledge_register_ingest(knowledge);
     knowledge_register_rebuild(knowledge);
+    knowledge_register_sync(knowledge);
+    knowledge_tick_begin(knowledge);
     timer_start(knowledge->loop, &knowledge->maintain_timer, MAINTAIN_EVERY_NS);
     *out = knowledge;
     return RC_OK;
@@ -357,6 +370,16 @@ void knowledge_stop(struct knowledge *knowledge)
     timer_stop(&knowledge->maintain_timer);
     ingest_stop_all(knowledge);
     rebuild_stop_all(knowledge);
+    knowledge_tick_stop(knowledge);
+    sync_stop_all(knowledge);
+}
+
+void knowledge_join(struct knowledge *knowledge)
+{
+    pthread_mutex_lock(&knowledge->lock);
+    while (knowledge->sync_threads > 0)
+        pthread_cond_wait(&knowledge->synced, &knowledge->lock);
+    pthread_mutex_unlock(&knowledge->lock);
 }
 
 void knowledge_free(struct knowledge *knowledge)
@@ -367,9 +390,11 @@ void knowledge_free(struct knowledge *knowledge)
         close_open(knowledge, open);
     }
     timer_stop(&knowledge->maintain_timer);
+    knowledge_tick_stop(knowledge);
     blob_store_close(knowledge->blobs);
     pthread_mutex_destroy(&knowledge->lock);
     pthread_cond_destroy(&knowledge->opened);
+    pthread_cond_destroy(&knowledge->synced);
     pthread_rwlock_destroy(&knowledge->blob_lock);
     free(knowledge);
 }
@@ -431,7 +456,7 @@ static void remove_rubbish(struct recovery *recovery)
             continue;
         snprintf(path, sizeof(path), "%s/%s", recovery->knowledge->index_folder, entry->d_name);
         log_event(LOG_INFO, "index_removed", LOG_Z("folder", path));
-        remove_folder(path, 4);
+        knowledge_remove_folder(path, 4);
     }
     if (folder)
         closedir(folder);

@@ -27,6 +27,11 @@ struct knowledge_options {
     struct event_bus *events;
     struct encoders *encoders; /* NULL: words only */
     const char *index_folder, *blob_folder;
+    const char *work_folder; /* for what syncs fetch in between; NULL: such sources fail */
+    /* Globs of HOST:PORT that sources may reach although they are not public; folders below which
+     * directory sources may read. They outlive the service. */
+    const struct str *allowed_hosts, *source_directories;
+    size_t allowed_host_count, source_directory_count;
 };
 
 /* Registers its kinds of jobs: before jobs_begin. */
@@ -36,6 +41,8 @@ enum rc knowledge_new(const struct knowledge_options *options, struct knowledge 
 enum rc knowledge_recover(struct knowledge *knowledge, struct err *err) MUST_CHECK;
 /* On the jobs' loop: no more maintenance is begun, running ingestion ends soon. */
 void knowledge_stop(struct knowledge *knowledge);
+/* After knowledge_stop, before the database is closed: waits for the threads of syncs. Blocks. */
+void knowledge_join(struct knowledge *knowledge);
 /* For another process that takes over, after knowledge_stop: waits for those who use an index, and
  * closes them all. Blocks; from then on ERR_OVERLOADED. */
 void knowledge_release(struct knowledge *knowledge);

@@ -33,8 +33,18 @@ struct knowledge {
     pthread_cond_t opened;
     struct list indexes;
     size_t index_count;
-    struct list runs;     /* ingest_run.node */
-    struct list rebuilds; /* rebuild.node; jobs' loop */
+    struct list runs;                           /* ingest_run.node */
+    struct list rebuilds;                       /* rebuild.node; jobs' loop */
+    struct list syncs;                          /* source_sync.node; lock */
+    pthread_cond_t synced;                      /* a sync's thread has ended */
+    size_t sync_threads;                        /* lock: those that have not */
+    char work_folder[KNOWLEDGE_PATH_BYTES_MAX]; /* of syncs' clones; empty: none */
+    const struct str *allowed_hosts, *source_directories;
+    size_t allowed_host_count, source_directory_count;
+    struct timer tick_timer;
+    struct db_work tick_work;
+    struct arena tick_arena;
+    bool ticking;
     /* Uploads hold it shared from the blob to its row; who removes a blob holds it alone, so that
      * none is removed in between. */
     pthread_rwlock_t blob_lock;
@@ -62,6 +72,14 @@ enum rc ingest_beside(struct knowledge *knowledge, const struct collection *targ
 void knowledge_forget_generation(struct knowledge *knowledge, struct id collection,
                                  int64_t generation);
 void knowledge_register_rebuild(struct knowledge *knowledge);
+/* With what is in it, at most `depth_left` folders deep. */
+void knowledge_remove_folder(const char *path, int depth_left);
+void knowledge_register_sync(struct knowledge *knowledge);
+/* On the loop. */
+void sync_stop_all(struct knowledge *knowledge);
+/* Starts the tick that begins the syncs whose time has come. On the loop. */
+void knowledge_tick_begin(struct knowledge *knowledge);
+void knowledge_tick_stop(struct knowledge *knowledge);
 void rebuild_stop_all(struct knowledge *knowledge);
 /* The collection as its definition says now, for the next generation. */
 enum rc collection_get_wanted(struct db_txn *txn, struct id project, struct id id,

@@ -62,6 +62,9 @@ enum rc collection_row_delete(struct db_txn *txn, struct id project, struct id c
                               struct err *err)
 {
     static const char *const statements[] = {
+        "DELETE FROM source_items WHERE project = ?1 AND source IN"
+        " (SELECT id FROM sources WHERE collection = ?2)",
+        "DELETE FROM sources WHERE project = ?1 AND collection = ?2",
         "DELETE FROM documents WHERE project = ?1 AND collection = ?2",
         "DELETE FROM file_batches WHERE project = ?1 AND collection = ?2",
         "DELETE FROM collections WHERE project = ?1 AND id = ?2",

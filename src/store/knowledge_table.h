@@ -24,7 +24,7 @@ enum rc collection_row_update(struct db_txn *txn, const struct collection_row *r
                               struct err *err) MUST_CHECK;
 enum rc collection_row_touch(struct db_txn *txn, struct id collection, int64_t used_ns,
                              struct err *err) MUST_CHECK;
-/* With its documents and batches. */
+/* With its documents, batches and sources. */
 enum rc collection_row_delete(struct db_txn *txn, struct id project, struct id collection,
                               struct err *err) MUST_CHECK;
 /* ERR_NOT_FOUND. A zero project in the first: any (the server's own duties). */

@@ -115,6 +115,22 @@ static const struct migration MIGRATIONS[] = {
      " id BLOB NOT NULL UNIQUE, draft TEXT NOT NULL, author TEXT NOT NULL, revision INTEGER NOT "
      "NULL, created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL, PRIMARY KEY(project, name))"
      " STRICT;"},
+    {4,
+     /* Where a collection's documents come from by themselves, and what was found there. */
+     "CREATE TABLE sources(project BLOB NOT NULL REFERENCES projects(id), id BLOB PRIMARY KEY,"
+     " collection BLOB NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, definition TEXT NOT NULL,"
+     " every_ns INTEGER NOT NULL, next_ns INTEGER NOT NULL, sync INTEGER NOT NULL,"
+     " syncing INTEGER NOT NULL, removing INTEGER NOT NULL, job BLOB, cursor TEXT NOT NULL,"
+     " error TEXT NOT NULL, added INTEGER NOT NULL, changed INTEGER NOT NULL,"
+     " unchanged INTEGER NOT NULL, deleted INTEGER NOT NULL, failed INTEGER NOT NULL,"
+     " started_ns INTEGER NOT NULL, finished_ns INTEGER NOT NULL, created_ns INTEGER NOT NULL,"
+     " updated_ns INTEGER NOT NULL, author TEXT NOT NULL, UNIQUE(collection, name)) STRICT;"
+     "CREATE INDEX sources_due ON sources(next_ns);"
+     "CREATE TABLE source_items(project BLOB NOT NULL REFERENCES projects(id),"
+     " source BLOB NOT NULL, key TEXT NOT NULL, document BLOB, etag TEXT NOT NULL,"
+     " modified TEXT NOT NULL, sync INTEGER NOT NULL, state TEXT NOT NULL, error TEXT NOT NULL,"
+     " bytes INTEGER NOT NULL, updated_ns INTEGER NOT NULL, PRIMARY KEY(source, key)) STRICT;"
+     "CREATE INDEX source_items_document ON source_items(source, document);"},
 };
 
 int64_t migrations_version(void) { return MIGRATIONS[COUNT_OF(MIGRATIONS) - 1].version; }
