@@ -548,8 +548,7 @@ static void connection_pump(struct connection *connection)
         return;
     }
     bool over = connection->server->draining && connection->asked;
-    if (!pump_keep(connection, input, in_scratch) ||
-        (connection->state == CONNECTION_WAIT && over))
+    if (!pump_keep(connection, input, in_scratch) || (connection->state == CONNECTION_WAIT && over))
         connection_close(connection);
     else if (connection->peer_closed && !state_reads(connection) &&
              connection->state != CONNECTION_FLUSH)

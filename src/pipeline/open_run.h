@@ -24,7 +24,7 @@ struct open_runs {
     struct list runs;                        /* in order of starting */
     struct list of_loop[OPEN_RUN_LOOPS_MAX]; /* the same after open_runs_split; each its loop's */
     struct map by_id;                        /* until then */
-    struct map definitions; /* hash → struct open_definition */
+    struct map definitions;                  /* hash → struct open_definition */
 };
 
 void open_runs_init(struct open_runs *runs);

@@ -1,10 +1,7 @@
 /* See jsonrpc.h. Frames follow https://www.jsonrpc.org/specification. */
 #include "text/jsonrpc.h"
 
-static bool is_id(yyjson_val *id)
-{
-    return yyjson_is_str(id) || yyjson_is_int(id);
-}
+static bool is_id(yyjson_val *id) { return yyjson_is_str(id) || yyjson_is_int(id); }
 
 static enum rc refuse(struct err *err, const char *what)
 {
@@ -28,8 +25,8 @@ enum rc jsonrpc_read_value(yyjson_val *value, struct jsonrpc_message *out, struc
     if (!yyjson_is_obj(value))
         return refuse(err, "it is no object");
     yyjson_val *id = yyjson_obj_get(value, "id"), *method = yyjson_obj_get(value, "method"),
-               *params = yyjson_obj_get(value, "params"),
-               *result = yyjson_obj_get(value, "result"), *error = yyjson_obj_get(value, "error");
+               *params = yyjson_obj_get(value, "params"), *result = yyjson_obj_get(value, "result"),
+               *error = yyjson_obj_get(value, "error");
     out->id = is_id(id) ? id : NULL;
     if (!str_eq(json_get_text(value, "jsonrpc"), STR("2.0")))
         return refuse(err, "its \"jsonrpc\" is not \"2.0\"");

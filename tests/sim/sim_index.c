@@ -5,25 +5,17 @@
  * then the index is opened again and must agree with what was promised:
  *   - what an acknowledged change said of an id holds, unless a later change may have been made;
  *   - a batch is there whole or not at all;
- *   - no id is there twice, and every row is one that was put in, whole.
- * The same histories with syncs that do nothing must break these promises, or the check is worth
- * nothing.
- *
- * SIM_SEEDS=N seeds (default 300), SIM_SEED=S only that one, or `sim_index --seeds N`. */
-#include "base/log.h"
+ *   - no id is there twice, and every row is one that was put in, whole. */
 #include "base/rand.h"
+#include "power.h"
 #include "vector/index_private.h"
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define IDS                 60
-#define LIVES_MAX           5
-#define BATCH_MAX           12
-#define DIMENSION           4
-#define SEEDS_DEFAULT       300
-#define SEEDS_WITHOUT_SYNCS 60
-#define OPTIONS_MAX         400 /* versions that an id may have after a crash */
+#define IDS         60
+#define BATCH_MAX   12
+#define DIMENSION   4
+#define OPTIONS_MAX 400 /* versions that an id may have after a crash */
 
 /* What an id may be: version 0 is "not there". The first is what was acknowledged last; the others
  * were asked for since, and nobody knows whether they were made. */
@@ -33,13 +25,12 @@ struct known {
 };
 
 struct history {
-    struct file_system *fs;
+    struct power_history power;
     struct index *index;
     struct known ids[IDS];
     uint32_t next_version;
     uint32_t batch_of[1 << 16]; /* version → batch */
     uint32_t next_batch;
-    char problem[256];
 };
 
 static const struct index_config config = {
@@ -50,19 +41,9 @@ static const struct index_config config = {
     .language = STR_INIT("none"),
 };
 
-static bool problem(struct history *h, const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    if (h->problem[0] == '\0')
-        vsnprintf(h->problem, sizeof(h->problem), fmt, args);
-    va_end(args);
-    return false;
-}
-
 static enum rc history_open(struct history *h, struct err *err)
 {
-    enum rc rc = index_open(h->fs, "/data/index", &config, &h->index, err);
+    enum rc rc = index_open(h->power.fs, "/data/index", &config, &h->index, err);
     if (rc == RC_OK)
         h->index->tail_rows_max = 8 + (uint32_t)rand_below(24);
     return rc;
@@ -145,8 +126,10 @@ static void act(struct history *h)
     case 7: rc = index_seal(h->index, NULL, NULL, NULL); break;
     case 8: rc = index_maintain(h->index, NULL, NULL, NULL); break;
     case 9: rc = index_set_ranking(h->index, 1.5, 0.5, NULL, NULL); break;
-    case 10: file_system_fail_syncs(h->fs, (int)rand_below(3)); break;
-    default: file_system_set_space(h->fs, rand_below(4) ? -1 : (int64_t)rand_below(200000)); break;
+    case 10: file_system_fail_syncs(h->power.fs, (int)rand_below(3)); break;
+    default:
+        file_system_set_space(h->power.fs, rand_below(4) ? -1 : (int64_t)rand_below(200000));
+        break;
     }
     UNUSED(rc); /* with the power gone, everything fails */
 }
@@ -161,9 +144,9 @@ static bool check_row(struct history *h, const struct index_row *row, uint32_t *
     fill_vector(vector, version);
     if (id >= IDS || version == 0 || version >= h->next_version || !row->vectors[0] ||
         memcmp(row->vectors[0], vector, sizeof(vector)) != 0)
-        return problem(h, "id %u: the row is not whole", id);
+        return power_problem(&h->power, "id %u: the row is not whole", id);
     if (seen[id])
-        return problem(h, "id %u is there twice", id);
+        return power_problem(&h->power, "id %u is there twice", id);
     seen[id] = version;
     return true;
 }
@@ -183,7 +166,8 @@ static bool check_batches(struct history *h, const uint32_t *seen)
                     is = i;
             }
             if (in_batch != SIZE_MAX && is != SIZE_MAX && is < in_batch)
-                return problem(h, "a batch is there in part: id %u yes, id %u no", a, b);
+                return power_problem(&h->power, "a batch is there in part: id %u yes, id %u no", a,
+                                     b);
         }
     }
     return true;
@@ -202,7 +186,7 @@ static bool check_found(struct history *h, unsigned id, uint32_t version)
     enum rc rc = index_search(h->index, &query, &arena, &hits, NULL);
     bool good = rc == RC_OK && hits.count == 1 && strtoul(hits.items[0].id.p, NULL, 10) == id;
     arena_fini(&arena);
-    return good || problem(h, "id %u is not found by its word", id);
+    return good || power_problem(&h->power, "id %u is not found by its word", id);
 }
 
 static bool check(struct history *h)
@@ -218,7 +202,7 @@ static bool check(struct history *h)
         struct err err = {0};
         enum rc rc = index_scroll(h->index, NULL, &cursor, 50, &arena, &rows, &count, &err);
         if (rc != RC_OK)
-            good = problem(h, "scroll: %s", err.message);
+            good = power_problem(&h->power, "scroll: %s", err.message);
         for (size_t i = 0; good && i < count; i++)
             good = check_row(h, &rows[i], seen);
     } while (good && cursor);
@@ -229,7 +213,8 @@ static bool check(struct history *h)
         for (size_t i = 0; i < known->count; i++)
             may |= known->versions[i] == seen[id];
         if (!may)
-            good = problem(h, "id %u has version %u, which it cannot have", id, seen[id]);
+            good = power_problem(&h->power, "id %u has version %u, which it cannot have", id,
+                                 seen[id]);
     }
     good = good && check_batches(h, seen);
     for (unsigned id = 0; good && id < IDS; id++) {
@@ -242,80 +227,37 @@ static bool check(struct history *h)
 
 /* ---- histories ---- */
 
-static bool live(struct history *h)
+static bool live(struct power_history *power)
 {
+    struct history *h = CONTAINER_OF(power, struct history, power);
+    h->next_version = MAX(h->next_version, 1u); /* 0 is "not there" */
     struct err err = {0};
-    file_system_set_space(h->fs, -1);
-    file_system_fail_syncs(h->fs, 0);
+    file_system_set_space(h->power.fs, -1);
+    file_system_fail_syncs(h->power.fs, 0);
     if (rand_below(6) == 0) { /* the power fails while it opens */
-        file_system_fail_after(h->fs, 1 + rand_below(20));
+        file_system_fail_after(h->power.fs, 1 + rand_below(20));
         if (history_open(h, &err) == RC_OK) {
-            file_system_fail(h->fs);
+            file_system_fail(h->power.fs);
             index_close(h->index);
         }
-        file_system_crash(h->fs);
+        file_system_crash(h->power.fs);
         err = (struct err){0};
     }
     if (history_open(h, &err) != RC_OK)
-        return problem(h, "open: %s", err.message);
+        return power_problem(&h->power, "open: %s", err.message);
     bool good = check(h);
-    file_system_fail_after(h->fs, 1 + rand_below(250));
-    for (int step = 0; good && step < 120 && !file_system_failed(h->fs); step++)
+    file_system_fail_after(h->power.fs, 1 + rand_below(250));
+    for (int step = 0; good && step < 120 && !file_system_failed(h->power.fs); step++)
         act(h);
-    if (file_system_failed(h->fs) || rand_below(2))
-        file_system_fail(h->fs);
+    if (file_system_failed(h->power.fs) || rand_below(2))
+        file_system_fail(h->power.fs);
     index_close(h->index);
-    file_system_crash(h->fs);
+    file_system_crash(h->power.fs);
     return good;
 }
 
-static bool run(uint64_t seed, bool ignore_syncs, char message[256])
+int main(void)
 {
-    struct history *h = xcalloc(1, sizeof(*h));
-    h->next_version = 1;
-    h->fs = file_system_memory_new(seed);
-    rand_seed(seed * 7919 + 1);
-    enum rc rc = file_make_directory(h->fs, "/data");
-    bool good = rc == RC_OK && file_sync_directory(h->fs, "") == RC_OK;
-    if (ignore_syncs)
-        file_system_ignore_syncs(h->fs);
-    for (int life = 0; good && life < LIVES_MAX; life++)
-        good = live(h);
-    memcpy(message, h->problem, sizeof(h->problem));
-    file_system_free(h->fs);
-    free(h);
-    return good;
-}
-
-static uint64_t number_from(const char *text, uint64_t otherwise)
-{
-    return text ? strtoull(text, NULL, 10) : otherwise;
-}
-
-int main(int argc, char **argv)
-{
-    char message[256];
-    uint64_t seeds = number_from(getenv("SIM_SEEDS"), SEEDS_DEFAULT);
-    if (argc == 3 && strcmp(argv[1], "--seeds") == 0)
-        seeds = number_from(argv[2], seeds);
-    log_set_level(LOG_ERROR + 1);
-    if (getenv("SIM_SEED")) {
-        uint64_t seed = number_from(getenv("SIM_SEED"), 0);
-        bool good = run(seed, getenv("SIM_NO_SYNCS") != NULL, message);
-        printf("seed %llu: %s\n", (unsigned long long)seed, good ? "good" : message);
-        return !good;
-    }
-    uint64_t failed = 0, found_out = 0;
-    for (uint64_t seed = 0; seed < seeds; seed++) {
-        if (run(seed, false, message))
-            continue;
-        failed++;
-        printf("SIM_SEED=%llu: %s\n", (unsigned long long)seed, message);
-    }
-    for (uint64_t seed = 0; seed < SEEDS_WITHOUT_SYNCS; seed++)
-        found_out += !run(seed, true, message);
-    printf("%llu histories, %llu broke a promise; without syncs %llu of %d did\n",
-           (unsigned long long)seeds, (unsigned long long)failed, (unsigned long long)found_out,
-           SEEDS_WITHOUT_SYNCS);
-    return failed > 0 || found_out < SEEDS_WITHOUT_SYNCS / 2;
+    static const struct power_sim sim = {.history_bytes = sizeof(struct history), .live = live};
+    return power_main(&sim);
 }

@@ -6,22 +6,13 @@
  *   - a record whose waiter was told "durable" is there, unless it was erased; none is there twice;
  *   - every record there is whole: it equals what was submitted under its number;
  *   - an erasure that was acknowledged holds;
- *   - spend equals the sum over the records that were ever kept.
- * The same histories with syncs that do nothing must break these promises, or the check is worth
- * nothing: the last seeds run so and must be found out.
- *
- * SIM_SEEDS=N seeds (default 300), SIM_SEED=S only that one, or `sim_store --seeds N`; with SIM_LOG
- * the store's own log is printed. */
+ *   - spend equals the sum over the records that were ever kept. */
 #include "../unit/trace/make_record.h"
-#include "base/log.h"
+#include "power.h"
 #include "trace/store.h"
-#include <stdarg.h>
 #include <stdlib.h>
 
-#define LIVES_MAX           5
-#define RECORDS_MAX         400
-#define SEEDS_DEFAULT       300
-#define SEEDS_WITHOUT_SYNCS 60
+#define RECORDS_MAX 400
 
 enum fate { FATE_UNKNOWN, FATE_DURABLE, FATE_REFUSED };
 
@@ -33,24 +24,11 @@ struct submitted {
 };
 
 struct history {
-    uint64_t seed;
-    bool ignore_syncs;
-    struct file_system *fs;
+    struct power_history power;
     struct trace_store *store;
     struct submitted records[RECORDS_MAX];
     uint64_t count;
-    char problem[256];
 };
-
-static bool problem(struct history *h, const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    if (h->problem[0] == '\0')
-        vsnprintf(h->problem, sizeof(h->problem), fmt, args);
-    va_end(args);
-    return false;
-}
 
 static void told(struct task *task)
 {
@@ -60,7 +38,7 @@ static void told(struct task *task)
 
 static enum rc history_open(struct history *h, struct err *err)
 {
-    struct trace_options options = {.fs = h->fs,
+    struct trace_options options = {.fs = h->power.fs,
                                     .directory = "/data/trace",
                                     .no_threads = true,
                                     .tail_rows_max = 8 + (uint32_t)rand_below(24),
@@ -111,8 +89,10 @@ static void act(struct history *h)
     case 10:
     case 11: trace_step_keep(h->store); break;
     case 12: act_erase(h); break;
-    case 13: file_system_fail_syncs(h->fs, (int)rand_below(3)); break;
-    case 14: file_system_set_space(h->fs, rand_below(4) ? -1 : (int64_t)rand_below(60000)); break;
+    case 13: file_system_fail_syncs(h->power.fs, (int)rand_below(3)); break;
+    case 14:
+        file_system_set_space(h->power.fs, rand_below(4) ? -1 : (int64_t)rand_below(60000));
+        break;
     default: trace_freeze(h->store); break;
     }
 }
@@ -131,15 +111,16 @@ static bool check_record(struct history *h, struct id project, const struct trac
 {
     uint64_t number = (uint64_t)(row->call.started_wall_ns - MAKE_START_NS) / (1500 * NS_PER_MS);
     if (number >= h->count)
-        return problem(h, "a record that was never submitted");
+        return power_problem(&h->power, "a record that was never submitted");
     struct submitted *s = &h->records[number];
     struct made_record m;
     struct arena arena;
     make_record(number, &m);
     if (s->seen)
-        return problem(h, "record %llu is there twice", (unsigned long long)number);
+        return power_problem(&h->power, "record %llu is there twice", (unsigned long long)number);
     if (s->erased)
-        return problem(h, "record %llu was erased and is there", (unsigned long long)number);
+        return power_problem(&h->power, "record %llu was erased and is there",
+                             (unsigned long long)number);
     s->seen = true;
     struct call_record *got = xmalloc(sizeof(*got));
     arena_init(&arena, 1 << 20);
@@ -147,7 +128,7 @@ static bool check_record(struct history *h, struct id project, const struct trac
     bool good = rc == RC_OK && whole(got, &m.call);
     arena_fini(&arena);
     free(got);
-    return good || problem(h, "record %llu is not whole", (unsigned long long)number);
+    return good || power_problem(&h->power, "record %llu is not whole", (unsigned long long)number);
 }
 
 static bool check_project(struct history *h, struct id project, __int128 *cost, uint64_t *calls)
@@ -163,7 +144,7 @@ static bool check_project(struct history *h, struct id project, __int128 *cost, 
         struct err err = {0};
         arena_reset(&arena);
         if (trace_list(h->store, project, &filter, before, 50, &arena, &page, &err) != RC_OK)
-            good = problem(h, "list: %s", err.message);
+            good = power_problem(&h->power, "list: %s", err.message);
         for (size_t i = 0; good && i < page.count; i++) {
             good = check_record(h, project, page.rows[i]);
             *cost +=
@@ -192,8 +173,8 @@ static bool check_spend(struct history *h, int project, __int128 cost, uint64_t 
         enum rc rc = trace_spend_sum(h->store, make_project((uint64_t)project), SPEND_BY_PROJECT,
                                      STR_EMPTY, ever ? 0 : 1, INT32_MAX, &sum);
         if (rc != RC_OK || sum.cost_pico != cost || sum.calls != calls)
-            return problem(h, "spend of project %d: %llu calls instead of %llu", project,
-                           (unsigned long long)sum.calls, (unsigned long long)calls);
+            return power_problem(&h->power, "spend of project %d: %llu calls instead of %llu",
+                                 project, (unsigned long long)sum.calls, (unsigned long long)calls);
     }
     return true;
 }
@@ -213,100 +194,55 @@ static bool check(struct history *h)
     for (uint64_t i = 0; i < h->count; i++) {
         struct submitted *s = &h->records[i];
         if (s->fate == FATE_DURABLE && !s->seen && !s->erase_tried)
-            return problem(h, "record %llu was durable and is lost", (unsigned long long)i);
+            return power_problem(&h->power, "record %llu was durable and is lost",
+                                 (unsigned long long)i);
         s->fate = s->seen || s->erase_tried ? FATE_DURABLE : FATE_UNKNOWN;
         s->erased = s->erase_tried && !s->seen;
         s->erase_tried = s->erased;
     }
     struct trace_counters counters;
     trace_counters(h->store, &counters);
-    return counters.lost_disk == 0 ||
-           problem(h, "%llu records are damaged", (unsigned long long)counters.lost_disk);
+    return counters.lost_disk == 0 || power_problem(&h->power, "%llu records are damaged",
+                                                    (unsigned long long)counters.lost_disk);
 }
 
 /* ---- histories ---- */
 
 /* One life, from opening to the power loss; the next one begins with the check. */
-static bool live(struct history *h)
+static bool live(struct power_history *power)
 {
+    struct history *h = CONTAINER_OF(power, struct history, power);
     struct err err = {0};
-    file_system_set_space(h->fs, -1);
-    file_system_fail_syncs(h->fs, 0);
+    file_system_set_space(h->power.fs, -1);
+    file_system_fail_syncs(h->power.fs, 0);
     if (rand_below(8) == 0) { /* the power fails while it opens */
-        file_system_fail_after(h->fs, 1 + rand_below(20));
+        file_system_fail_after(h->power.fs, 1 + rand_below(20));
         if (history_open(h, &err) == RC_OK) {
-            file_system_fail(h->fs);
+            file_system_fail(h->power.fs);
             trace_close(h->store);
         }
-        file_system_crash(h->fs);
+        file_system_crash(h->power.fs);
         err = (struct err){0};
     }
     if (history_open(h, &err) != RC_OK)
-        return problem(h, "open: %s", err.message);
+        return power_problem(&h->power, "open: %s", err.message);
     bool good = check(h);
-    file_system_fail_after(h->fs, 1 + rand_below(250));
-    for (int step = 0; good && step < 300 && !file_system_failed(h->fs); step++)
+    file_system_fail_after(h->power.fs, 1 + rand_below(250));
+    for (int step = 0; good && step < 300 && !file_system_failed(h->power.fs); step++)
         act(h);
-    if (!file_system_failed(h->fs) && rand_below(2)) {
+    if (!file_system_failed(h->power.fs) && rand_below(2)) {
         trace_close(h->store); /* an orderly end */
-        file_system_crash(h->fs);
+        file_system_crash(h->power.fs);
         return good;
     }
-    file_system_fail(h->fs); /* closing must not write what a dead process could not */
+    file_system_fail(h->power.fs); /* closing must not write what a dead process could not */
     trace_close(h->store);
-    file_system_crash(h->fs);
+    file_system_crash(h->power.fs);
     return good;
 }
 
-static bool run(uint64_t seed, bool ignore_syncs, char message[256])
+int main(void)
 {
-    struct history *h = xcalloc(1, sizeof(*h));
-    h->seed = seed;
-    h->fs = file_system_memory_new(seed);
-    rand_seed(seed * 7919 + 1);
-    enum rc rc = file_make_directory(h->fs, "/data");
-    bool good = rc == RC_OK && file_sync_directory(h->fs, "") == RC_OK;
-    if (ignore_syncs)
-        file_system_ignore_syncs(h->fs);
-    for (int life = 0; good && life < LIVES_MAX; life++)
-        good = live(h);
-    memcpy(message, h->problem, sizeof(h->problem));
-    file_system_free(h->fs);
-    free(h);
-    return good;
-}
-
-static uint64_t number_from(const char *text, uint64_t otherwise)
-{
-    return text ? strtoull(text, NULL, 10) : otherwise;
-}
-
-int main(int argc, char **argv)
-{
-    char message[256];
-    uint64_t seeds = number_from(getenv("SIM_SEEDS"), SEEDS_DEFAULT);
-    if (argc == 3 && strcmp(argv[1], "--seeds") == 0)
-        seeds = number_from(argv[2], seeds);
-    if (!getenv("SIM_LOG"))
-        log_set_level(LOG_ERROR + 1);
-    if (getenv("SIM_SEED")) {
-        uint64_t seed = number_from(getenv("SIM_SEED"), 0);
-        bool good = run(seed, getenv("SIM_NO_SYNCS") != NULL, message);
-        printf("seed %llu: %s\n", (unsigned long long)seed, good ? "good" : message);
-        return !good;
-    }
-    uint64_t failed = 0;
-    for (uint64_t seed = 0; seed < seeds; seed++) {
-        if (run(seed, false, message))
-            continue;
-        failed++;
-        printf("SIM_SEED=%llu: %s\n", (unsigned long long)seed, message);
-    }
-    uint64_t found_out = 0;
-    for (uint64_t seed = 0; seed < SEEDS_WITHOUT_SYNCS; seed++)
-        found_out += !run(seed, true, message);
-    printf("%llu histories, %llu broke a promise; without syncs %llu of %d did\n",
-           (unsigned long long)seeds, (unsigned long long)failed, (unsigned long long)found_out,
-           SEEDS_WITHOUT_SYNCS);
-    return failed > 0 || found_out < SEEDS_WITHOUT_SYNCS / 2;
+    static const struct power_sim sim = {.history_bytes = sizeof(struct history), .live = live};
+    return power_main(&sim);
 }
