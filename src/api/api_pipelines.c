@@ -1,5 +1,6 @@
 /* /api/pipelines: drafts, checking, publishing, versions and labels. A draft may hold anything that
  * is JSON of a reasonable size and tells what is wrong with it; a version is free of errors. */
+#include "api/objects.h"
 #include "api/pipelines.h"
 #include "base/limits.h"
 #include "pipeline/document.h"
@@ -425,22 +426,14 @@ static yyjson_mut_val *encode_version(struct api_call *call, const struct object
 enum rc api_pipelines_versions(struct api_call *call)
 {
     struct object *versions;
-    size_t count, limit;
-    int64_t before;
-    enum rc rc = api_query_limit(call, &limit);
-    if (rc == RC_OK)
-        rc = api_query_i64(call, "cursor", 0, &before);
-    if (rc == RC_OK)
-        rc = object_versions(call->txn, call->principal->project, OBJECT_PIPELINE, call->params[0],
-                             before, limit, call->arena, &versions, &count, &call->err);
+    size_t count;
+    enum rc rc = api_versions_page(call, OBJECT_PIPELINE, &versions, &count);
     if (rc != RC_OK)
         return rc;
     yyjson_mut_val *items = api_list_begin(call);
     for (size_t i = 0; i < count; i++)
         yyjson_mut_arr_append(items, encode_version(call, &versions[i]));
-    api_list_end(call, count == limit ? arena_printf(call->arena, "%lld",
-                                                     (long long)versions[count - 1].version)
-                                      : STR_EMPTY);
+    api_versions_end(call, versions, count);
     return RC_OK;
 }
 

@@ -1,6 +1,7 @@
 /* /api/prompts: versions, labels, comparison, preview, use. The definition's meaning is
  * prompt/prompt.h's. */
 #include "api/handlers.h"
+#include "api/objects.h"
 #include "api/prompts.h"
 #include "base/clock.h"
 #include "base/limits.h"
@@ -298,14 +299,8 @@ enum rc api_prompts_version_get(struct api_call *call)
 enum rc api_prompts_versions(struct api_call *call)
 {
     struct object *versions;
-    size_t count, limit;
-    int64_t before;
-    enum rc rc = api_query_limit(call, &limit);
-    if (rc == RC_OK)
-        rc = api_query_i64(call, "cursor", 0, &before);
-    if (rc == RC_OK)
-        rc = object_versions(call->txn, call->principal->project, OBJECT_PROMPT, call->params[0],
-                             before, limit, call->arena, &versions, &count, &call->err);
+    size_t count;
+    enum rc rc = api_versions_page(call, OBJECT_PROMPT, &versions, &count);
     if (rc != RC_OK)
         return rc;
     yyjson_mut_val *items = api_list_begin(call);
@@ -316,9 +311,7 @@ enum rc api_prompts_versions(struct api_call *call)
         if (rc == RC_OK)
             yyjson_mut_obj_add_val(call->doc, o, "labels", labels);
     }
-    api_list_end(call, count == limit ? arena_printf(call->arena, "%lld",
-                                                     (long long)versions[count - 1].version)
-                                      : STR_EMPTY);
+    api_versions_end(call, versions, count);
     return rc;
 }
 

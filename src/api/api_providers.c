@@ -107,15 +107,9 @@ enum rc api_routes_delete(struct api_call *call)
 static enum rc list_versions(struct api_call *call, enum object_kind kind)
 {
     struct object *versions;
-    size_t count, limit;
-    int64_t before;
-    enum rc rc = api_query_limit(call, &limit);
+    size_t count;
+    enum rc rc = api_versions_page(call, kind, &versions, &count);
 
-    if (rc == RC_OK)
-        rc = api_query_i64(call, "cursor", 0, &before);
-    if (rc == RC_OK)
-        rc = object_versions(call->txn, call->principal->project, kind, call->params[0], before,
-                             limit, call->arena, &versions, &count, &call->err);
     if (rc != RC_OK)
         return rc;
     yyjson_mut_val *items = api_list_begin(call);
@@ -134,10 +128,7 @@ static enum rc list_versions(struct api_call *call, enum object_kind kind)
         api_put_time(call, o, "created_at", versions[i].created_ns);
         yyjson_mut_obj_add_val(call->doc, o, "definition", yyjson_val_mut_copy(call->doc, shown));
     }
-    struct str cursor =
-        count == limit ? arena_printf(call->arena, "%lld", (long long)versions[count - 1].version)
-                       : STR_EMPTY;
-    api_list_end(call, cursor);
+    api_versions_end(call, versions, count);
     return RC_OK;
 }
 

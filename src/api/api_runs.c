@@ -16,10 +16,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define RUN_BYTES_MAX (32 * 1024 * 1024)
+#define RUN_BYTES_MAX      (32 * 1024 * 1024)
 #define STARTING_BYTES_MAX (4 * RUN_BYTES_MAX) /* with the run that it repeats, read */
-#define STREAM_ARENA  (8 * 1024 * 1024)
-#define HEARTBEAT_NS  (15 * NS_PER_S)
+#define STREAM_ARENA       (8 * 1024 * 1024)
+#define HEARTBEAT_NS       (15 * NS_PER_S)
 
 enum mode { MODE_WAIT, MODE_STREAM, MODE_ASYNC };
 
@@ -290,14 +290,13 @@ static yyjson_val *merge(yyjson_val *base, yyjson_val *over, struct arena *arena
 /* What a request says of a run, for a run that repeats another, too. */
 static void fill_from(struct starting *starting, struct run_request *request)
 {
-    yyjson_val *body = starting->body, *of = starting->of,
-               *values = yyjson_obj_get(body, "values"), *from = of ? of : body;
+    yyjson_val *body = starting->body, *of = starting->of, *values = yyjson_obj_get(body, "values"),
+               *from = of ? of : body;
     request->session = json_get_text(from, "session");
     request->user = json_get_text(from, "user");
     request->inputs = yyjson_obj_get(from, "inputs");
     if (starting->fork || starting->only.n)
-        request->inputs =
-            merge(request->inputs, yyjson_obj_get(values, "start"), &starting->arena);
+        request->inputs = merge(request->inputs, yyjson_obj_get(values, "start"), &starting->arena);
     request->query = json_get_text(request->inputs, "query");
     if (starting->only.n) {
         request->trigger = "node";
@@ -698,7 +697,8 @@ static void repeat(struct asking *asking, bool fork)
         return;
     }
     if (!fork && str_eq(status, STR("succeeded"))) {
-        respond_error(request, ERR_CONFLICT, "The run has succeeded: nothing in it is to be retried.");
+        respond_error(request, ERR_CONFLICT,
+                      "The run has succeeded: nothing in it is to be retried.");
         return;
     }
     if (number)

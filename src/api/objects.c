@@ -114,3 +114,26 @@ enum rc api_objects_delete(struct api_call *call, enum object_kind kind, struct 
     return definition_delete(call->txn, call->principal, &actor, kind, name, call->arena,
                              &call->err);
 }
+
+enum rc api_versions_page(struct api_call *call, enum object_kind kind, struct object **versions,
+                          size_t *count)
+{
+    size_t limit;
+    int64_t before;
+    enum rc rc = api_query_limit(call, &limit);
+
+    if (rc == RC_OK)
+        rc = api_query_i64(call, "cursor", 0, &before);
+    if (rc == RC_OK)
+        rc = object_versions(call->txn, call->principal->project, kind, call->params[0], before,
+                             limit, call->arena, versions, count, &call->err);
+    return rc;
+}
+
+/* Versions count down to 1. */
+void api_versions_end(struct api_call *call, const struct object *versions, size_t count)
+{
+    int64_t last = count > 0 ? versions[count - 1].version : 1;
+
+    api_list_end(call, last > 1 ? arena_printf(call->arena, "%lld", (long long)last) : STR_EMPTY);
+}

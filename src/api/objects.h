@@ -17,3 +17,8 @@ enum rc api_objects_get(struct api_call *call, enum object_kind kind, struct str
 enum rc api_objects_create(struct api_call *call, enum object_kind kind);
 enum rc api_objects_patch(struct api_call *call, enum object_kind kind, struct str name);
 enum rc api_objects_delete(struct api_call *call, enum object_kind kind, struct str name);
+/* The versions of the object that the path names, newest first, by ?limit=&cursor=; in the call's
+ * arena. _end ends the list that shows them. */
+enum rc api_versions_page(struct api_call *call, enum object_kind kind, struct object **versions,
+                          size_t *count);
+void api_versions_end(struct api_call *call, const struct object *versions, size_t count);

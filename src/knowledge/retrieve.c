@@ -206,8 +206,8 @@ static enum rc apply_ranking(struct index *index, const struct collection_rankin
     double weights[INDEX_TEXTS_MAX] = {1, ranking->title_weight};
     double k1 = ranking->k1 > 0 ? ranking->k1 : INDEX_K1_DEFAULT;
     double b = ranking->b > 0 ? ranking->b : INDEX_B_DEFAULT;
-    if (config->text_count != 2 || (config->k1 == k1 && config->b == b &&
-                                    config->texts[1].weight == ranking->title_weight))
+    if (config->text_count != 2 ||
+        (config->k1 == k1 && config->b == b && config->texts[1].weight == ranking->title_weight))
         return RC_OK;
     return index_set_ranking(index, k1, b, weights, err);
 }

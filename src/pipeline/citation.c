@@ -74,7 +74,7 @@ enum rc citations_plan(struct plan *plan, struct err *err)
     if (!any)
         return RC_OK;
     arena_init(&scratch, PLAN_BYTES_MAX);
-    r.reads = ARENA_NEW_ARRAY(&scratch, uint64_t, plan->node_count * r.words);
+    r.reads = ARENA_NEW_ARRAY(&scratch, uint64_t, plan->node_count *r.words);
     uint64_t *seen = ARENA_NEW_ARRAY(&scratch, uint64_t, r.words);
     size_t *stack = ARENA_NEW_ARRAY(&scratch, size_t, plan->node_count + 1);
     if (!r.reads || !seen || !stack)
@@ -89,9 +89,9 @@ enum rc citations_plan(struct plan *plan, struct err *err)
         rc = keep(plan, &plan->nodes[i], seen);
     }
     arena_fini(&scratch);
-    return rc == RC_OK ? rc
-                       : err_set(err, ERR_TOO_LARGE,
-                                 "the definition needs more memory than it may have");
+    return rc == RC_OK
+               ? rc
+               : err_set(err, ERR_TOO_LARGE, "the definition needs more memory than it may have");
 }
 
 /* ---- passing on ---- */

@@ -115,9 +115,8 @@ static void on_done(void *owner, const struct err *failure,
     fetch->done(fetch->arg, fetch, err.code != ERR_NONE ? &err : NULL);
 }
 
-void fetch_send(struct fetch *fetch, void (*done)(void *arg, struct fetch *fetch,
-                                                  const struct err *err),
-                void *arg)
+void fetch_send(struct fetch *fetch,
+                void (*done)(void *arg, struct fetch *fetch, const struct err *err), void *arg)
 {
     static const struct http_exchange_owner calls = {on_head, on_data, on_done};
     const struct http_exchange_request request = {

@@ -1,5 +1,5 @@
-/* The one way out of pipelines to other services: HTTP requests of nodes, tools and MCP. The name is
- * resolved by the loop's own client, which refuses addresses that are not public unless an
+/* The one way out of pipelines to other services: HTTP requests of nodes, tools and MCP. The name
+ * is resolved by the loop's own client, which refuses addresses that are not public unless an
  * administrator allowed the host (pipelines.http_allow). Redirects are not followed: each would be
  * another address. On the loop. */
 #pragma once
@@ -47,7 +47,6 @@ enum rc fetch_add_header(struct fetch *fetch, struct str name, struct str value,
 enum rc fetch_prepare(struct fetch *fetch, struct pipeline_loop *loop, struct str query,
                       struct err *err) MUST_CHECK;
 /* `done` comes once, later; err NULL: an answer, whatever its status. It frees the fetch. */
-void fetch_send(struct fetch *fetch, void (*done)(void *arg, struct fetch *fetch,
-                                                  const struct err *err),
-                void *arg);
+void fetch_send(struct fetch *fetch,
+                void (*done)(void *arg, struct fetch *fetch, const struct err *err), void *arg);
 void fetch_free(struct fetch *fetch); /* cancels what is under way; NULL passes */

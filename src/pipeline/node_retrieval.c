@@ -80,7 +80,7 @@ static enum rc read_conditions(struct plan_build *build, yyjson_val *list,
     {
         struct condition *condition = &config->conditions[config->condition_count++];
         condition->attribute = json_get_text(item, "attribute");
-        condition->operator = json_get_text(item, "operator");
+        condition->operator= json_get_text(item, "operator");
         enum rc rc =
             plan_expression_compile(build, json_get_text(item, "value"), &condition->value, err);
         if (rc != RC_OK)
@@ -162,8 +162,7 @@ static enum rc put_condition(struct step *step, const struct condition *conditio
     struct expression_value value;
     struct maker maker;
     size_t i = 0;
-    while (i + 1 < COUNT_OF(operators) &&
-           !str_eq(condition->operator, str_from(operators[i].name)))
+    while (i + 1 < COUNT_OF(operators) && !str_eq(condition->operator, str_from(operators[i].name)))
         i++;
     const char *between = operators[i].between;
     enum rc rc = run_evaluate(step->frame, &condition->value, NULL, arena, &value, err);
@@ -253,9 +252,9 @@ static void on_found(void *arg, const struct retrieve_result *result, const stru
     work->under_way--;
     if (failure) {
         struct err err = *failure;
-        yyjson_val *collection = yyjson_arr_get(
-            ((const struct retrieval_config *)step->plan->config)->collections,
-            (size_t)(search - work->searches));
+        yyjson_val *collection =
+            yyjson_arr_get(((const struct retrieval_config *)step->plan->config)->collections,
+                           (size_t)(search - work->searches));
         err_prefix(&err, "%.*s", STR_ARG(json_get_text(collection, "name")));
         work_drop(work);
         step_failed(step, &err);
@@ -277,15 +276,13 @@ static enum rc fill_access(struct retrieval_work *work, struct retrieve_query *q
     if (rc == RC_OK && key) {
         struct str *tags = ARENA_NEW_ARRAY(&work->arena, struct str, key->tag_count + 1);
         for (size_t i = 0; tags && i < key->tag_count; i++) {
-            tags[query->tag_count] = arena_printf(&work->arena, "%.*s=%.*s",
-                                                  STR_ARG(key->tags[i].name),
-                                                  STR_ARG(key->tags[i].value));
+            tags[query->tag_count] = arena_printf(
+                &work->arena, "%.*s=%.*s", STR_ARG(key->tags[i].name), STR_ARG(key->tags[i].value));
             query->tag_count += tags[query->tag_count].p != NULL;
         }
         query->tags = tags;
     }
-    query->all_tags =
-        !key || (run->principal.permissions & PERMISSION_BIT(KNOWLEDGE_WRITE)) != 0;
+    query->all_tags = !key || (run->principal.permissions & PERMISSION_BIT(KNOWLEDGE_WRITE)) != 0;
     if (snapshot)
         snapshot_unref(snapshot);
     return rc;
@@ -299,8 +296,7 @@ static enum rc fill_query(struct retrieval_work *work, struct retrieve_query *qu
     struct buf text;
     retrieve_query_init(query);
     buf_init(&text, QUERY_BYTES_MAX);
-    enum rc rc =
-        run_render(step->frame, &config->query, &step->run->loop->scratch, &text, err);
+    enum rc rc = run_render(step->frame, &config->query, &step->run->loop->scratch, &text, err);
     query->text = arena_copy(&work->arena, str_trim(buf_str(&text)));
     buf_fini(&text);
     query->project = step->run->principal.project;

@@ -16,10 +16,10 @@ struct run_journal;
 struct pipelines_options {
     struct db *db; /* NULL: plans come only from the caller (tests, benches) */
     struct worker_pool *workers;
-    struct event_bus *events; /* may be NULL */
+    struct event_bus *events;    /* may be NULL */
     struct knowledge *knowledge; /* NULL: retrieval nodes fail */
-    struct file_system *fs;   /* of the journal; NULL: the real one */
-    const char *directory;    /* of the journal; NULL: runs are not recorded (tests, benches) */
+    struct file_system *fs;      /* of the journal; NULL: the real one */
+    const char *directory;       /* of the journal; NULL: runs are not recorded (tests, benches) */
     const struct str *allowed_hosts; /* globs of HOST:PORT that HTTP nodes may reach although they
                                         are not public; the administrator's */
     size_t allowed_host_count;

@@ -67,9 +67,9 @@ struct plan_node {
     size_t edge_count, in_count;
     struct value *default_value; /* on_error: default */
     void *config;                /* of its operations */
-    size_t *cites; /* retrievals that its text comes from (citation.h) */
+    size_t *cites;               /* retrievals that its text comes from (citation.h) */
     size_t cite_count;
-    bool feeds_answer;           /* an answer passes its text on while it is being written */
+    bool feeds_answer; /* an answer passes its text on while it is being written */
 };
 
 /* The top, or the inside of a container. */

@@ -96,10 +96,9 @@ static bool writes_conversation(const struct plan *plan, size_t container)
             at = plan->document->nodes[at].parent;
         if (at == NO_NODE)
             continue;
-        yyjson_arr_foreach(
-            yyjson_obj_get(plan->document->nodes[i].config, "assignments"), item, n,
-            assignment) if (str_starts(json_get_text(assignment, "variable"),
-                                       STR("conversation."))) return true;
+        yyjson_arr_foreach(yyjson_obj_get(plan->document->nodes[i].config, "assignments"), item, n,
+                           assignment) if (str_starts(json_get_text(assignment, "variable"),
+                                                      STR("conversation."))) return true;
     }
     return false;
 }
@@ -124,8 +123,7 @@ static enum err_code error_code(struct str name)
     return ERR_INTERNAL;
 }
 
-static struct value *make_result(struct str path, bool failed, struct str port,
-                                 yyjson_val *outputs)
+static struct value *make_result(struct str path, bool failed, struct str port, yyjson_val *outputs)
 {
     struct arena arena;
     struct maker maker;
@@ -167,8 +165,8 @@ static void add_item(struct map *recording, const struct plan *plan, const struc
     struct str path = json_get_text(item, "path"), status = json_get_text(item, "status");
     size_t count = split_path(plan, path, parts);
     bool done = str_eq(status, STR("done")),
-         failed = str_eq(status, STR("failed")) &&
-                  (replay || json_get_bool(item, "handled", false));
+         failed =
+             str_eq(status, STR("failed")) && (replay || json_get_bool(item, "handled", false));
     if (!count || parts[count - 1].node == NO_NODE || (!done && !failed) ||
         !stands(plan, parts[count - 1].node, replay) || is_done_again(plan, from, path))
         return;
@@ -197,8 +195,7 @@ static enum rc add_values(struct map *recording, const struct plan *plan, yyjson
         if (plan->nodes[node].kind == NODE_START)
             continue;
         yyjson_val *known = value_json(map_get(recording, id)); /* it goes the way that it went */
-        struct str port =
-            yyjson_obj_get(known, "port") ? json_get_text(known, "port") : STR("out");
+        struct str port = yyjson_obj_get(known, "port") ? json_get_text(known, "port") : STR("out");
         struct value *value = make_result(id, false, port, outputs);
         put_result(recording, value);
     }

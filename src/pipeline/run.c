@@ -448,8 +448,7 @@ static void step_begin(struct step *step)
     run_tell_node(step, "node_started");
     if (run->replay && journal_replay(step))
         return;
-    if (run->offline &&
-        (step->plan->operations->recorded || step->plan->kind == NODE_PIPELINE)) {
+    if (run->offline && (step->plan->operations->recorded || step->plan->kind == NODE_PIPELINE)) {
         struct err err = {0};
         err_set(&err, ERR_NOT_FOUND, "the recording has no answer for the node '%.*s'",
                 STR_ARG(step->plan->id));
@@ -776,8 +775,8 @@ static struct frame *pinned_frame(struct run *run, size_t level)
         around = yyjson_obj_getn(values, container->id.p, container->id.n);
     }
     yyjson_val *item = yyjson_obj_get(around, "item");
-    struct frame *frame = frame_new(NULL, &run->flow, level,
-                                    (uint32_t)json_get_int(around, "index", 0));
+    struct frame *frame =
+        frame_new(NULL, &run->flow, level, (uint32_t)json_get_int(around, "index", 0));
     frame->parent = parent;
     frame->item = item ? value_new(item) : NULL;
     frame->vars = around && plan->nodes[of->container].kind == NODE_LOOP ? value_new(around) : NULL;
@@ -894,9 +893,8 @@ uint64_t run_output_tokens(const struct run *run) { return run->output_tokens; }
 
 const char *run_trigger(struct str name)
 {
-    static const char *const names[] = {"api",      "model", "draft", "hook",  "webhook",
-                                        "schedule", "mcp",   "chat",  "retry", "fork",
-                                        "node"};
+    static const char *const names[] = {"api", "model", "draft", "hook", "webhook", "schedule",
+                                        "mcp", "chat",  "retry", "fork", "node"};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (str_eq(name, str_from(names[i])))
             return names[i];

@@ -59,8 +59,8 @@ struct id run_id(const struct run *run);
 enum run_status run_status(const struct run *run);
 const struct err *run_error(const struct run *run); /* NULL: none */
 struct str run_failed_node(const struct run *run);
-struct str run_text(const struct run *run);     /* the whole answer */
-yyjson_val *run_outputs(const struct run *run); /* object or NULL */
+struct str run_text(const struct run *run);       /* the whole answer */
+yyjson_val *run_outputs(const struct run *run);   /* object or NULL */
 yyjson_val *run_citations(const struct run *run); /* list or NULL */
 uint64_t run_input_tokens(const struct run *run);
 uint64_t run_output_tokens(const struct run *run);

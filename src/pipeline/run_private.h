@@ -42,10 +42,10 @@ struct node_slot {
 struct flow {
     struct plan *plan;
     struct value *sys, *conversation;
-    struct value *outputs; /* of its end nodes, merged; may be NULL */
+    struct value *outputs;   /* of its end nodes, merged; may be NULL */
     struct value *citations; /* of its answers, a list; may be NULL */
-    struct buf text;       /* of its answers */
-    struct frame *frame;   /* of its top level */
+    struct buf text;         /* of its answers */
+    struct frame *frame;     /* of its top level */
 };
 
 struct frame {
@@ -118,14 +118,14 @@ struct run {
     char failed_node[NODE_ID_BYTES_MAX + 1];
     enum run_status status;
     bool inside, recorded, pumping, pump_posted, finishing, ended, abandoned;
-    bool taken_up, offline;      /* of an earlier process; nothing may go outside */
-    struct id origin;            /* the run that it repeats; zero: none */
+    bool taken_up, offline;       /* of an earlier process; nothing may go outside */
+    struct id origin;             /* the run that it repeats; zero: none */
     const struct plan_node *only; /* the one node that runs; NULL: all */
-    struct value *values;        /* what that sees: {node id: outputs} */
-    uint32_t waits;              /* steps that wait for people or inputs */
-    struct map *replay;          /* results that are known: path → struct value; or NULL */
-    struct run_journal *journal; /* its dealings with the journal; NULL: none yet */
-    struct event_bus *events;    /* NULL: nobody watches */
+    struct value *values;         /* what that sees: {node id: outputs} */
+    uint32_t waits;               /* steps that wait for people or inputs */
+    struct map *replay;           /* results that are known: path → struct value; or NULL */
+    struct run_journal *journal;  /* its dealings with the journal; NULL: none yet */
+    struct event_bus *events;     /* NULL: nobody watches */
 };
 
 /* ---- engine (run.c) ---- */

@@ -7,7 +7,7 @@ import { createRequire } from 'node:module';
 const root = new URL('../../../', import.meta.url);
 const { chromium } = createRequire(new URL('web/package.json', root))('playwright-core');
 const PROGRAMS = [process.env.CAPSTAN_TEST_CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
-export const TIMEOUT_MS = 30_000;
+export const TIMEOUT_MS = 60_000;
 
 export function launch() {
   const executablePath = PROGRAMS.find((path) => path && existsSync(path));

@@ -57,6 +57,9 @@ async function with_page(work, expected = []) {
   try {
     await work(page, server.match[1]);
     assert.deepEqual(problems, [], 'errors in the browser');
+  } catch (cause) {
+    cause.message += `\n${page.url()} showed:\n${await page.locator('body').innerText()}`;
+    throw cause;
   } finally {
     await close();
   }

@@ -407,12 +407,15 @@ static void test_somebody_answers(void **state)
 
 static void start_asking(void)
 {
-    start("{'id':'each','type':'iteration','config':{'list':'start.items','output':'word.output'}},"
-          HUMAN("ask", "'parent':'each',") ","
-          "{'id':'word','type':'template','parent':'each','config':{'text':"
-          "'{{ each.item }}={{ ask.v }}'}}," HUMAN("last", "") "," END("each.output"),
-          PORT("ask", "ok", "word") "," EDGE("start", "each") "," EDGE("each", "last") ","
-          PORT("last", "ok", "done"),
+    start("{'id':'each','type':'iteration','config':{'list':'start.items','output':'word.output'}}"
+          "," HUMAN(
+              "ask",
+              "'parent':'each',") ","
+                                  "{'id':'word','type':'template','parent':'each','config':{'text':"
+                                  "'{{ each.item }}={{ ask.v }}'}}," HUMAN("last", "") "," END(
+                                      "each.output"),
+          PORT("ask", "ok", "word") "," EDGE("start", "each") "," EDGE("each", "last") "," PORT(
+              "last", "ok", "done"),
           "{'journal':'sync'}", "{'items':['a','b']}");
 }
 
@@ -420,8 +423,8 @@ static void reply(const char *path, const char *value)
 {
     struct err err = {0};
     go(NS_PER_S);
-    struct str json = quoted(
-        arena_printf(&f.arena, "{'action':'ok','values':{'v':'%s'}}", value).p);
+    struct str json =
+        quoted(arena_printf(&f.arena, "{'action':'ok','values':{'v':'%s'}}", value).p);
     if (run_answer_wait(f.run, str_from(path), parse(json), STR("me"), &err) != RC_OK)
         fail_msg("%s: %s", path, err.message);
 }

@@ -294,9 +294,9 @@ static void refuses_what_is_wrong(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(finds_what_was_put), cmocka_unit_test(replaces_and_deletes),
-        cmocka_unit_test(scrolls_and_counts), cmocka_unit_test(hides_disabled_rows),
-        cmocka_unit_test(copies_itself),      cmocka_unit_test(ranks_by_the_defaults),
+        cmocka_unit_test(finds_what_was_put),    cmocka_unit_test(replaces_and_deletes),
+        cmocka_unit_test(scrolls_and_counts),    cmocka_unit_test(hides_disabled_rows),
+        cmocka_unit_test(copies_itself),         cmocka_unit_test(ranks_by_the_defaults),
         cmocka_unit_test(refuses_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
