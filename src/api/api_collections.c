@@ -307,6 +307,8 @@ enum rc api_read_query(struct api_call *call, struct retrieve_query *query)
         (rc = read_number(call, "k", 1, 1000, &k)) ||
         (rc = read_number(call, "recall", 0.5, 1, &query->recall)) ||
         (rc = read_number(call, "text_weight", 0, 1, &query->text_weight)) ||
+        (rc = read_number(call, "k1", 0, 10, &query->k1)) ||
+        (rc = read_number(call, "b", 0, 1, &query->b)) ||
         (rc = read_number(call, "score_min", -1e9, 1e9, &query->score_min)) ||
         (rc = read_number(call, "diversity", 0, 1, &query->diversity)) ||
         (rc = read_number(call, "group_size", 1, 100, &group_size)) ||

@@ -131,6 +131,10 @@ API_ROUTE(DELETE, "/api/collections/{name}", KNOWLEDGE_WRITE, WORK, api_collecti
 API_ROUTE(POST, "/api/collections/{name}/ingest", KNOWLEDGE_WRITE, WORK, api_collections_ingest)
 API_ROUTE(POST, "/api/collections/{name}/search", KNOWLEDGE_READ, WORK, api_collections_search)
 API_ROUTE(POST, "/api/collections/{name}/evaluate", KNOWLEDGE_READ, WORK, api_collections_evaluate)
+API_ROUTE(GET, "/api/collections/{name}/questions", KNOWLEDGE_READ, WORK, api_collections_questions)
+API_ROUTE(PUT, "/api/collections/{name}/questions", KNOWLEDGE_WRITE, WRITE,
+          api_collections_questions_put)
+API_ROUTE(POST, "/api/collections/{name}/tune", KNOWLEDGE_WRITE, WORK, api_collections_tune)
 API_ROUTE(GET, "/api/collections/{name}/documents", KNOWLEDGE_READ, READ, api_documents_list)
 API_ROUTE(POST, "/api/collections/{name}/documents", KNOWLEDGE_WRITE, WORK, api_documents_add)
 API_ROUTE(GET, "/api/collections/{name}/documents/{id}", KNOWLEDGE_READ, READ, api_documents_get)

@@ -184,7 +184,8 @@ const struct command COMMANDS[] = {
             "  capstan knowledge create NAME [--encoder E] [--language L] [--description D]\n"
             "  capstan knowledge add NAME PATH... [--attributes JSON] [--detach]\n"
             "  capstan knowledge query NAME QUESTION [--k N] [--mode M] [--filter F] [--json]\n"
-            "  capstan knowledge eval | tune NAME --queries FILE --qrels FILE [--binary]\n"
+            "  capstan knowledge eval NAME --queries FILE --qrels FILE [--binary]\n"
+            "  capstan knowledge tune NAME [--queries FILE --qrels FILE] [--cuts] [--apply]\n"
             "  capstan knowledge export NAME [--output FILE]\n"
             "  capstan knowledge import NAME FILE\n"
             "  capstan knowledge source list NAME [--json]\n"
@@ -202,6 +203,8 @@ const struct command COMMANDS[] = {
                    "  --qrels FILE        judgements of TREC or BEIR; documents by their names\n"
                    "  --binary            every grade above 0 counts the same\n"
                    "  --k N               how many hits; of eval: of recall@k\n"
+                   "  --cuts              tune tries chunk sizes, overlap and stemming, too\n"
+                   "  --apply             tune makes the collection as the winner\n"
                    "  --detach            do not wait until the documents are in\n" JSON_OPTION,
         .examples =
             "  capstan knowledge create handbook && capstan knowledge add handbook ./docs\n"

@@ -30,7 +30,7 @@ static const struct column document_columns[] = {
 struct knowledge_options {
     const char *encoder, *language, *description, *attributes, *queries, *qrels, *mode, *k, *filter,
         *file;
-    bool json, binary, detach;
+    bool json, binary, detach, cuts, apply;
 };
 static struct knowledge_options options;
 
@@ -305,14 +305,7 @@ static bool read_judged(struct judged *judged)
 
 /* ---- eval and tune ---- */
 
-struct setting {
-    const char *mode, *fusion;
-    double text_weight; /* < 0: the default */
-};
-
-/* Questions of one parity (0 even, 1 odd, -1 all), counted from 1. */
-static bool evaluate(const char *name, struct judged *judged, const struct setting *setting,
-                     int parity, struct client_reply *reply)
+static bool evaluate(const char *name, struct judged *judged, struct client_reply *reply)
 {
     size_t i, n;
     yyjson_mut_val *root, *one;
@@ -320,22 +313,12 @@ static bool evaluate(const char *name, struct judged *judged, const struct setti
     yyjson_mut_val *questions = yyjson_mut_obj_add_arr(doc, root, "questions");
     yyjson_mut_arr_foreach(judged->questions, i, n, one)
     {
-        bool chosen = parity < 0 || (int)((i + 1) % 2) == parity;
-        if (chosen && yyjson_mut_obj_size(yyjson_mut_obj_get(one, "relevant")))
+        if (yyjson_mut_obj_size(yyjson_mut_obj_get(one, "relevant")))
             yyjson_mut_arr_append(questions, yyjson_mut_val_mut_copy(doc, one));
     }
-    noun_put(doc, "mode", setting->mode, false);
-    noun_put(doc, "fusion", setting->fusion, false);
-    noun_put(doc, "k", options.k, true);
-    if (setting->text_weight >= 0)
-        yyjson_mut_obj_add_real(doc, root, "text_weight", setting->text_weight);
+    put_search(doc);
     return client_request_json("knowledge", "POST", noun_path(&noun, name, "/evaluate"), doc,
                                reply);
-}
-
-static double mean_of(const struct client_reply *reply, const char *metric)
-{
-    return yyjson_get_num(yyjson_obj_get(yyjson_obj_get(reply->root, metric), "mean"));
 }
 
 static void print_metric(const struct client_reply *reply, const char *metric, const char *title)
@@ -361,11 +344,10 @@ static int run_eval(int argc, char **argv)
 {
     struct judged judged;
     struct client_reply reply;
-    const struct setting setting = {.mode = options.mode, .text_weight = -1};
     if (argc != 3 || !options.queries || !options.qrels)
         return command_usage_error("knowledge",
                                    "eval needs a collection, --queries FILE and --qrels FILE");
-    bool ok = read_judged(&judged) && evaluate(argv[2], &judged, &setting, -1, &reply);
+    bool ok = read_judged(&judged) && evaluate(argv[2], &judged, &reply);
     yyjson_mut_doc_free(judged.doc);
     if (!ok)
         return EXIT_FAILED;
@@ -377,50 +359,143 @@ static int run_eval(int argc, char **argv)
     return EXIT_OK;
 }
 
-/* What can be chosen without taking documents in again: parts, fusion and its weight. Chosen on the
- * odd questions, shown on the even ones, which had no say. */
-static int run_tune(int argc, char **argv)
+/* The collection's own questions are replaced by those of the files. */
+static bool store_questions(const char *name)
 {
-    static const struct setting settings[] = {
-        {"text", NULL, -1},          {"vector", NULL, -1},        {"hybrid", "rrf", -1},
-        {"hybrid", "rrf", 0.3},      {"hybrid", "rrf", 0.5},      {"hybrid", "rrf", 0.7},
-        {"hybrid", "weighted", 0.2}, {"hybrid", "weighted", 0.3}, {"hybrid", "weighted", 0.4},
-        {"hybrid", "weighted", 0.5}, {"hybrid", "weighted", 0.6},
-    };
     struct judged judged;
     struct client_reply reply;
-    size_t best = 0;
-    double best_score = -1;
-    if (argc != 3 || !options.queries || !options.qrels)
-        return command_usage_error("knowledge",
-                                   "tune needs a collection, --queries FILE and --qrels FILE");
-    bool ok = read_judged(&judged);
-    printf("%-8s %-9s %6s  nDCG@10 on odd questions\n", "MODE", "FUSION", "WEIGHT");
-    for (size_t i = 0; ok && i < COUNT_OF(settings); i++) {
-        if (!evaluate(argv[2], &judged, &settings[i], 1, &reply)) {
-            ok = i > 0 && strcmp(settings[i].mode, "vector") == 0; /* no encoder: words only */
-            if (ok)
-                break;
-            continue;
-        }
-        double score = mean_of(&reply, "ndcg_at_10");
-        printf("%-8s %-9s %6.2f  %.4f\n", settings[i].mode,
-               settings[i].fusion ? settings[i].fusion : "-", settings[i].text_weight, score);
-        if (score > best_score) {
-            best_score = score;
-            best = i;
-        }
-        client_reply_free(&reply);
+    size_t i, n;
+    yyjson_mut_val *root, *one;
+    if (!read_judged(&judged)) {
+        yyjson_mut_doc_free(judged.doc);
+        return false;
     }
-    if (ok && evaluate(argv[2], &judged, &settings[best], 0, &reply)) {
-        printf("\nbest: mode %s, fusion %s, text_weight %.2f; on the even questions:\n",
-               settings[best].mode, settings[best].fusion ? settings[best].fusion : "-",
-               settings[best].text_weight);
-        print_evaluation(&reply);
-        client_reply_free(&reply);
+    yyjson_mut_doc *doc = noun_new_object(&root);
+    yyjson_mut_val *questions = yyjson_mut_obj_add_arr(doc, root, "questions");
+    yyjson_mut_arr_foreach(judged.questions, i, n, one)
+    {
+        if (yyjson_mut_obj_size(yyjson_mut_obj_get(one, "relevant")))
+            yyjson_mut_arr_append(questions, yyjson_mut_val_mut_copy(doc, one));
     }
     yyjson_mut_doc_free(judged.doc);
-    return ok ? EXIT_OK : EXIT_FAILED;
+    bool ok = client_request_json("knowledge", "PUT", noun_path(&noun, name, "/questions"), doc,
+                                  &reply);
+    if (ok)
+        client_reply_free(&reply);
+    return ok;
+}
+
+static void print_tried(yyjson_val *result)
+{
+    size_t i, n;
+    yyjson_val *one;
+    size_t winner = (size_t)yyjson_get_uint(yyjson_obj_get(result, "winner"));
+    printf("  %-7s %-9s %6s %5s %5s %7s %7s  %-8s %s\n", "MODE", "FUSION", "WEIGHT", "K1", "B",
+           "TOKENS", "OVERLAP", "LANGUAGE", "nDCG@10 on odd questions");
+    yyjson_arr_foreach(yyjson_obj_get(result, "tried"), i, n, one)
+    {
+        const char *fusion = yyjson_get_str(yyjson_obj_get(one, "fusion"));
+        yyjson_val *weight = yyjson_obj_get(one, "text_weight");
+        yyjson_val *score = yyjson_obj_get(one, "ndcg_at_10");
+        const char *mode = yyjson_get_str(yyjson_obj_get(one, "mode"));
+        const char *language = yyjson_get_str(yyjson_obj_get(one, "language"));
+        printf("%c %-7s %-9s ", i == winner ? '*' : ' ', mode ? mode : "-", fusion ? fusion : "-");
+        if (weight)
+            printf("%6.2f", yyjson_get_num(weight));
+        else
+            printf("%6s", "-");
+        printf(" %5.2f %5.2f %7lld %7lld  %-8s %.4f [%.4f, %.4f]\n",
+               yyjson_get_num(yyjson_obj_get(one, "k1")), yyjson_get_num(yyjson_obj_get(one, "b")),
+               (long long)yyjson_get_sint(yyjson_obj_get(one, "tokens_max")),
+               (long long)yyjson_get_sint(yyjson_obj_get(one, "overlap_tokens")),
+               language ? language : "-",
+               yyjson_get_num(yyjson_obj_get(score, "mean")),
+               yyjson_get_num(yyjson_obj_get(score, "low")),
+               yyjson_get_num(yyjson_obj_get(score, "high")));
+    }
+}
+
+static void print_even(yyjson_val *result, const char *member, const char *title)
+{
+    yyjson_val *o = yyjson_obj_get(result, member);
+    printf("%-22s %+.4f  [%+.4f, %+.4f]\n", title, yyjson_get_num(yyjson_obj_get(o, "mean")),
+           yyjson_get_num(yyjson_obj_get(o, "low")), yyjson_get_num(yyjson_obj_get(o, "high")));
+}
+
+/* The winner's patch, and a rebuild where chunks depend on it, which goes on by itself. */
+static int apply_winner(const char *name, yyjson_val *result)
+{
+    struct client_reply reply;
+    yyjson_val *patch = yyjson_obj_get(result, "patch");
+    if (yyjson_obj_size(patch) == 0) {
+        printf("nothing to apply: what is in force did best\n");
+        return EXIT_OK;
+    }
+    yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+    yyjson_mut_doc_set_root(doc, yyjson_val_mut_copy(doc, patch));
+    if (!client_request_json("knowledge", "PATCH", noun_path(&noun, name, ""), doc, &reply))
+        return EXIT_FAILED;
+    client_reply_free(&reply);
+    if (!yyjson_get_bool(yyjson_obj_get(result, "rebuild"))) {
+        printf("applied\n");
+        return EXIT_OK;
+    }
+    yyjson_mut_val *root;
+    doc = noun_new_object(&root);
+    yyjson_mut_obj_add_true(doc, root, "rebuild");
+    if (!client_request_json("knowledge", "POST", noun_path(&noun, name, "/ingest"), doc, &reply))
+        return EXIT_FAILED;
+    printf("applied; rebuilding beside the index in force\n");
+    int status = options.detach ? EXIT_OK : noun_follow_job(&noun, reply.root);
+    client_reply_free(&reply);
+    return status;
+}
+
+static int show_tuned(const char *name, const char *job)
+{
+    struct client_reply reply;
+    char path[128];
+    int status = EXIT_OK;
+    snprintf(path, sizeof(path), "/api/jobs/%s", job);
+    if (!client_request("knowledge", "GET", path, STR_EMPTY, STR_EMPTY, &reply))
+        return EXIT_FAILED;
+    yyjson_val *result = yyjson_obj_get(reply.root, "result");
+    if (options.json) {
+        print_json(result);
+    } else {
+        print_tried(result);
+        printf("\non the even questions, which had no say:\n");
+        print_even(result, "current_even", "in force");
+        print_even(result, "winner_even", "winner (*)");
+        print_even(result, "difference_even", "difference");
+    }
+    if (options.apply)
+        status = apply_winner(name, result);
+    else if (!options.json && yyjson_obj_size(yyjson_obj_get(result, "patch")))
+        printf("'capstan knowledge tune %s --apply' makes it so\n", name);
+    client_reply_free(&reply);
+    return status;
+}
+
+static int run_tune(int argc, char **argv)
+{
+    struct client_reply reply;
+    yyjson_mut_val *root;
+    if (argc != 3 || !options.queries != !options.qrels)
+        return command_usage_error("knowledge",
+                                   "tune needs a collection, and --queries FILE with --qrels FILE "
+                                   "unless it has questions of its own");
+    if (options.queries && !store_questions(argv[2]))
+        return EXIT_FAILED;
+    yyjson_mut_doc *doc = noun_new_object(&root);
+    yyjson_mut_obj_add_bool(doc, root, "cuts", options.cuts);
+    if (!client_request_json("knowledge", "POST", noun_path(&noun, argv[2], "/tune"), doc, &reply))
+        return EXIT_FAILED;
+    char job[64];
+    snprintf(job, sizeof(job), "%s", yyjson_get_str(yyjson_obj_get(reply.root, "id")));
+    int status = noun_follow_job(&noun, reply.root);
+    client_reply_free(&reply);
+    return status == EXIT_OK ? show_tuned(argv[2], job) : status;
 }
 
 /* ---- export and import: rows as JSON lines ---- */
@@ -558,6 +633,8 @@ int command_knowledge(int argc, char **argv)
     const struct option_spec specs[] = {{"json", .flag = &options.json},
                                         {"binary", .flag = &options.binary},
                                         {"detach", .flag = &options.detach},
+                                        {"cuts", .flag = &options.cuts},
+                                        {"apply", .flag = &options.apply},
                                         {"encoder", .value = &options.encoder},
                                         {"language", .value = &options.language},
                                         {"description", .value = &options.description},

@@ -508,6 +508,15 @@ static void put_time(yyjson_mut_doc *doc, yyjson_mut_val *o, const char *key, in
     put_text(doc, o, key, ns ? str_make(text, clock_format_iso(ns, 3, text)) : STR_EMPTY);
 }
 
+/* Left out where there is none. */
+static void put_json(yyjson_mut_doc *doc, yyjson_mut_val *o, const char *key, struct str text)
+{
+    yyjson_doc *value = text.n ? yyjson_read(text.p, text.n, 0) : NULL;
+    if (value)
+        yyjson_mut_obj_add_val(doc, o, key, yyjson_val_mut_copy(doc, yyjson_doc_get_root(value)));
+    yyjson_doc_free(value);
+}
+
 yyjson_mut_val *job_encode(const struct job_row *row, yyjson_mut_doc *doc)
 {
     char id[ID_TEXT_BYTES_MAX];
@@ -520,11 +529,8 @@ yyjson_mut_val *job_encode(const struct job_row *row, yyjson_mut_doc *doc)
     yyjson_mut_obj_add_sint(doc, progress, "total", row->total);
     put_text(doc, progress, "unit", row->unit);
     put_text(doc, progress, "message", row->message);
-    yyjson_doc *params = row->params.n ? yyjson_read(row->params.p, row->params.n, 0) : NULL;
-    if (params)
-        yyjson_mut_obj_add_val(doc, o, "params",
-                               yyjson_val_mut_copy(doc, yyjson_doc_get_root(params)));
-    yyjson_doc_free(params);
+    put_json(doc, o, "params", row->params);
+    put_json(doc, o, "result", row->result);
     put_text(doc, o, "error", row->error);
     yyjson_mut_obj_add_sint(doc, o, "attempt", row->attempt);
     yyjson_mut_obj_add_bool(doc, o, "cancel_asked", row->cancel_asked);

@@ -1,6 +1,7 @@
 /* See evaluate.h. nDCG: discount 1/log2(rank + 1), ideal over the question's own judgements. */
 #include "knowledge/evaluate.h"
 #include "base/clock.h"
+#include "text/json.h"
 #include <math.h>
 #include <stdlib.h>
 
@@ -91,6 +92,67 @@ struct measured measure_mean(const double *first, size_t count, size_t stride, u
     return out;
 }
 
+/* ---- questions ---- */
+
+static enum rc read_question(yyjson_val *json, struct arena *arena, struct question *out,
+                             struct err *err)
+{
+    yyjson_val *relevant = yyjson_obj_get(json, "relevant"), *key, *value;
+    size_t i, n;
+    *out = (struct question){.id = json_get_text(json, "id"), .text = json_get_text(json, "text")};
+    if (out->text.n == 0 || !yyjson_is_obj(relevant))
+        return err_set_field(err, ERR_BAD_FIELD, "questions",
+                             "each question has a 'text' and 'relevant': {DOCUMENT: GAIN}");
+    out->judgements = ARENA_NEW_ARRAY(arena, struct judgement, yyjson_obj_size(relevant) + 1);
+    if (!out->judgements)
+        return err_set(err, ERR_TOO_LARGE, "there is no memory for so many questions");
+    yyjson_obj_foreach(relevant, i, n, key, value) out->judgements[out->count++] =
+        (struct judgement){json_text(key), yyjson_get_num(value)};
+    return RC_OK;
+}
+
+enum rc questions_read(yyjson_val *list, struct arena *arena, struct question **out, size_t *count,
+                       struct err *err)
+{
+    size_t i, n = yyjson_arr_size(list);
+    yyjson_val *json;
+    *count = 0;
+    if (n == 0 || n > EVALUATE_QUESTIONS_MAX)
+        return err_set_field(err, ERR_BAD_FIELD, "questions",
+                             "'questions' is a list of 1 to %d questions", EVALUATE_QUESTIONS_MAX);
+    *out = ARENA_NEW_ARRAY(arena, struct question, n);
+    if (!*out)
+        return err_set(err, ERR_TOO_LARGE, "there is no memory for so many questions");
+    yyjson_arr_foreach(list, i, n, json)
+    {
+        enum rc rc = read_question(json, arena, &(*out)[*count], err);
+        if (rc != RC_OK)
+            return rc;
+        *count += !str_eq(json_get_text(json, "state"), STR("proposed"));
+    }
+    return RC_OK;
+}
+
+enum rc questions_encode(struct knowledge *knowledge, const struct collection *collection,
+                         struct question *questions, size_t count, struct arena *arena,
+                         struct err *err)
+{
+    struct str *texts = ARENA_NEW_ARRAY(arena, struct str, count + 1);
+    float *vectors;
+    unsigned dimension;
+    if (!texts)
+        return err_set(err, ERR_OVERLOADED, "no memory for so many questions");
+    for (size_t i = 0; i < count; i++)
+        texts[i] = questions[i].text;
+    enum rc rc = knowledge_encode(knowledge, collection, texts, count, true, arena, &vectors,
+                                  &dimension, err);
+    for (size_t i = 0; rc == RC_OK && vectors && i < count; i++) {
+        questions[i].vector = vectors + i * dimension;
+        questions[i].dimension = dimension;
+    }
+    return rc;
+}
+
 /* ---- asking ---- */
 
 /* Names of the documents that were found, each once, best first. */
@@ -117,6 +179,8 @@ static enum rc ask(struct knowledge *knowledge, const struct retrieve_query *how
     size_t depth = MAX(k, (size_t)NDCG_DEPTH);
     arena_init(&arena, QUESTION_ARENA);
     query.text = question->text;
+    query.vector = question->vector;
+    query.dimension = question->dimension;
     query.k = MIN(depth * CHUNKS_PER_DOCUMENT, (size_t)1000);
     struct str *names = ARENA_NEW_ARRAY(&arena, struct str, depth);
     int64_t began = clock_monotonic_ns();

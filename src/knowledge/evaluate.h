@@ -16,6 +16,8 @@ struct question {
     struct str id, text;
     struct judgement *judgements;
     size_t count;
+    const float *vector; /* NULL: the collection's encoder makes it for each search */
+    size_t dimension;
 };
 
 struct question_score {
@@ -34,6 +36,14 @@ struct evaluation {
     double latency_ms_p50, latency_ms_p95;
 };
 
+/* From [{"id", "text", "relevant": {DOCUMENT: GAIN}, "state"}]; those that a person has not accepted
+ * are left out. Arena memory; ERR_BAD_FIELD. */
+enum rc questions_read(yyjson_val *list, struct arena *arena, struct question **out, size_t *count,
+                       struct err *err) MUST_CHECK;
+/* Their vectors, so that several settings are measured without encoding again. */
+enum rc questions_encode(struct knowledge *knowledge, const struct collection *collection,
+                         struct question *questions, size_t count, struct arena *arena,
+                         struct err *err) MUST_CHECK;
 /* `how` without its text; k is of recall@k. Worker; everything in the arena. */
 enum rc knowledge_evaluate(struct knowledge *knowledge, const struct retrieve_query *how,
                            const struct question *questions, size_t count, size_t k,

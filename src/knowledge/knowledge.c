@@ -349,6 +349,7 @@ enum rc knowledge_new(const struct knowledge_options *options, struct knowledge 
     list_init(&knowledge->runs);
     list_init(&knowledge->rebuilds);
     list_init(&knowledge->syncs);
+    list_init(&knowledge->tunes);
     timer_init(&knowledge->maintain_timer, on_maintain);
     enum rc rc = blob_store_open(file_system_real(), options->blob_folder, &knowledge->blobs, err);
     if (rc != RC_OK) {
@@ -359,6 +360,7 @@ enum rc knowledge_new(const struct knowledge_options *options, struct knowledge 
     knowledge_register_rebuild(knowledge);
     knowledge_register_sync(knowledge);
     knowledge_tick_begin(knowledge);
+    knowledge_register_tune(knowledge);
     timer_start(knowledge->loop, &knowledge->maintain_timer, MAINTAIN_EVERY_NS);
     *out = knowledge;
     return RC_OK;
@@ -372,6 +374,7 @@ void knowledge_stop(struct knowledge *knowledge)
     rebuild_stop_all(knowledge);
     knowledge_tick_stop(knowledge);
     sync_stop_all(knowledge);
+    tune_stop_all(knowledge);
 }
 
 void knowledge_join(struct knowledge *knowledge)

@@ -134,6 +134,12 @@ enum rc knowledge_requeue(struct knowledge *knowledge, const struct collection *
 enum rc knowledge_rebuild(struct knowledge *knowledge, const struct collection *collection,
                           struct str author, struct arena *arena, struct job_row *job,
                           struct err *err) MUST_CHECK;
+/* Settings of the search tried on the collection's accepted questions; `cuts`: also chunk sizes,
+ * overlap and stemming, each of which needs an index of its own beside. The job's result says what
+ * was tried, which did best and the patch that makes the collection so; nothing is changed. */
+enum rc knowledge_tune(struct knowledge *knowledge, const struct collection *collection, bool cuts,
+                       struct str author, struct arena *arena, struct job_row *job,
+                       struct err *err) MUST_CHECK;
 /* Chunks, row and blobs, in an order that a crash does not break. */
 enum rc knowledge_delete_document(struct knowledge *knowledge, const struct collection *collection,
                                   const struct document_row *row, struct err *err) MUST_CHECK;

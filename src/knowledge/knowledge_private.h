@@ -35,6 +35,7 @@ struct knowledge {
     size_t index_count;
     struct list runs;                           /* ingest_run.node */
     struct list rebuilds;                       /* rebuild.node; jobs' loop */
+    struct list tunes;                          /* tune.node; jobs' loop */
     struct list syncs;                          /* source_sync.node; lock */
     pthread_cond_t synced;                      /* a sync's thread has ended */
     size_t sync_threads;                        /* lock: those that have not */
@@ -56,7 +57,6 @@ struct knowledge {
 };
 
 void knowledge_register_ingest(struct knowledge *knowledge);
-void knowledge_register_evaluate(struct knowledge *knowledge);
 /* Are there runs that will still look for queued documents of it? Control writer's thread. */
 bool ingest_still_looks(struct knowledge *knowledge, struct id collection);
 void ingest_stop_all(struct knowledge *knowledge);
@@ -81,6 +81,8 @@ void sync_stop_all(struct knowledge *knowledge);
 void knowledge_tick_begin(struct knowledge *knowledge);
 void knowledge_tick_stop(struct knowledge *knowledge);
 void rebuild_stop_all(struct knowledge *knowledge);
+void knowledge_register_tune(struct knowledge *knowledge);
+void tune_stop_all(struct knowledge *knowledge);
 /* The collection as its definition says now, for the next generation. */
 enum rc collection_get_wanted(struct db_txn *txn, struct id project, struct id id,
                               struct arena *arena, struct collection *out,

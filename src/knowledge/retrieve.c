@@ -78,6 +78,8 @@ static void fill_index_query(const struct retrieve_query *query,
         .all_tags = query->all_tags,
         .fusion = query->fusion >= 0 ? (enum index_fusion)query->fusion : ranking->fusion,
         .text_weight = query->text_weight >= -1.5 ? query->text_weight : ranking->text_weight,
+        .k1 = query->k1,
+        .b = query->b,
         .score_min = isnan(query->score_min) ? ranking->score_min : query->score_min,
         .group_by = query->group_by,
         .group_size = query->group_size,
@@ -180,7 +182,7 @@ static enum rc search_index(struct knowledge *knowledge, const struct retrieve_q
         how.k = out->collection.spec.answer.k;
     size_t k = how.k;
     if (ranks)
-        how.k = MAX(k, ranking->rerank_depth);
+        how.k = MAX(k, query->rerank_depth ? query->rerank_depth : ranking->rerank_depth);
     int64_t began = clock_monotonic_ns();
     rc = index_search(index, &how, arena, &found, err);
     out->search_ns = clock_monotonic_ns() - began;
@@ -217,8 +219,12 @@ enum rc knowledge_search(struct knowledge *knowledge, const struct retrieve_quer
 {
     struct index *index;
     *out = (struct retrieve_result){0};
-    enum rc rc =
-        knowledge_find(knowledge, query->project, query->collection, arena, &out->collection, err);
+    enum rc rc = RC_OK;
+    if (query->within)
+        out->collection = *query->within;
+    else
+        rc = knowledge_find(knowledge, query->project, query->collection, arena, &out->collection,
+                            err);
     if (rc == RC_OK)
         rc = knowledge_index_get(knowledge, &out->collection, &index, err);
     if (rc != RC_OK)

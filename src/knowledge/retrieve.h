@@ -13,6 +13,7 @@ struct retrieve_query {
     size_t k;               /* 0: the collection's */
     double recall;          /* 0: the collection's */
     double text_weight;     /* <-1.5: the collection's; <0: the index's default */
+    double k1, b;           /* BM25; 0: the collection's */
     int fusion;             /* enum index_fusion; -1: the collection's */
     double score_min;       /* NAN: the collection's */
     double diversity;       /* <0: the collection's */
@@ -24,6 +25,8 @@ struct retrieve_query {
     struct str group_by; /* an attribute, or "_document" */
     size_t group_size;
     bool for_answer; /* k 0: as many as an answer is made of */
+    size_t rerank_depth;             /* 0: the collection's */
+    const struct collection *within; /* NULL: found by its name; may have an index of its own */
 };
 /* Everything as the collection says. */
 void retrieve_query_init(struct retrieve_query *query);

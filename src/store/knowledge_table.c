@@ -67,12 +67,40 @@ enum rc collection_row_delete(struct db_txn *txn, struct id project, struct id c
         "DELETE FROM sources WHERE project = ?1 AND collection = ?2",
         "DELETE FROM documents WHERE project = ?1 AND collection = ?2",
         "DELETE FROM file_batches WHERE project = ?1 AND collection = ?2",
+        "DELETE FROM question_sets WHERE project = ?1 AND collection = ?2",
         "DELETE FROM collections WHERE project = ?1 AND id = ?2",
     };
     enum rc rc = RC_OK;
     for (size_t i = 0; rc == RC_OK && i < COUNT_OF(statements); i++)
         rc = sql_exec(txn, statements[i], SQL_BIND(sql_id(&project), sql_id(&collection)), err);
     return rc;
+}
+
+enum rc question_set_get(struct db_txn *txn, struct id project, struct id collection,
+                         struct arena *arena, struct str *out, struct err *err)
+{
+    struct sql_rows rows;
+    enum rc rc = sql_first(
+        &rows, txn, "SELECT questions FROM question_sets WHERE project = ?1 AND collection = ?2",
+        SQL_BIND(sql_id(&project), sql_id(&collection)), err);
+    *out = STR("[]");
+    if (rc != RC_OK)
+        return rc == RC_END ? RC_OK : rc;
+    rc = sql_column_copy(&rows, 0, arena, out, err);
+    sql_end(&rows);
+    return rc;
+}
+
+enum rc question_set_put(struct db_txn *txn, struct id project, struct id collection,
+                         struct str questions, struct err *err)
+{
+    return sql_exec(txn,
+                    "INSERT INTO question_sets(project, collection, questions, updated_ns)"
+                    " VALUES(?1, ?2, ?3, ?4) ON CONFLICT(project, collection) DO UPDATE SET"
+                    " questions = excluded.questions, updated_ns = excluded.updated_ns",
+                    SQL_BIND(sql_id(&project), sql_id(&collection), sql_text(questions),
+                             sql_i64(db_txn_now_ns(txn))),
+                    err);
 }
 
 static enum rc read_collection(const struct sql_rows *rows, struct arena *arena,

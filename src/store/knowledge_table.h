@@ -39,6 +39,12 @@ enum rc collection_row_list(struct db_txn *txn, struct id project, struct id aft
                             size_t limit, struct arena *arena, struct collection_row **out,
                             size_t *count, struct err *err) MUST_CHECK;
 
+/* The collection's judged questions, a JSON list; "[]" when there are none. */
+enum rc question_set_get(struct db_txn *txn, struct id project, struct id collection,
+                         struct arena *arena, struct str *out, struct err *err) MUST_CHECK;
+enum rc question_set_put(struct db_txn *txn, struct id project, struct id collection,
+                         struct str questions, struct err *err) MUST_CHECK;
+
 #define DOCUMENT_STATES(STATE)                                                                     \
     STATE(QUEUED, "queued")                                                                        \
     STATE(PARSING, "parsing")                                                                      \

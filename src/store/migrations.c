@@ -131,6 +131,11 @@ static const struct migration MIGRATIONS[] = {
      " modified TEXT NOT NULL, sync INTEGER NOT NULL, state TEXT NOT NULL, error TEXT NOT NULL,"
      " bytes INTEGER NOT NULL, updated_ns INTEGER NOT NULL, PRIMARY KEY(source, key)) STRICT;"
      "CREATE INDEX source_items_document ON source_items(source, document);"},
+    {5,
+     /* The judged questions of a collection, one JSON list: read and written whole. */
+     "CREATE TABLE question_sets(project BLOB NOT NULL REFERENCES projects(id),"
+     " collection BLOB NOT NULL, questions TEXT NOT NULL, updated_ns INTEGER NOT NULL,"
+     " PRIMARY KEY(project, collection)) STRICT;"},
 };
 
 int64_t migrations_version(void) { return MIGRATIONS[COUNT_OF(MIGRATIONS) - 1].version; }

@@ -97,6 +97,7 @@ struct index_query {
     enum index_fusion fusion;
     double
         text_weight;  /* FUSION_WEIGHTED, and of the text's ranks in RRF: 0 … 1; <0: the default */
+    double k1, b;     /* BM25 of this query; 0: the index's */
     double score_min; /* of the final score; -INFINITY: none */
     struct str group_by; /* payload member: at most group_size hits of one value; empty: off */
     size_t group_size;

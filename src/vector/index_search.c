@@ -433,6 +433,8 @@ static enum rc check_query(struct search *s)
         return err_set_field(s->err, ERR_BAD_FIELD, "recall", "must be 0 to 1");
     if (q->diversity < 0 || q->diversity > 1 || isnan(q->diversity))
         return err_set_field(s->err, ERR_BAD_FIELD, "diversity", "must be 0 to 1");
+    if (!(q->k1 >= 0) || !(q->b >= 0 && q->b <= 1))
+        return err_set_field(s->err, ERR_BAD_FIELD, "b", "k1 is 0 or more, b is 0 to 1");
     if (!q->vector)
         return RC_OK;
     const struct index_vector_field *field = &config->vectors[q->vector_field];
@@ -535,6 +537,8 @@ static enum rc search_once(struct index *index, const struct index_query *query,
     pthread_mutex_lock(&index->viewing);
     s.ranking = index->ranking;
     pthread_mutex_unlock(&index->viewing);
+    s.ranking.k1 = query->k1 > 0 ? query->k1 : s.ranking.k1;
+    s.ranking.b = query->b > 0 ? query->b : s.ranking.b;
     enum rc rc = search_run(&s, arena, out);
     index_view_release(s.view);
     index_scratch_give(index, s.scratch);
