@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "pipeline/document.h"
 #include "store/object.h"
+#include "store/conversation_table.h"
 #include "store/pipeline_table.h"
 #include "text/json_tree.h"
 
@@ -336,6 +337,8 @@ enum rc api_pipelines_delete(struct api_call *call)
                            call->arena, &call->err);
     if (rc == RC_OK || rc == RC_NOT_FOUND)
         rc = pipeline_table_delete(call->txn, row.project, row.name, &call->err);
+    if (rc == RC_OK)
+        rc = conversation_table_delete_pipeline(call->txn, row.project, row.name, &call->err);
     return rc == RC_OK ? pipelines_audit(call, "delete_draft", row.name, row.draft, STR_EMPTY) : rc;
 }
 

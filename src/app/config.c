@@ -164,7 +164,8 @@ static enum rc read_rest(struct config *config, const struct place *root, struct
 {
     static const char *const cache_members[] = {"bytes", NULL}, *const engine_members[] = {"server",
                                                                                            NULL};
-    static const char *const pipeline_members[] = {"http_allow", NULL};
+    static const char *const pipeline_members[] = {"http_allow", "runs",
+                                                    "project_runs", "queue", NULL};
     struct place cache, engine, pipelines;
     int64_t loops = 0, workers = 0, cache_bytes = 0;
     enum rc rc = decode_i64(root, "loops", 0, 256, &loops, err);
@@ -182,6 +183,12 @@ static enum rc read_rest(struct config *config, const struct place *root, struct
         rc = read_text(&engine, "server", config, &config->engine_server, err);
     if (rc == RC_OK)
         rc = read_section(root, "pipelines", pipeline_members, &pipelines, err);
+    if (rc == RC_OK && pipelines.value)
+        rc = decode_i64(&pipelines, "runs", 0, INT32_MAX, &config->runs_max, err);
+    if (rc == RC_OK && pipelines.value)
+        rc = decode_i64(&pipelines, "project_runs", 0, INT32_MAX, &config->project_runs_max, err);
+    if (rc == RC_OK && pipelines.value)
+        rc = decode_i64(&pipelines, "queue", 1, INT32_MAX, &config->run_queue_max, err);
     if (rc == RC_OK && pipelines.value)
         rc = decode_texts(&pipelines, "http_allow", 256, 300, &config->arena, &config->http_allow,
                           &config->http_allow_count, err);

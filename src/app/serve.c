@@ -261,6 +261,9 @@ static enum rc open_pipelines(struct server *server, struct err *err)
             .directory = make_path(server, "run", folder),
             .allowed_hosts = server->config->http_allow,
             .allowed_host_count = server->config->http_allow_count,
+            .limits = {.runs_max = server->config->runs_max,
+                       .project_runs_max = server->config->project_runs_max,
+                       .queue_max = server->config->run_queue_max},
         },
         &server->pipelines, err);
     if (rc == RC_OK)

@@ -247,6 +247,10 @@ static void read_settings(struct reading *r, yyjson_val *settings)
                                                        : JOURNAL_ASYNC;
     document->time_ms_max = json_get_int(limits, "time_ms", 0);
     document->steps_max = json_get_int(limits, "steps", 0);
+    document->parallel_max = json_get_int(limits, "parallel", 0);
+    document->runs_max = json_get_int(limits, "runs", 0);
+    document->queue_max = json_get_int(limits, "queue", 0);
+    document->on_failure = json_get_text(settings, "on_failure");
     document->cost_pico_max = COST_UNKNOWN;
     decode_root(&root, limits, "settings.limits");
     if (limits && decode_dollars(&root, "cost_usd", &document->cost_pico_max, &err) != RC_OK)

@@ -65,6 +65,9 @@ struct document {
     enum journal_mode journal;
     int64_t time_ms_max, steps_max; /* 0: default or none */
     int64_t cost_pico_max;          /* COST_UNKNOWN: none */
+    int64_t parallel_max;           /* steps of a run under way; 0: no limit */
+    int64_t runs_max, queue_max;    /* of the pipeline under way, and waiting; 0: no limit */
+    struct str on_failure;          /* pipeline that a failed run starts; empty: none */
 };
 
 /* Texts and values point into `root`, which must live as long as the arena. What cannot be

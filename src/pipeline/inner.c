@@ -132,7 +132,7 @@ static void on_plan(void *arg, struct plan *plan, int64_t version, const struct 
         .trigger = "model",
         .principal = asked->scope->principal,
         .key = asked->scope->key,
-        .session = asked->session,
+        .session = asked->session.n ? asked->session : asked->user,
         .user = asked->user,
         .query = find_query(messages, &answer->arena),
         .inputs = find_inputs(answer, plan),

@@ -101,7 +101,7 @@ enum rc run_head_decode(struct str bytes, struct run_head *head, struct str *res
     memcpy(&packed, bytes.p, sizeof(packed));
     size_t n = sizeof(packed);
     if (bytes.n - n < (size_t)packed.pipeline_bytes + packed.trigger_bytes ||
-        packed.status > RUN_CANCELLED)
+        packed.status > RUN_QUEUED)
         return RC_CORRUPT;
     *head = (struct run_head){
         .started_ns = packed.started_ns,
@@ -448,6 +448,22 @@ void journal_intent(struct step *step, void (*go)(struct step *step))
     step_failed(step, &err);
 }
 
+void journal_note_session(struct run *run, const struct value *found)
+{
+    struct buf body;
+    if (!run->loop->all->journal || !run->recorded)
+        return;
+    buf_init(&body, RECORD_OUT_MAX);
+    struct json_writer w = json_writer_to(&body);
+    json_begin_object(&w);
+    json_put_text(&w, "p", SESSION_PATH);
+    json_put_value(&w, "out", value_json(found));
+    json_end_object(&w);
+    if (w.rc == RC_OK)
+        (void)append(run->loop->all->journal, JOURNAL_RESULT, id_front(run), buf_str(&body), NULL);
+    buf_fini(&body);
+}
+
 void journal_note_wait(struct step *step, struct str wait)
 {
     if (step->run->loop->all->journal && step->run->recorded)
@@ -759,8 +775,13 @@ void journal_list_open(struct journal *journal, int loops)
 {
     open_runs_split(&journal->open, loops);
     for (int i = 0; i < loops; i++)
-        LIST_FOR_EACH (open, &journal->open.of_loop[i], struct open_run, node)
+        LIST_FOR_EACH (open, &journal->open.of_loop[i], struct open_run, node) {
             run_index_begin(journal->pipelines->index, &open->head, i, open->seq);
+            if (map_get(open->replay, STR(SESSION_PATH)))
+                sessions_reserve(journal->pipelines->sessions, open->head.project,
+                                 open->head.pipeline,
+                                 json_get_text(value_json(open->start), "session"), open->head.id);
+        }
 }
 
 struct open_run *journal_take_open(struct journal *journal, int loop)

@@ -82,6 +82,9 @@ void step_replayed(struct step *step, struct value *outputs, struct str port); /
 void journal_forget_step(struct step *step);
 void journal_forget_run(struct run *run);
 
+/* What the run found in its session. */
+void journal_note_session(struct run *run, const struct value *found);
+
 /* ---- for nodes ---- */
 /* `go` is called when the intent is durable, perhaps from within. */
 void journal_intent(struct step *step, void (*go)(struct step *step));

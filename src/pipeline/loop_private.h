@@ -1,7 +1,9 @@
 /* What the files of this folder share of a loop's and of the process's pipelines. */
 #pragma once
 #include "base/slab.h"
+#include "pipeline/gate.h"
 #include "pipeline/run_private.h"
+#include "pipeline/session.h"
 #include <pthread.h>
 
 #define PIPELINE_RUNS_MAX   200000 /* under way on one loop */
@@ -13,7 +15,6 @@
 
 struct run_index;
 struct plan_cache;
-struct sessions;
 
 struct pipelines {
     struct pipelines_options options;
@@ -22,6 +23,8 @@ struct pipelines {
     struct journal *journal; /* NULL: runs are not recorded */
     struct run_index *index; /* what runs there are and were */
     struct plan_cache *plans;
+    struct gate *gate;
+    struct sessions *sessions;
 };
 
 struct pipeline_loop {
@@ -53,6 +56,7 @@ void run_abandon(struct run *run);
 void run_hand_over(struct run *run);
 void run_begin(struct run *run);
 void run_ended(struct run *run);
+void run_start_on_failure(struct run *run); /* run_failure.c */
 
 /* ---- events ---- */
 void run_tell_start(struct run *run);

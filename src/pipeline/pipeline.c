@@ -15,6 +15,8 @@ enum rc pipelines_open(const struct pipelines_options *options, struct pipelines
     pipelines->options = *options;
     pipelines->index = run_index_new();
     pipelines->plans = plan_cache_new();
+    pipelines->gate = gate_new(&options->limits);
+    pipelines->sessions = sessions_new(pipelines);
     enum rc rc = options->directory ? journal_open(pipelines, &pipelines->journal, err) : RC_OK;
     if (rc != RC_OK)
         pipelines_close(pipelines);
@@ -36,6 +38,8 @@ void pipelines_close(struct pipelines *pipelines)
         free(loop);
     }
     plan_cache_free(pipelines->plans);
+    sessions_free(pipelines->sessions);
+    gate_free(pipelines->gate);
     run_index_free(pipelines->index);
     free(pipelines);
 }
@@ -218,6 +222,8 @@ static void take_up_all(struct task *task)
             count++;
         } else {
             journal_give_up(all->journal, &open->head, &err);
+            sessions_give_up(all->sessions, open->head.project, open->head.pipeline,
+                             json_get_text(value_json(open->start), "session"), open->head.id);
             lost++;
         }
         open_run_free(open);

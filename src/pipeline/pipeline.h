@@ -5,6 +5,7 @@
 #include "gateway/gateway.h"
 #include "io/file.h"
 #include "io/worker.h"
+#include "pipeline/gate.h"
 #include "pipeline/run.h"
 
 struct db;
@@ -23,6 +24,7 @@ struct pipelines_options {
     const struct str *allowed_hosts; /* globs of HOST:PORT that HTTP nodes may reach although they
                                         are not public; the administrator's */
     size_t allowed_host_count;
+    struct gate_limits limits;
     bool no_threads; /* simulation: the owner calls journal_step */
 };
 

@@ -162,6 +162,7 @@ static void step_free(struct step *step)
 {
     timer_stop(&step->timer);
     list_remove(&step->node);
+    step->run->busy -= step->counted;
     value_unref(step->record);
     slab_give(&step->run->loop->steps, step);
 }
@@ -436,6 +437,10 @@ static void step_begin(struct step *step)
     struct node_slot *slot = frame_slot(step->frame, step->plan);
     list_remove(&step->node);
     list_push_back(&run->steps, &step->node);
+    if (!step->counted && !step->plan->operations->frame_ended) {
+        step->counted = true;
+        run->busy++;
+    }
     if (++run->steps_taken > run->steps_max) {
         struct err err = {0};
         err_set(&err, ERR_RATE_LIMIT, "the run took more than %u steps", run->steps_max);
@@ -481,11 +486,24 @@ static void watch_deadline(struct run *run)
         under_way += !step->plan->operations->frame_ended;
     bool waiting = run->waits > 0 && run->waits >= under_way;
     run->status = waiting ? RUN_WAITING : RUN_RUNNING;
+    gate_pause(run->loop->all->gate, run, waiting);
     if (waiting)
         timer_stop(&run->deadline);
     else if (!timer_armed(&run->deadline))
         timer_start(run->loop->loop, &run->deadline,
                     MAX(run->deadline_ns - run->started_ns, NS_PER_MS));
+}
+
+/* The first that may begin: containers hold no place of the run's limit, their insides do. */
+static struct step *next_ready(struct run *run)
+{
+    int64_t most = run->flow.plan->document->parallel_max;
+    if (!most || run->busy < most)
+        return LIST_FIRST(&run->ready, struct step, node);
+    LIST_FOR_EACH (step, &run->ready, struct step, node)
+        if (step->plan->operations->frame_ended || step->counted)
+            return step;
+    return NULL;
 }
 
 void run_pump(struct run *run)
@@ -494,15 +512,16 @@ void run_pump(struct run *run)
     if (run->pumping)
         return;
     run->pumping = true;
-    for (int i = 0; i < RUN_PUMP_STEPS && !run->finishing && !list_empty(&run->ready); i++) {
-        step_begin(LIST_FIRST(&run->ready, struct step, node));
+    struct step *step;
+    for (int i = 0; i < RUN_PUMP_STEPS && !run->finishing && (step = next_ready(run)); i++) {
+        step_begin(step);
         arena_reset(&run->loop->scratch);
     }
     run->pumping = false;
     arena_reset(&run->loop->scratch);
     if (run->finishing)
         return;
-    if (!list_empty(&run->ready) && !run->pump_posted) {
+    if (next_ready(run) && !run->pump_posted) {
         run->pump_posted = true;
         run->pump_task.run = pump_later;
         loop_defer(run->loop->loop, &run->pump_task);
@@ -527,6 +546,9 @@ static void run_release(struct run *run)
     value_unref(run->inputs);
     value_unref(run->start);
     value_unref(run->values);
+    value_unref(run->said);
+    gate_leave(run->loop->all->gate, run);
+    session_forget(run);
     journal_forget_run(run);
     run_events_close(run);
     free(run->answers);
@@ -586,6 +608,8 @@ void run_ended(struct run *run)
     loop_defer(run->loop->loop, &run->free_task);
 }
 
+static void run_close(struct run *run);
+
 static void run_finish(struct run *run, enum run_status status)
 {
     if (run->finishing)
@@ -595,8 +619,26 @@ static void run_finish(struct run *run, enum run_status status)
     run->ended_ns = loop_now_ns(run->loop->loop);
     timer_stop(&run->deadline);
     drop_steps(run, NULL);
+    gate_leave(run->loop->all->gate, run);
+    if (session_leave(run, status == RUN_SUCCEEDED))
+        run_close(run); /* else when what it leaves is durable */
+}
+
+static void run_close(struct run *run)
+{
+    run_start_on_failure(run);
     if (journal_end(run))
         run_ended(run); /* else when its end is durable */
+}
+
+void session_stored(struct run *run, const struct err *failed)
+{
+    if (failed) { /* nobody must be told that it succeeded */
+        run->status = RUN_FAILED;
+        run->err = xmalloc(sizeof(*run->err));
+        *run->err = *failed;
+    }
+    run_close(run);
 }
 
 void run_fail(struct run *run, const struct err *err, struct str node)
@@ -798,6 +840,14 @@ static void begin_only(struct run *run)
     node_make_ready(pinned_frame(run, run->only->level), run->only);
 }
 
+static void set_status(struct run *run, enum run_status status)
+{
+    run->status = status;
+    run_index_set_status(run->loop->all->index, run->id, status);
+}
+
+static void enter(struct run *run);
+
 /* When its start is as durable as it must be. */
 void run_begin(struct run *run)
 {
@@ -807,13 +857,50 @@ void run_begin(struct run *run)
         run->owner.begun(run->owner.arg, run);
     timer_start(run->loop->loop, &run->deadline, run->deadline_ns - run->started_ns);
     run_tell_start(run);
-    if (run->only) {
-        begin_only(run);
-    } else {
-        frame_begin(NULL, &run->flow, 0, 0, NULL, NULL);
-        answers_begin(run);
+    if (!run->only) {
+        enter(run);
+        return;
     }
+    begin_only(run);
     run_pump(run);
+}
+
+/* With a place and, in a session, its turn. */
+void run_has_turn(struct run *run)
+{
+    if (run->status == RUN_QUEUED)
+        set_status(run, RUN_RUNNING);
+    frame_begin(NULL, &run->flow, 0, 0, NULL, NULL);
+    answers_begin(run);
+    run_pump(run);
+}
+
+static void go_or_wait(struct run *run, enum rc rc, const struct err *err)
+{
+    if (rc == RC_AGAIN)
+        set_status(run, RUN_QUEUED);
+    else if (rc != RC_OK)
+        run_fail(run, err, STR_EMPTY);
+}
+
+void run_admitted(struct run *run)
+{
+    struct err err = {0};
+    enum rc rc = session_enter(run, &err);
+    if (rc == RC_OK)
+        run_has_turn(run);
+    else
+        go_or_wait(run, rc, &err);
+}
+
+static void enter(struct run *run)
+{
+    struct err err = {0};
+    enum rc rc = gate_enter(run->loop->all->gate, run, &err);
+    if (rc == RC_OK)
+        run_admitted(run);
+    else
+        go_or_wait(run, rc, &err);
 }
 
 static void begin_soon(struct run *run)
@@ -834,6 +921,8 @@ struct run *run_start(struct pipeline_loop *loop, const struct run_request *requ
                 PIPELINE_RUNS_MAX);
         return NULL;
     }
+    if (gate_check(loop->all->gate, request, err) != RC_OK)
+        return NULL;
     size_t only = request->only.n ? plan_find_node(request->plan, request->only) : NO_NODE;
     if (request->only.n && (only == NO_NODE || !request->plan->nodes[only].operations)) {
         err_set_field(err, ERR_NOT_FOUND, "node", "The pipeline has no node '%.*s' that runs.",
@@ -893,8 +982,9 @@ uint64_t run_output_tokens(const struct run *run) { return run->output_tokens; }
 
 const char *run_trigger(struct str name)
 {
-    static const char *const names[] = {"api", "model", "draft", "hook", "webhook", "schedule",
-                                        "mcp", "chat",  "retry", "fork", "node"};
+    static const char *const names[] = {"api",      "model", "draft", "hook",  "webhook",
+                                        "schedule", "mcp",   "chat",  "retry", "fork",
+                                        "node",     "failure"};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (str_eq(name, str_from(names[i])))
             return names[i];
@@ -903,7 +993,7 @@ const char *run_trigger(struct str name)
 
 static const char *const status_names[] = {
     [RUN_RUNNING] = "running", [RUN_WAITING] = "waiting",     [RUN_SUCCEEDED] = "succeeded",
-    [RUN_FAILED] = "failed",   [RUN_CANCELLED] = "cancelled",
+    [RUN_FAILED] = "failed",   [RUN_CANCELLED] = "cancelled", [RUN_QUEUED] = "queued",
 };
 
 const char *run_status_name(enum run_status status)

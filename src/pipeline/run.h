@@ -8,7 +8,15 @@
 struct pipeline_loop;
 struct run;
 
-enum run_status { RUN_RUNNING, RUN_WAITING, RUN_SUCCEEDED, RUN_FAILED, RUN_CANCELLED };
+/* The journal has their numbers. */
+enum run_status {
+    RUN_RUNNING,
+    RUN_WAITING,
+    RUN_SUCCEEDED,
+    RUN_FAILED,
+    RUN_CANCELLED,
+    RUN_QUEUED, /* it has not begun: for a place (gate.h) or its turn (session.h) */
+};
 const char *run_status_name(enum run_status status);
 enum rc run_status_parse(struct str name, enum run_status *out) MUST_CHECK;
 

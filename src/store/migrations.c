@@ -136,6 +136,12 @@ static const struct migration MIGRATIONS[] = {
      "CREATE TABLE question_sets(project BLOB NOT NULL REFERENCES projects(id),"
      " collection BLOB NOT NULL, questions TEXT NOT NULL, updated_ns INTEGER NOT NULL,"
      " PRIMARY KEY(project, collection)) STRICT;"},
+    {6,
+     /* What conversations with pipelines keep from run to run (pipeline/session.h). */
+     "CREATE TABLE conversations(project BLOB NOT NULL REFERENCES projects(id), pipeline TEXT NOT "
+     "NULL, session TEXT NOT NULL, variables TEXT NOT NULL, messages TEXT NOT NULL,"
+     " last_run BLOB NOT NULL, updated_ns INTEGER NOT NULL,"
+     " PRIMARY KEY(project, pipeline, session)) STRICT;"},
 };
 
 int64_t migrations_version(void) { return MIGRATIONS[COUNT_OF(MIGRATIONS) - 1].version; }

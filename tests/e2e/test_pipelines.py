@@ -384,6 +384,83 @@ def test_one_node_alone(server, witness):
     alone("nobody", expect=404)
 
 
+COUNTING = definition(
+    [start(), node("count", "assigner", assignments=[{"variable": "conversation.n", "operation": "add", "value": "1"}]),
+     llm("ask", "{{ start.query }}", memory={"window": 2}),
+     node("done", "end", outputs=[{"name": "n", "value": "conversation.n"}, {"name": "call", "value": "ask.usage.call_id"}])],
+    [("start", "count"), ("count", "ask"), ("ask", "done")],
+    variables={"conversation": [{"name": "n", "type": "number", "value": 0}]})
+
+
+def test_sessions_keep_variables_and_memory(tmp_path, mock):
+    server = Server(tmp_path, mock_config(mock))
+    publish(server, "counting", COUNTING)
+    say = lambda query, session: run(server, "counting", inputs={"query": query}, **({"session": session} if session else {}))
+    asked = lambda answer: [m["content"] for m in json.loads(
+        server.get("/api/calls/" + answer["outputs"]["call"])["request"]["body"])["messages"] if m["role"] == "user"]
+    try:
+        assert [say("one", "s")["outputs"]["n"], say("two", "s")["outputs"]["n"]] == [1, 2]
+        assert say("one", "other")["outputs"]["n"] == 1
+        assert [say("x", None)["outputs"]["n"], say("x", None)["outputs"]["n"]] == [1, 1]
+        results, threads = [], []
+        for i in range(12):
+            threads.append(threading.Thread(target=lambda: results.append(say("more", "s")["outputs"]["n"])))
+            threads[-1].start()
+        for thread in threads:
+            thread.join()
+        assert sorted(results) == list(range(3, 15)), "runs of a session take turns"
+    finally:
+        server.stop(kill=True)
+    server = Server(tmp_path, mock_config(mock), key=server.key)
+    try:
+        third = say("three", "other")
+        assert third["outputs"]["n"] == 2 and asked(third) == ["one", "three"]
+        fourth, fifth = say("four", "other"), say("five", "other")
+        assert fourth["outputs"]["n"] == 3 and asked(fifth) == ["three", "four", "five"], "a window of two"
+    finally:
+        server.stop()
+
+
+def test_runs_at_once_and_the_queue(server, witness):
+    steps = [start(), node("call", "http", url=witness.url + "/held-limit"), node("say", "answer", text="{{ call.json.path }}")]
+    publish(server, "narrow", definition(steps, [("start", "call"), ("call", "say")], settings={"limits": {"runs": 1, "queue": 1}}))
+    witness.hold.clear()
+    try:
+        first = run(server, "narrow", mode="async", expect=202)["id"]
+        wait_for(lambda: "/held-limit" in [seen[1] for seen in witness.seen])
+        second = run(server, "narrow", mode="async", expect=202)["id"]
+        reaches(server, second, "queued")
+        assert "wait for their turn" in run(server, "narrow", expect=503)["error"]["message"]
+    finally:
+        witness.hold.set()
+    assert reaches(server, first, "succeeded")["text"] == reaches(server, second, "succeeded")["text"] == "/held-limit"
+    witness.hold.clear()
+    try:
+        first = run(server, "narrow", mode="async", expect=202)["id"]
+        second = run(server, "narrow", mode="async", expect=202)["id"]
+        reaches(server, second, "queued")
+        server.post(f"/api/runs/{second}/cancel", {})
+        server.post(f"/api/runs/{first}/cancel", {})
+        third = run(server, "narrow", mode="async", expect=202)["id"]
+        reaches(server, third, "running")
+        server.post(f"/api/runs/{third}/cancel", {})
+    finally:
+        witness.hold.set()
+
+
+def test_a_failed_run_starts_another_pipeline(server, witness):
+    publish(server, "mend", definition([start(("run_id", "string"), ("message", "string")),
+                                        node("say", "answer", text="{{ start.run_id }}: {{ start.message }}")], [("start", "say")]))
+    publish(server, "breaks", definition([start(), node("call", "http", url=witness.url + "/fail"), node("say", "answer", text="x")],
+                                         [("start", "call"), ("call", "say")], settings={"on_failure": "mend"}))
+    failed = run(server, "breaks")
+    assert failed["status"] == "failed"
+    mended = wait_for(lambda: server.get("/api/runs?pipeline=mend&status=succeeded")["items"])[0]
+    assert mended["trigger"] == "failure"
+    whole = server.get("/api/runs/" + mended["id"])
+    assert whole["origin"] == failed["id"] and whole["text"] == failed["id"] + ": the service answered with status 500"
+
+
 def test_cancel(server):
     publish(server, "sleeper", definition([start(), node("nap", "wait", mode="time", duration_ms=600000),
                                            node("say", "answer", text="woke")], [("start", "nap"), ("nap", "say")]))

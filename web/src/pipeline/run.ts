@@ -3,7 +3,7 @@ import { api, csrf_token, read_error, seg, ApiError } from '../api';
 import { read_events } from '../lib/sse';
 import type { NodeRun } from './editor.svelte';
 
-export type RunStatus = 'running' | 'waiting' | 'succeeded' | 'failed' | 'cancelled';
+export type RunStatus = 'queued' | 'running' | 'waiting' | 'succeeded' | 'failed' | 'cancelled';
 
 export interface RunStep {
   node: string;
