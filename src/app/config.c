@@ -164,10 +164,10 @@ static enum rc read_rest(struct config *config, const struct place *root, struct
 {
     static const char *const cache_members[] = {"bytes", NULL}, *const engine_members[] = {"server",
                                                                                            NULL};
-    static const char *const pipeline_members[] = {"http_allow", "runs",
-                                                    "project_runs", "queue", NULL};
+    static const char *const pipeline_members[] = {"http_allow", "runs",   "project_runs",  "queue",
+                                                   "node",       "python", "code_children", NULL};
     struct place cache, engine, pipelines;
-    int64_t loops = 0, workers = 0, cache_bytes = 0;
+    int64_t loops = 0, workers = 0, cache_bytes = 0, code_children = 0;
     enum rc rc = decode_i64(root, "loops", 0, 256, &loops, err);
     if (rc == RC_OK)
         rc = decode_i64(root, "workers", 0, 1024, &workers, err);
@@ -194,8 +194,15 @@ static enum rc read_rest(struct config *config, const struct place *root, struct
                           &config->http_allow_count, err);
     if (rc == RC_OK)
         rc = read_knowledge(config, root, err);
+    if (rc == RC_OK && pipelines.value)
+        rc = read_text(&pipelines, "node", config, &config->node_program, err);
+    if (rc == RC_OK && pipelines.value)
+        rc = read_text(&pipelines, "python", config, &config->python_program, err);
+    if (rc == RC_OK && pipelines.value)
+        rc = decode_i64(&pipelines, "code_children", 1, 16, &code_children, err);
     config->loops = (int)loops;
     config->workers = (int)workers;
+    config->code_children = (int)code_children;
     config->cache_bytes_max = (size_t)cache_bytes;
     return rc;
 }

@@ -35,9 +35,11 @@ struct config {
     size_t source_allow_count;
     struct str *source_directories; /* folders below which directory sources may read */
     size_t source_directory_count;
-    int64_t runs_max, project_runs_max; /* of pipelines, under way at once; 0: no limit */
-    int64_t run_queue_max;              /* of a project, waiting for a place; 0: as it is */
-    int64_t drain_ns; /* how long answers may go on after SIGTERM */
+    int64_t runs_max, project_runs_max;      /* of pipelines, under way at once; 0: no limit */
+    int64_t run_queue_max;                   /* of a project, waiting for a place; 0: as it is */
+    int64_t drain_ns;                        /* how long answers may go on after SIGTERM */
+    struct str node_program, python_program; /* of code nodes; empty: as PATH has them */
+    int code_children;                       /* 0: by the number of processors */
     struct config_project *projects;
     size_t project_count;
     size_t in_force; /* objects that stand in the database as they are here */

@@ -64,9 +64,9 @@ static void child_finish(struct child *child)
     timer_stop(&child->linger);
     pipe_close(&child->out);
     pipe_close(&child->err);
+    child->calls->ended(child->owner, child, child->status, child->reason); /* may unwatch it */
     if (child->stdin_fd >= 0)
         close(child->stdin_fd);
-    child->calls->ended(child->owner, child, child->status, child->reason);
     loop_bury(child->loop, &child->dead);
 }
 

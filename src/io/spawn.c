@@ -36,7 +36,20 @@ static int spawn_exec(const struct spawn_inner *inner)
     return errno;
 }
 
-static NORETURN void spawn_child(const struct spawn_inner *inner)
+/* The server's descriptors close at once, not only at exec: raising walls takes a while, and a lock
+ * that is held until then would keep the next server out when this one is killed meanwhile. */
+static int close_inherited(struct spawn_inner *inner)
+{
+    if (inner->failure[1] != 3 && dup3(inner->failure[1], 3, O_CLOEXEC) < 0)
+        return errno;
+    inner->failure[1] = inner->origin.alive_fd = 3;
+    if (syscall(SYS_close_range, 4u, ~0u, 0u) != 0)
+        for (int fd = 4; fd < 1024; fd++)
+            close(fd);
+    return 0;
+}
+
+static NORETURN void spawn_child(struct spawn_inner *inner)
 {
     const struct spawn *spawn = inner->spawn;
     close(inner->failure[0]); /* so that the other end tells when the parent has gone */
@@ -51,10 +64,8 @@ static NORETURN void spawn_child(const struct spawn_inner *inner)
     for (int i = 0; i < 3 && !error; i++)
         if (dup2(spawn->streams[i], i) < 0)
             error = errno;
-    /* All else was opened close-on-exec, but a library may have forgotten. */
-    if (!error && syscall(SYS_close_range, 3u, ~0u, 4u /* CLOSE_RANGE_CLOEXEC */) != 0)
-        for (int fd = 3; fd < 1024; fd++)
-            fcntl(fd, F_SETFD, FD_CLOEXEC);
+    if (!error)
+        error = close_inherited(inner);
     if (!error)
         error = sandbox_enter(spawn->confinement, &inner->origin);
     if (!error && spawn->directory && chdir(spawn->directory) != 0)

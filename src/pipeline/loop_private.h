@@ -13,6 +13,7 @@
 #define EVENT_WINDOW_EVENTS 512 /* of a run that is watched */
 #define EVENT_WINDOW_BYTES  (256 * 1024)
 
+struct code_pool;
 struct run_index;
 struct plan_cache;
 
@@ -25,6 +26,7 @@ struct pipelines {
     struct plan_cache *plans;
     struct gate *gate;
     struct sessions *sessions;
+    struct code_pool *code;
 };
 
 struct pipeline_loop {

@@ -19,6 +19,7 @@ const struct node_operations *node_operations(enum node_kind kind)
         [NODE_CLASSIFIER] = &classifier_operations,
         [NODE_EXTRACTOR] = &extractor_operations,
         [NODE_RETRIEVAL] = &retrieval_operations,
+        [NODE_CODE] = &code_operations,
         [NODE_HUMAN] = &human_operations,
         [NODE_WAIT] = &wait_operations,
         [NODE_PIPELINE] = &pipeline_operations,

@@ -26,5 +26,5 @@ const struct node_operations *node_operations(enum node_kind kind); /* NULL: pas
 extern const struct node_operations start_operations, end_operations, answer_operations,
     if_else_operations, template_operations, aggregator_operations, assigner_operations,
     list_operations, iteration_operations, loop_operations, llm_operations, classifier_operations,
-    extractor_operations, retrieval_operations, http_operations, human_operations, wait_operations,
-    pipeline_operations;
+    extractor_operations, retrieval_operations, code_operations, http_operations, human_operations,
+    wait_operations, pipeline_operations;

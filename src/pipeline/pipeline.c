@@ -1,6 +1,7 @@
 /* The process's pipelines: its loops, its journal, and taking up what an earlier process left. */
 #include "pipeline/pipeline.h"
 #include "base/log.h"
+#include "pipeline/code_pool.h"
 #include "pipeline/run_index.h"
 #include "pipeline/loop_private.h"
 #include "pipeline/open_run.h"
@@ -17,6 +18,8 @@ enum rc pipelines_open(const struct pipelines_options *options, struct pipelines
     pipelines->plans = plan_cache_new();
     pipelines->gate = gate_new(&options->limits);
     pipelines->sessions = sessions_new(pipelines);
+    pipelines->code = code_pool_new(&(struct code_pool_options){
+        .programs = {options->node, options->python}, .children_max = options->code_children});
     enum rc rc = options->directory ? journal_open(pipelines, &pipelines->journal, err) : RC_OK;
     if (rc != RC_OK)
         pipelines_close(pipelines);
@@ -37,6 +40,7 @@ void pipelines_close(struct pipelines *pipelines)
         slab_fini(&loop->steps);
         free(loop);
     }
+    code_pool_free(pipelines->code);
     plan_cache_free(pipelines->plans);
     sessions_free(pipelines->sessions);
     gate_free(pipelines->gate);
@@ -95,6 +99,7 @@ void pipelines_settle(struct pipelines *pipelines)
 {
     if (pipelines->journal)
         journal_settle(pipelines->journal);
+    code_pool_stop(pipelines->code);
 }
 
 /* ---- handing over ---- */

@@ -19,6 +19,8 @@ struct pipelines_options {
     struct worker_pool *workers;
     struct event_bus *events;    /* may be NULL */
     struct knowledge *knowledge; /* NULL: retrieval nodes fail */
+    struct str node, python;     /* interpreters of code nodes; empty: as PATH has them */
+    int code_children;           /* at most; 0: as code_pool.h says */
     struct file_system *fs;      /* of the journal; NULL: the real one */
     const char *directory;       /* of the journal; NULL: runs are not recorded (tests, benches) */
     const struct str *allowed_hosts; /* globs of HOST:PORT that HTTP nodes may reach although they
