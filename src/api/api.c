@@ -413,7 +413,10 @@ static bool is_door_object(struct str path)
     return str_starts(path, STR("/v1/files")) || str_starts(path, STR("/v1/vector_stores"));
 }
 
-static bool is_trigger(struct str path) { return str_starts(path, STR("/hook/")); }
+static bool is_trigger(struct str path)
+{
+    return str_starts(path, STR("/hook/")) || str_starts(path, STR("/webhook/"));
+}
 
 static const struct api_route *choose_table(struct str path, size_t *count)
 {

@@ -40,6 +40,7 @@ struct api_services {
     struct worker_pool *workers;
     struct event_bus *events;
     struct pipelines *pipelines;
+    struct triggers *triggers;
     struct knowledge *knowledge;
     int64_t started_wall_ns;
     int loops;

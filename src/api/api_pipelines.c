@@ -2,6 +2,7 @@
  * is JSON of a reasonable size and tells what is wrong with it; a version is free of errors. */
 #include "api/objects.h"
 #include "api/pipelines.h"
+#include "api/triggers.h"
 #include "base/limits.h"
 #include "pipeline/document.h"
 #include "store/object.h"
@@ -339,6 +340,8 @@ enum rc api_pipelines_delete(struct api_call *call)
         rc = pipeline_table_delete(call->txn, row.project, row.name, &call->err);
     if (rc == RC_OK)
         rc = conversation_table_delete_pipeline(call->txn, row.project, row.name, &call->err);
+    if (rc == RC_OK)
+        rc = api_triggers_delete_of(call, row.name);
     return rc == RC_OK ? pipelines_audit(call, "delete_draft", row.name, row.draft, STR_EMPTY) : rc;
 }
 

@@ -7,6 +7,7 @@
 #include "base/rand.h"
 #include "job/event.h"
 #include "pipeline/launch.h"
+#include "pipeline/triggers.h"
 #include "pipeline/run_index.h"
 #include "pipeline/recording.h"
 #include "pipeline/value.h"
@@ -168,14 +169,16 @@ static void watch_start(struct http_request *request, struct id project, struct 
 /* ---- starting ---- */
 
 struct starting {
-    struct api_call *call;
     struct http_request *request; /* NULL: the client left */
     struct pipeline_loop *loop;
     struct arena arena; /* of what outlives the client: the body */
     struct principal principal;
     yyjson_val *body;
-    struct str pipeline;
+    struct str pipeline, selector;
     enum mode mode;
+    struct api_services *services;
+    struct db_work notice; /* of the webhook that is told of its end */
+    struct job_row job;
     bool draft;
     struct run *run;
     /* Of a run that repeats another: */
@@ -342,6 +345,7 @@ static void on_plan(void *arg, struct plan *plan, int64_t version, const struct 
             .version = version,
             .trigger = starting->draft ? "draft" : "api",
             .principal = &starting->principal,
+            .id = starting->job.id,
             .key = launch_find_key(&starting->principal),
             .budget_pico = COST_UNKNOWN,
             .recorded = starting->mode != MODE_WAIT,
@@ -362,6 +366,51 @@ static void on_plan(void *arg, struct plan *plan, int64_t version, const struct 
         api_respond_problem(request, &problem);
         starting_free(starting);
     }
+}
+
+static void find_plan(struct starting *starting)
+{
+    struct str who = json_get_text(starting->body, "session");
+    if (!who.n)
+        who = json_get_text(starting->body, "user");
+    plan_find(starting->loop, starting->principal.project, starting->pipeline, starting->selector,
+              who.n ? hash_xxh3(who.p, who.n) : rand_u64(), on_plan, starting);
+}
+
+/* The job that tells the webhook is there before the run, and names it. */
+static enum rc write_notice(struct db_work *work, struct db_txn *txn, struct err *err)
+{
+    struct starting *starting = CONTAINER_OF(work, struct starting, notice);
+    yyjson_val *webhook = yyjson_obj_get(starting->body, "webhook");
+    return triggers_notify(starting->services->triggers, txn, starting->principal.project,
+                           json_get_text(webhook, "url"), json_get_text(webhook, "secret"),
+                           starting->principal.name, &starting->arena, &starting->job, err);
+}
+
+static void notice_written(struct db_work *work)
+{
+    struct starting *starting = CONTAINER_OF(work, struct starting, notice);
+    if (starting->request && work->rc == RC_OK) {
+        find_plan(starting);
+        return;
+    }
+    if (starting->request) {
+        struct http_request *request = starting->request;
+        release_request(starting);
+        api_respond_problem(request, &work->err);
+    }
+    starting_free(starting);
+}
+
+static void start_notified(struct starting *starting)
+{
+    starting->notice = (struct db_work){
+        .home = starting->request->loop, .write = write_notice, .done = notice_written};
+    if (db_write(starting->services->db, &starting->notice) == RC_OK)
+        return;
+    err_set(&starting->notice.err, ERR_OVERLOADED, "too many requests wait; try again soon");
+    starting->notice.rc = RC_LIMIT;
+    notice_written(&starting->notice);
 }
 
 static enum rc read_mode(yyjson_val *body, enum mode *mode, struct err *err)
@@ -402,7 +451,7 @@ static struct starting *starting_new(struct api_call *call, struct http_request 
         starting_free(starting);
         return NULL;
     }
-    starting->call = call;
+    starting->services = call->services;
     starting->request = request;
     starting->loop = own_loop(call, request);
     starting->principal = *call->principal;
@@ -412,16 +461,17 @@ static struct starting *starting_new(struct api_call *call, struct http_request 
 
 static void starting_go(struct starting *starting, struct str selector)
 {
+    starting->selector = selector;
     starting->request->user = starting;
     starting->request->gone = on_client_gone;
-    struct str who = json_get_text(starting->body, "session");
-    if (!who.n)
-        who = json_get_text(starting->body, "user");
-    plan_find(starting->loop, starting->principal.project, starting->pipeline, selector,
-              who.n ? hash_xxh3(who.p, who.n) : rand_u64(), on_plan, starting);
+    if (yyjson_obj_get(starting->body, "webhook"))
+        start_notified(starting);
+    else
+        find_plan(starting);
 }
 
-/* {"inputs", "mode", "version": number, label, "latest" or "draft", "session", "user"} */
+/* {"inputs", "mode", "version": number, label, "latest" or "draft", "session", "user", "webhook":
+ * {"url", "secret"}} */
 void api_runs_start(struct api_call *call, struct http_request *request)
 {
     struct str selector;

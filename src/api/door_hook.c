@@ -79,26 +79,18 @@ static void on_gone(struct http_request *request)
 
 /* ---- answers ---- */
 
-static void put_citation(struct json_writer *w, yyjson_val *outputs)
-{
-    yyjson_val *list = yyjson_obj_get(outputs, "citations");
-    json_key(w, "citation");
-    if (!list)
-        list = yyjson_obj_get(outputs, "citation");
-    if (list)
-        json_value(w, list);
-    else
-        json_raw(w, STR("{}"));
-}
-
-static void respond_text(struct http_request *request, struct str text, yyjson_val *outputs)
+static void respond_text(struct http_request *request, struct str text, yyjson_val *citations)
 {
     struct buf out;
     buf_init(&out, ANSWER_BYTES_MAX);
     struct json_writer w = json_writer_to(&out);
     json_begin_object(&w);
     json_put_string(&w, "text", text);
-    put_citation(&w, outputs);
+    json_key(&w, "citation");
+    if (citations)
+        json_value(&w, citations);
+    else
+        json_raw(&w, STR("{}"));
     json_end_object(&w);
     if (w.rc == RC_OK)
         respond(request, 200, &out);
@@ -124,26 +116,26 @@ static void on_run_ended(void *arg, const struct run *run)
     if (run_error(run))
         respond_err(request, run_error(run));
     else
-        respond_text(request, run_answer_text(run, request->arena), run_outputs(run));
+        respond_text(request, run_answer_text(run, request->arena), run_citations(run));
 }
 
-/* A run that is asked for again: it needs nobody. */
-static void forget_end(void *arg, const struct run *run)
+/* Durable: from here on it needs nobody. */
+static void on_begun(void *arg, struct run *run)
 {
-    UNUSED(arg);
-    UNUSED(run);
+    struct hook *hook = arg;
+    if (!hook->polling)
+        return;
+    run_forget_owner(run);
+    respond_request_id(take_request(hook), run_id(run));
 }
 
 static void on_launched(void *arg, struct run *run, const struct err *err)
 {
     struct hook *hook = arg;
     hook->launch = NULL;
+    hook->run = run;
     if (!run)
         respond_err(take_request(hook), err);
-    else if (hook->polling)
-        respond_request_id(take_request(hook), run_id(run));
-    else
-        hook->run = run;
 }
 
 /* ---- asking again ---- */
@@ -173,7 +165,8 @@ static void on_awaited(void *arg, enum await_end end, struct str json)
     else if (error.n)
         respond_detail(request, 502, error);
     else
-        respond_text(request, run_json_answer(run, request->arena), yyjson_obj_get(run, "outputs"));
+        respond_text(request, run_json_answer(run, request->arena),
+                     yyjson_obj_get(run, "citations"));
 }
 
 static void ask_again(struct api_call *call, struct hook *hook, const struct principal *principal,
@@ -210,7 +203,7 @@ static void ask(struct api_call *call, struct hook *hook, const struct principal
         .query = payload_text(body, hook->request->arena),
         .inputs = yyjson_obj_get(body, "custom_variables"),
         .recorded = hook->polling,
-        .owner = {.ended = hook->polling ? forget_end : on_run_ended, .arg = hook},
+        .owner = {.begun = on_begun, .ended = on_run_ended, .arg = hook},
     };
     trace_context_read(http_header_get(&hook->request->headers, STR("traceparent")), &launch.trace);
     struct launch *under_way = launch_start(loop, &launch, on_launched, hook);

@@ -2,3 +2,4 @@
  * of their own, so they stand neither in routes.h nor in docs/openapi.yaml: docs/triggers.md
  * describes them. Included several times, so it has no guard. */
 API_ROUTE(POST, "/hook/{endpoint}/catch/{channel}", PUBLIC, LOOP, door_hook)
+API_ROUTE(POST, "/webhook/{id}", PUBLIC, LOOP, door_webhook)

@@ -22,6 +22,7 @@
 #include "knowledge/ask.h"
 #include "model/models.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/triggers.h"
 #include "store/db.h"
 #include <errno.h>
 #include <malloc.h>
@@ -55,6 +56,7 @@ struct server {
     struct jobs *jobs;
     struct models *models;
     struct pipelines *pipelines;
+    struct triggers *triggers;
     struct encoders *encoders;
     struct knowledge *knowledge;
     struct backup *backup;
@@ -269,9 +271,18 @@ static enum rc open_pipelines(struct server *server, struct err *err)
                        .queue_max = server->config->run_queue_max},
         },
         &server->pipelines, err);
-    if (rc == RC_OK)
-        pipelines_register_model(server->pipelines);
-    return rc;
+    if (rc != RC_OK)
+        return rc;
+    pipelines_register_model(server->pipelines);
+    server->triggers = triggers_new(&(struct triggers_options){
+        .loop = loops_at(server->loops, 0),
+        .db = server->db,
+        .jobs = server->jobs,
+        .pipelines = server->pipelines,
+        .workers = server->workers,
+        .secrets = server->secrets,
+    });
+    return RC_OK;
 }
 
 /* An address as it was bound, as a URL. */
@@ -317,6 +328,7 @@ static enum rc open_loops(struct server *server, struct err *err)
         .events = server->events,
         .knowledge = server->knowledge,
         .pipelines = server->pipelines,
+        .triggers = server->triggers,
         .started_wall_ns = clock_wall_ns(),
         .loops = loops_count(server->loops),
         .data_directory = server->config->data,
@@ -359,6 +371,7 @@ static enum rc open_loops(struct server *server, struct err *err)
         return rc;
     jobs_begin(server->jobs);
     pipelines_begin(server->pipelines);
+    triggers_begin(server->triggers);
     return RC_OK;
 }
 
@@ -477,6 +490,7 @@ static void start_stopping(struct server *server)
     log_event(LOG_INFO, "server_stopping", LOG_I64("grace_s", server->config->drain_ns / NS_PER_S));
     notify_send(STR("STOPPING=1"));
     timer_stop(&server->tick);
+    triggers_stop(server->triggers);
     jobs_stop(server->jobs);
     knowledge_stop(server->knowledge);
     loops_drain(server->loops, server->config->drain_ns, on_drained, server);
@@ -526,6 +540,7 @@ static void on_release(void *arg)
     struct server *server = arg;
     server->handing_over = true;
     timer_stop(&server->tick);
+    triggers_stop(server->triggers);
     jobs_stop(server->jobs);
     knowledge_stop(server->knowledge);
     receiver_stop(server->receiver);
@@ -755,6 +770,7 @@ static void server_stop(struct server *server)
     backup_free(server->backup);
     knowledge_free(server->knowledge);
     encoders_free(server->encoders);
+    triggers_free(server->triggers);
     jobs_free(server->jobs);
     handover_free(server->handover);
     delivery_free(server->delivery);

@@ -85,6 +85,7 @@ struct snapshot *snapshot_new(size_t arena_bytes_max)
     map_init(&snapshot->keys);
     map_init(&snapshot->projects);
     map_init(&snapshot->sessions);
+    map_init(&snapshot->triggers);
     snapshot->references = snapshot->arena_references = 1;
     return snapshot;
 }
@@ -126,6 +127,7 @@ static void snapshot_free(struct snapshot *snapshot)
     map_fini(&snapshot->keys);
     map_fini(&snapshot->projects);
     map_fini(&snapshot->sessions);
+    map_fini(&snapshot->triggers);
     arena_unref(snapshot);
 }
 

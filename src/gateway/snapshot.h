@@ -28,6 +28,7 @@ struct snapshot {
     struct arena arena; /* everything above lives here */
     struct map
         keys; /* 32 raw bytes of SHA-256(secret) → struct key; revoked and expired ones included */
+    struct map triggers; /* 16 raw bytes of the id → struct trigger (pipeline/trigger.h) */
     struct map projects; /* 16 raw bytes of the id → struct project */
     struct project **project_list;
     size_t project_count, project_capacity;

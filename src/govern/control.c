@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "gateway/price.h"
 #include "govern/key.h"
+#include "pipeline/trigger.h"
 #include "prompt/prompt.h"
 #include "store/account.h"
 #include "text/decode.h"
@@ -171,6 +172,20 @@ static enum rc add_pipeline(struct building *b, struct project *project,
     return add_inner_name(b, project, "pipeline/", object, err);
 }
 
+static enum rc add_trigger(struct building *b, struct project *project, const struct object *object,
+                           yyjson_val *json, struct err *err)
+{
+    struct trigger *trigger = ARENA_NEW(&b->snapshot->arena, struct trigger);
+
+    if (!trigger)
+        return full(err);
+    enum rc rc = trigger_decode(project->id, object->name, json, &b->snapshot->arena, trigger, err);
+    if (rc == RC_OK)
+        map_put(&b->snapshot->triggers, str_make(trigger->id.bytes, sizeof trigger->id.bytes),
+                trigger);
+    return rc;
+}
+
 static enum rc add_collection(struct building *b, struct project *project,
                               const struct object *object, yyjson_val *json, struct err *err)
 {
@@ -306,6 +321,7 @@ static const struct {
     {OBJECT_LIMIT, add_limit, false},      {OBJECT_PRICE, add_price, false},
     {OBJECT_KEY, add_key, false},          {OBJECT_PROMPT, add_prompt, true},
     {OBJECT_PIPELINE, add_pipeline, true}, {OBJECT_COLLECTION, add_collection, true},
+    {OBJECT_TRIGGER, add_trigger, false},
 };
 
 /* Nothing else in a snapshot refers to objects of these kinds, but for sessions to keys, so that

@@ -142,6 +142,21 @@ static const struct migration MIGRATIONS[] = {
      "NULL, session TEXT NOT NULL, variables TEXT NOT NULL, messages TEXT NOT NULL,"
      " last_run BLOB NOT NULL, updated_ns INTEGER NOT NULL,"
      " PRIMARY KEY(project, pipeline, session)) STRICT;"},
+    {7,
+     /* When schedules run; what they are are objects of kind trigger. */
+     "CREATE TABLE trigger_times(project BLOB NOT NULL REFERENCES projects(id), id BLOB PRIMARY "
+     "KEY,"
+     " next_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL, last_run BLOB, fired INTEGER NOT NULL,"
+     " missed INTEGER NOT NULL) STRICT;"
+     "CREATE INDEX trigger_times_next ON trigger_times(next_ns);"
+     /* What is said about answers. `key`: the sayer's id of it, so that he may say it anew. */
+     "CREATE TABLE scores(project BLOB NOT NULL REFERENCES projects(id), id BLOB PRIMARY KEY,"
+     " key TEXT NOT NULL, target TEXT NOT NULL, target_id TEXT NOT NULL, observation TEXT NOT NULL,"
+     " name TEXT NOT NULL, type TEXT NOT NULL, value REAL, text TEXT NOT NULL,"
+     " comment TEXT NOT NULL, source TEXT NOT NULL, author TEXT NOT NULL,"
+     " created_ns INTEGER NOT NULL, updated_ns INTEGER NOT NULL, UNIQUE(project, key)) STRICT;"
+     "CREATE INDEX scores_target ON scores(project, target_id, created_ns);"
+     "CREATE INDEX scores_created ON scores(project, created_ns);"},
 };
 
 int64_t migrations_version(void) { return MIGRATIONS[COUNT_OF(MIGRATIONS) - 1].version; }

@@ -80,20 +80,16 @@ static struct str expand(struct str text)
 {
     static const struct {
         const char *name, *fields;
-    } names[] = {
-        {"@hourly", "0 * * * *"},  {"@daily", "0 0 * * *"},   {"@midnight", "0 0 * * *"},
-        {"@weekly", "0 0 * * 0"},  {"@monthly", "0 0 1 * *"}, {"@yearly", "0 0 1 1 *"},
-        {"@annually", "0 0 1 1 *"}};
+    } names[] = {{"@hourly", "0 * * * *"},  {"@daily", "0 0 * * *"},   {"@midnight", "0 0 * * *"},
+                 {"@weekly", "0 0 * * 0"},  {"@monthly", "0 0 1 * *"}, {"@yearly", "0 0 1 1 *"},
+                 {"@annually", "0 0 1 1 *"}};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (str_eq_nocase(text, str_from(names[i].name)))
             return str_from(names[i].fields);
     return text;
 }
 
-static bool is_any(struct str text)
-{
-    return text.n > 0 && (text.p[0] == '*' || text.p[0] == '?');
-}
+static bool is_any(struct str text) { return text.n > 0 && (text.p[0] == '*' || text.p[0] == '?'); }
 
 static bool next_word(struct str *rest, struct str *word)
 {

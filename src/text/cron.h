@@ -3,8 +3,9 @@
  * @monthly, @yearly. Where both days are restricted, either will do, as in cron(8).
  *
  * When clocks change: an expression that names hours fires at most once for each local time, and
- * where that time was skipped, at the change. One that holds for every hour (its hour is * or a step
- * of it) goes by elapsed time: it fires in both of two equal hours, and not for skipped ones. */
+ * where that time was skipped, at the change. One that holds for every hour (its hour is * or a
+ * step of it) goes by elapsed time: it fires in both of two equal hours, and not for skipped ones.
+ */
 #pragma once
 #include "base/err.h"
 #include "text/zone.h"

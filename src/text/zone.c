@@ -1,4 +1,5 @@
-/* See zone.h. Calendar arithmetic counts years from March, so that the leap day is a year's last. */
+/* See zone.h. Calendar arithmetic counts years from March, so that the leap day is a year's last.
+ */
 #include "text/zone.h"
 #include <stdio.h>
 
@@ -31,10 +32,7 @@ void civil_date(int64_t days, int64_t *year, int *month, int *day)
     *year = year_of_era + era * 400 + (*month <= 2);
 }
 
-static bool is_leap(int64_t year)
-{
-    return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-}
+static bool is_leap(int64_t year) { return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0); }
 
 /* ---- POSIX TZ texts ---- */
 
@@ -147,8 +145,8 @@ static int64_t rule_local_s(const struct zone_rule_date *date, int64_t year)
         days += date->day;
     else {
         int64_t first = civil_days(year, date->month, 1);
-        int64_t next = date->month == 12 ? civil_days(year + 1, 1, 1)
-                                         : civil_days(year, date->month + 1, 1);
+        int64_t next =
+            date->month == 12 ? civil_days(year + 1, 1, 1) : civil_days(year, date->month + 1, 1);
         int weekday = (int)((first + 4) % 7); /* 1970-01-01 was a Thursday */
         if (weekday < 0)
             weekday += 7;
@@ -245,8 +243,7 @@ enum rc zone_parse(struct str bytes, struct arena *arena, struct zone *out)
 {
     struct tzif_header header;
     *out = (struct zone){0};
-    if (!read_header(&bytes, &header) || header.version < '2' ||
-        bytes.n < block_bytes(&header, 4))
+    if (!read_header(&bytes, &header) || header.version < '2' || bytes.n < block_bytes(&header, 4))
         return RC_INVALID;
     bytes = str_slice(bytes, block_bytes(&header, 4), bytes.n); /* the 32-bit block */
     if (!read_header(&bytes, &header) || bytes.n < block_bytes(&header, 8))

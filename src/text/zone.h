@@ -1,6 +1,6 @@
-/* Time zones: the rules of an IANA zone from its TZif file (RFC 8536), and the footer's rule for the
- * times after the file's last entry. Only what turns instants into local times and back; names of
- * zones and leap seconds are left aside. Immutable once read; any thread. */
+/* Time zones: the rules of an IANA zone from its TZif file (RFC 8536), and the footer's rule for
+ * the times after the file's last entry. Only what turns instants into local times and back; names
+ * of zones and leap seconds are left aside. Immutable once read; any thread. */
 #pragma once
 #include "base/arena.h"
 #include "base/err.h"
@@ -35,14 +35,15 @@ struct zone {
 enum rc zone_parse(struct str bytes, struct arena *arena, struct zone *out) MUST_CHECK;
 /* "CET-1CEST,M3.5.0,M10.5.0/3" */
 enum rc zone_rule_parse(struct str text, struct zone_rule *out) MUST_CHECK;
-/* "Europe/Berlin", "UTC" from `folder` (NULL: the system's). Blocks. ERR_BAD_FIELD: there is none. */
+/* "Europe/Berlin", "UTC" from `folder` (NULL: the system's). Blocks. ERR_BAD_FIELD: there is none.
+ */
 enum rc zone_load(struct str name, const char *folder, struct arena *arena, struct zone *out,
                   struct err *err) MUST_CHECK;
 
 /* Seconds to add to UTC at the instant. */
 int32_t zone_offset_s(const struct zone *zone, int64_t utc_s);
-/* The instant of a local time, given as seconds since 1970 as if it were UTC. Where clocks went back
- * and it came twice, the first; where they went forward and it never came, the instant of the
+/* The instant of a local time, given as seconds since 1970 as if it were UTC. Where clocks went
+ * back and it came twice, the first; where they went forward and it never came, the instant of the
  * change. */
 int64_t zone_from_local_s(const struct zone *zone, int64_t local_s);
 

@@ -1,5 +1,5 @@
-/* Time zones and cron expressions: both changes of the clock, on both sides of the equator, by rules
- * and by a file's entries; what cannot be read. */
+/* Time zones and cron expressions: both changes of the clock, on both sides of the equator, by
+ * rules and by a file's entries; what cannot be read. */
 #include "base/clock.h"
 #include "text/cron.h"
 #include <setjmp.h>
@@ -173,10 +173,22 @@ static void test_names(void **state)
 
 static void test_refused(void **state)
 {
-    static const char *const bad[] = {"",           "* * * *",      "* * * * * *", "60 * * * *",
-                                      "* 24 * * *", "* * 0 * *",    "* * * 13 *",  "* * * * 8",
-                                      "5-1 * * * *", "*/0 * * * *", "1,, * * * *", "0 0 30 2 *",
-                                      "0 0 31 4,6 *", "x * * * *",  "@never",      "1, * * * *"};
+    static const char *const bad[] = {"",
+                                      "* * * *",
+                                      "* * * * * *",
+                                      "60 * * * *",
+                                      "* 24 * * *",
+                                      "* * 0 * *",
+                                      "* * * 13 *",
+                                      "* * * * 8",
+                                      "5-1 * * * *",
+                                      "*/0 * * * *",
+                                      "1,, * * * *",
+                                      "0 0 30 2 *",
+                                      "0 0 31 4,6 *",
+                                      "x * * * *",
+                                      "@never",
+                                      "1, * * * *"};
     struct cron cron;
     UNUSED(state);
     for (size_t i = 0; i < COUNT_OF(bad); i++) {
@@ -205,9 +217,9 @@ static void test_calendar(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),    cmocka_unit_test(test_clocks_go_forward),
+        cmocka_unit_test(test_plain),          cmocka_unit_test(test_clocks_go_forward),
         cmocka_unit_test(test_clocks_go_back), cmocka_unit_test(test_file),
-        cmocka_unit_test(test_names),    cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_refused),
         cmocka_unit_test(test_calendar),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
