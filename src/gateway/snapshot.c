@@ -180,6 +180,7 @@ struct snapshot *snapshot_copy(struct snapshot *base, size_t arena_bytes_max)
     __atomic_fetch_add(&base->arena_references, 1, __ATOMIC_RELAXED);
     map_copy(&snapshot->keys, &base->keys);
     map_copy(&snapshot->sessions, &base->sessions);
+    map_copy(&snapshot->triggers, &base->triggers);
     for (size_t i = 0; i < base->project_count; i++) {
         const struct project *old = base->project_list[i];
         struct project *project = ARENA_NEW(&snapshot->arena, struct project);
