@@ -827,8 +827,10 @@ int command_serve(int argc, char **argv)
     pthread_mutex_init(&server.reload_lock, NULL);
     applied_init(&server.applied);
     arena_init(&server.arena, 1024 * 1024);
-    /* Large blocks always go back to the system: a configuration is read into some. */
-    mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+    /* Large blocks always go back to the system (a configuration is read into some); the end of a
+     * heap only when it is large, since that costs new pages with each burst. */
+    mallopt(M_MMAP_THRESHOLD, 1024 * 1024);
+    mallopt(M_TRIM_THRESHOLD, 4 * 1024 * 1024);
     block_signals(&signals);
     raise_open_files();
     if (server_start(&server, option_or_environment(config, "CAPSTAN_CONFIG"), &signals, &err) !=

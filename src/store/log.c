@@ -20,6 +20,7 @@
 #define FILE_BYTES_MAX_DEFAULT (64ll * 1024 * 1024)
 #define BATCH_BYTES_FIRST      (64 * 1024)
 #define SPARE_BYTES_MAX        (4u * 1024 * 1024)
+#define SPARE_BYTES_IDLE       (1024 * 1024) /* kept by an idle log: new pages cost more than they */
 #define WINDOW_BYTES           (256 * 1024)
 #define PATH_BYTES_MAX         4096
 #define LOCATION_OFFSET_BITS   40
@@ -164,13 +165,15 @@ static void batch_free(struct batch *batch)
 }
 
 /* The functions on spare batches: with the mutex held, or by the only user. */
-static void spare_release(struct log *log)
+static void spare_release(struct log *log, size_t bytes_kept)
 {
     LIST_FOR_EACH_SAFE (batch, &log->spare, struct batch, node) {
+        if (log->spare_bytes <= bytes_kept)
+            break;
         list_remove(&batch->node);
+        log->spare_bytes -= batch->capacity;
         batch_free(batch);
     }
-    log->spare_bytes = 0;
 }
 
 static void spare_put(struct log *log, struct batch *batch)
@@ -457,7 +460,7 @@ void log_close(struct log *log)
         return;
     LIST_FOR_EACH_SAFE (batch, &log->unsynced, struct batch, node)
         batch_free(batch);
-    spare_release(log);
+    spare_release(log, 0);
     LIST_FOR_EACH_SAFE (lf, &log->files, struct log_file, node) {
         list_remove(&lf->node);
         ASSERT(lf->references == 1);
@@ -704,7 +707,7 @@ static void release_synced(struct log *log, uint64_t seq)
         spare_put(log, batch);
     }
     if (list_empty(&log->unsynced))
-        spare_release(log); /* nothing goes on: an idle log holds no memory */
+        spare_release(log, SPARE_BYTES_IDLE);
 }
 
 /* One file, without the mutex while the disk works. */

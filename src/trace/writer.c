@@ -210,13 +210,16 @@ void trace_record_moved(void *arg, uint64_t seq, uint64_t location)
     tail_moved(store->active, seq, location);
 }
 
-/* Something was written that is not durable: the syncer's clock runs. */
+/* Something was written that is not durable: the syncer's clock runs. It is woken when it waits for
+ * this, or has a reason not to wait for its time. */
 static void note_unsynced(struct trace_store *store)
 {
     pthread_mutex_lock(&store->mutex);
-    if (store->unsynced_since_ns == 0)
+    bool begins = store->unsynced_since_ns == 0;
+    if (begins)
         store->unsynced_since_ns = clock_monotonic_ns();
-    pthread_cond_signal(&store->wake_syncer);
+    if (begins || store->waiters || store->flushers > 0)
+        pthread_cond_signal(&store->wake_syncer);
     pthread_mutex_unlock(&store->mutex);
 }
 
