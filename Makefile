@@ -94,10 +94,10 @@ lint:
 format:
 	scripts/lint --fix
 
-## make install         DESTDIR= PREFIX=
+## make install         DESTDIR= PREFIX= (without debug symbols: those stay in build/)
 install: build
 	meson configure $(BUILD) -Dprefix=$(PREFIX)
-	DESTDIR=$(DESTDIR) meson install -C $(BUILD)
+	DESTDIR=$(DESTDIR) meson install -C $(BUILD) --strip
 
 ## make deb             a Debian package in build/
 deb: build
