@@ -1,6 +1,7 @@
 /* Reading and writing pipelines as files. See file.h. */
 #include "pipeline/file.h"
 #include "base/limits.h"
+#include "pipeline/dify.h"
 #include "text/json_tree.h"
 #include "text/yaml.h"
 
@@ -67,7 +68,7 @@ static enum rc read_own(yyjson_val *root, struct arena *arena, struct pipeline_f
 enum rc pipeline_file_read(struct str text, const struct import_options *options,
                            struct arena *arena, struct pipeline_file *out, struct err *err)
 {
-    UNUSED(options);
+    static const struct import_options none;
     yyjson_doc *doc;
     enum rc rc = yaml_read(text, arena, NULL, &doc, err);
     if (rc != RC_OK)
@@ -80,8 +81,11 @@ enum rc pipeline_file_read(struct str text, const struct import_options *options
         out->definition = root;
         return RC_OK;
     }
+    if (dify_is_file(root))
+        return dify_read(root, options ? options : &none, arena, out, err);
     return err_set_field(err, ERR_BAD_FIELD, "kind",
-                         "this is neither a pipeline's file (kind: " KIND ")");
+                         "this is neither a pipeline's file (kind: " KIND
+                         ") nor an app that Dify has exported");
 }
 
 static void put(yyjson_mut_doc *doc, yyjson_mut_val *root, const char *name, yyjson_val *value)
