@@ -1,5 +1,5 @@
-/* /api/collections/{name}/questions, …/evaluate and …/tune: questions with judged documents, against
- * the search as it is, or as the body says, or as a job tries it. */
+/* /api/collections/{name}/questions, …/evaluate and …/tune: questions with judged documents,
+ * against the search as it is, or as the body says, or as a job tries it. */
 #include "api/api_knowledge.h"
 #include "knowledge/evaluate.h"
 #include "text/json.h"

@@ -378,8 +378,8 @@ static bool store_questions(const char *name)
             yyjson_mut_arr_append(questions, yyjson_mut_val_mut_copy(doc, one));
     }
     yyjson_mut_doc_free(judged.doc);
-    bool ok = client_request_json("knowledge", "PUT", noun_path(&noun, name, "/questions"), doc,
-                                  &reply);
+    bool ok =
+        client_request_json("knowledge", "PUT", noun_path(&noun, name, "/questions"), doc, &reply);
     if (ok)
         client_reply_free(&reply);
     return ok;
@@ -408,8 +408,7 @@ static void print_tried(yyjson_val *result)
                yyjson_get_num(yyjson_obj_get(one, "k1")), yyjson_get_num(yyjson_obj_get(one, "b")),
                (long long)yyjson_get_sint(yyjson_obj_get(one, "tokens_max")),
                (long long)yyjson_get_sint(yyjson_obj_get(one, "overlap_tokens")),
-               language ? language : "-",
-               yyjson_get_num(yyjson_obj_get(score, "mean")),
+               language ? language : "-", yyjson_get_num(yyjson_obj_get(score, "mean")),
                yyjson_get_num(yyjson_obj_get(score, "low")),
                yyjson_get_num(yyjson_obj_get(score, "high")));
     }

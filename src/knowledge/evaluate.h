@@ -36,8 +36,8 @@ struct evaluation {
     double latency_ms_p50, latency_ms_p95;
 };
 
-/* From [{"id", "text", "relevant": {DOCUMENT: GAIN}, "state"}]; those that a person has not accepted
- * are left out. Arena memory; ERR_BAD_FIELD. */
+/* From [{"id", "text", "relevant": {DOCUMENT: GAIN}, "state"}]; those that a person has not
+ * accepted are left out. Arena memory; ERR_BAD_FIELD. */
 enum rc questions_read(yyjson_val *list, struct arena *arena, struct question **out, size_t *count,
                        struct err *err) MUST_CHECK;
 /* Their vectors, so that several settings are measured without encoding again. */

@@ -24,7 +24,7 @@ struct retrieve_query {
     bool all_tags;       /* may see everything */
     struct str group_by; /* an attribute, or "_document" */
     size_t group_size;
-    bool for_answer; /* k 0: as many as an answer is made of */
+    bool for_answer;                 /* k 0: as many as an answer is made of */
     size_t rerank_depth;             /* 0: the collection's */
     const struct collection *within; /* NULL: found by its name; may have an index of its own */
 };

@@ -75,10 +75,10 @@ static const struct {
     enum index_fusion fusion;
     double text_weight;
 } fusions[] = {
-    {SEARCH_TEXT, FUSION_RRF, -1},        {SEARCH_VECTOR, FUSION_RRF, -1},
-    {SEARCH_HYBRID, FUSION_RRF, 0.3},     {SEARCH_HYBRID, FUSION_RRF, 0.4},
-    {SEARCH_HYBRID, FUSION_RRF, 0.5},     {SEARCH_HYBRID, FUSION_RRF, 0.6},
-    {SEARCH_HYBRID, FUSION_RRF, 0.7},     {SEARCH_HYBRID, FUSION_WEIGHTED, 0.2},
+    {SEARCH_TEXT, FUSION_RRF, -1},         {SEARCH_VECTOR, FUSION_RRF, -1},
+    {SEARCH_HYBRID, FUSION_RRF, 0.3},      {SEARCH_HYBRID, FUSION_RRF, 0.4},
+    {SEARCH_HYBRID, FUSION_RRF, 0.5},      {SEARCH_HYBRID, FUSION_RRF, 0.6},
+    {SEARCH_HYBRID, FUSION_RRF, 0.7},      {SEARCH_HYBRID, FUSION_WEIGHTED, 0.2},
     {SEARCH_HYBRID, FUSION_WEIGHTED, 0.3}, {SEARCH_HYBRID, FUSION_WEIGHTED, 0.4},
     {SEARCH_HYBRID, FUSION_WEIGHTED, 0.5}, {SEARCH_HYBRID, FUSION_WEIGHTED, 0.6},
 };
@@ -320,7 +320,8 @@ static void put_setting(yyjson_mut_doc *doc, yyjson_mut_val *o, const struct tun
 {
     yyjson_mut_obj_add_str(doc, o, "mode", search_mode_name(setting->mode));
     if (setting->mode == SEARCH_HYBRID) {
-        yyjson_mut_obj_add_str(doc, o, "fusion", setting->fusion == FUSION_RRF ? "rrf" : "weighted");
+        yyjson_mut_obj_add_str(doc, o, "fusion",
+                               setting->fusion == FUSION_RRF ? "rrf" : "weighted");
         if (setting->text_weight >= 0)
             yyjson_mut_obj_add_real(doc, o, "text_weight", setting->text_weight);
     }

@@ -65,8 +65,7 @@ void gate_free(struct gate *gate)
 
 static struct gate_project *find_project(struct gate *gate, struct id id)
 {
-    struct gate_project *project =
-        map_get(&gate->projects, str_make(id.bytes, sizeof(id.bytes)));
+    struct gate_project *project = map_get(&gate->projects, str_make(id.bytes, sizeof(id.bytes)));
     if (project)
         return project;
     project = xcalloc(1, sizeof(*project));

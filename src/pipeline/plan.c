@@ -351,8 +351,7 @@ static enum rc build(struct plan *plan, struct err *err)
     plan->conversation = initial_values(&plan->arena, plan->document->conversation);
     plan->has_conversation = yyjson_arr_size(plan->document->conversation) > 0;
     for (size_t i = 0; i < plan->node_count; i++)
-        plan->has_conversation |=
-            yyjson_obj_get(plan->document->nodes[i].config, "memory") != NULL;
+        plan->has_conversation |= yyjson_obj_get(plan->document->nodes[i].config, "memory") != NULL;
     rc = make_edges(plan, reachable, err);
     if (rc == RC_OK)
         rc = make_levels(plan, reachable, err);

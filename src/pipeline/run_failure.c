@@ -37,7 +37,8 @@ static void nobody_told(void *arg, const struct run *run)
 static yyjson_val *choose_inputs(struct failure *failure, const struct plan *plan)
 {
     const struct document *document = plan->document;
-    yyjson_val *declared = yyjson_obj_get(document->nodes[document->start].config, "inputs"), *input;
+    yyjson_val *declared = yyjson_obj_get(document->nodes[document->start].config, "inputs"),
+               *input;
     struct maker maker;
     size_t i, n;
     maker_init(&maker, &failure->arena);
@@ -115,8 +116,7 @@ void run_start_on_failure(struct run *run)
         str_from(run->err->message),
         json_get_text(value_json(run->flow.sys), "query"),
     };
-    static const char *const names[] = {"run_id",     "pipeline",      "node",
-                                        "code",       "message",       "query"};
+    static const char *const names[] = {"run_id", "pipeline", "node", "code", "message", "query"};
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         failure->inputs[i].name = names[i];
         failure->inputs[i].value = arena_copy(arena, values[i]);

@@ -122,15 +122,15 @@ struct run {
     bool taken_up, offline;       /* of an earlier process; nothing may go outside */
     struct id origin;             /* the run that it repeats; zero: none */
     const struct plan_node *only; /* the one node that runs; NULL: all */
-    struct value *values;        /* what that sees: {node id: outputs} */
-    struct ticket *ticket;       /* its place at the gate; NULL: none is needed */
-    struct turn *turn;           /* its turn in its session; NULL: it has none */
-    struct value *said;          /* in the session before it; NULL: nothing */
-    uint32_t busy;               /* steps under way, containers not counted */
-    uint32_t waits;              /* steps that wait for people or inputs */
-    struct map *replay;          /* results that are known: path → struct value; or NULL */
-    struct run_journal *journal; /* its dealings with the journal; NULL: none yet */
-    struct event_bus *events;    /* NULL: nobody watches */
+    struct value *values;         /* what that sees: {node id: outputs} */
+    struct ticket *ticket;        /* its place at the gate; NULL: none is needed */
+    struct turn *turn;            /* its turn in its session; NULL: it has none */
+    struct value *said;           /* in the session before it; NULL: nothing */
+    uint32_t busy;                /* steps under way, containers not counted */
+    uint32_t waits;               /* steps that wait for people or inputs */
+    struct map *replay;           /* results that are known: path → struct value; or NULL */
+    struct run_journal *journal;  /* its dealings with the journal; NULL: none yet */
+    struct event_bus *events;     /* NULL: nobody watches */
 };
 
 /* ---- engine (run.c) ---- */

@@ -317,9 +317,8 @@ static void load_done(struct work *work)
 static enum rc begin_turn(struct turn *turn, struct err *err)
 {
     struct run *run = turn->run;
-    struct value *known = run->taken_up && run->replay
-                              ? map_get(run->replay, STR(SESSION_PATH))
-                              : NULL;
+    struct value *known =
+        run->taken_up && run->replay ? map_get(run->replay, STR(SESSION_PATH)) : NULL;
     yyjson_val *out = yyjson_obj_get(value_json(known), "out");
     if (out) {
         see(run, yyjson_obj_get(out, "variables"), yyjson_obj_get(out, "messages"));
@@ -461,8 +460,8 @@ static bool store(struct turn *turn)
         .pipeline = arena_copy(&turn->arena, run->pipeline),
         .session = arena_copy(&turn->arena, run->session),
         .variables = json_write(value_json(session->variables), &turn->arena),
-        .messages = session->messages ? json_write(value_json(session->messages), &turn->arena)
-                                      : STR("[]"),
+        .messages =
+            session->messages ? json_write(value_json(session->messages), &turn->arena) : STR("[]"),
     };
     turn->store = (struct db_work){.home = turn->home, .write = store_write, .done = store_done};
     turn->busy = db_write(db, &turn->store) == RC_OK;

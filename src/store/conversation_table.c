@@ -2,7 +2,8 @@
 #include "store/conversation_table.h"
 #include "store/sql.h"
 
-enum rc conversation_table_put(struct db_txn *txn, const struct conversation_row *row, struct err *err)
+enum rc conversation_table_put(struct db_txn *txn, const struct conversation_row *row,
+                               struct err *err)
 {
     return sql_exec(txn,
                     "INSERT INTO conversations(project, pipeline, session, variables, messages,"
@@ -17,8 +18,8 @@ enum rc conversation_table_put(struct db_txn *txn, const struct conversation_row
 }
 
 enum rc conversation_table_get(struct db_txn *txn, struct id project, struct str pipeline,
-                          struct str session, struct arena *arena, struct conversation_row *out,
-                          struct err *err)
+                               struct str session, struct arena *arena,
+                               struct conversation_row *out, struct err *err)
 {
     struct sql_rows rows;
     enum rc rc = sql_first(&rows, txn,
@@ -38,8 +39,8 @@ enum rc conversation_table_get(struct db_txn *txn, struct id project, struct str
     return rc;
 }
 
-enum rc conversation_table_delete_pipeline(struct db_txn *txn, struct id project, struct str pipeline,
-                                      struct err *err)
+enum rc conversation_table_delete_pipeline(struct db_txn *txn, struct id project,
+                                           struct str pipeline, struct err *err)
 {
     return sql_exec(txn, "DELETE FROM conversations WHERE project = ?1 AND pipeline = ?2",
                     SQL_BIND(sql_id(&project), sql_text(pipeline)), err);

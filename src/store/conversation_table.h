@@ -9,10 +9,10 @@ struct conversation_row {
 };
 
 enum rc conversation_table_put(struct db_txn *txn, const struct conversation_row *row,
-                          struct err *err) MUST_CHECK;
+                               struct err *err) MUST_CHECK;
 /* RC_NOT_FOUND, without an error. Texts live in the arena. */
 enum rc conversation_table_get(struct db_txn *txn, struct id project, struct str pipeline,
-                          struct str session, struct arena *arena, struct conversation_row *out,
-                          struct err *err) MUST_CHECK;
-enum rc conversation_table_delete_pipeline(struct db_txn *txn, struct id project, struct str pipeline,
-                                      struct err *err) MUST_CHECK;
+                               struct str session, struct arena *arena,
+                               struct conversation_row *out, struct err *err) MUST_CHECK;
+enum rc conversation_table_delete_pipeline(struct db_txn *txn, struct id project,
+                                           struct str pipeline, struct err *err) MUST_CHECK;

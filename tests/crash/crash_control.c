@@ -3,8 +3,8 @@
  * database is opened again: everything acknowledged is there, nothing is half there, and the audit
  * log's chain is whole.
  *
- * (Power loss is SQLite's own matter with synchronous=FULL; kill -9 shows that our batching
- * acknowledges nothing before its commit.) */
+ * (Power loss: tests/sim/sim_control.c; kill -9 shows that our batching acknowledges nothing before
+ * its commit.) */
 #include "base/clock.h"
 #include "base/rand.h"
 #include "store/account.h"
