@@ -165,47 +165,14 @@ enum rc api_collections_patch(struct api_call *call)
 
 /* ---- deleting ---- */
 
-struct deletion {
-    struct api_call *call;
-    struct collection collection;
-    struct document_row *documents;
-    size_t count;
-};
-
-#define DELETED_BLOBS_MAX 100000
-
-static enum rc delete_write(void *arg, struct db_txn *txn, struct err *err)
-{
-    struct deletion *deletion = arg;
-    struct api_call *call = deletion->call;
-    const struct actor actor = api_actor(call);
-    enum rc rc = collection_find(txn, call->principal->project, call->params[0], call->arena,
-                                 &deletion->collection, err);
-    const struct document_filter all = {.project = call->principal->project,
-                                        .collection = deletion->collection.row.id};
-    if (rc == RC_OK)
-        rc = document_row_list(txn, &all, (struct id){{0}}, DELETED_BLOBS_MAX, call->arena,
-                               &deletion->documents, &deletion->count, err);
-    return rc == RC_OK ? collection_delete(txn, &actor, call->principal->project, call->params[0],
-                                           call->arena, &deletion->collection, err)
-                       : rc;
-}
-
 enum rc api_collections_delete(struct api_call *call)
 {
-    struct deletion deletion = {.call = call};
-    struct knowledge *knowledge = call->services->knowledge;
-    enum rc rc = db_write_wait(call->services->db, delete_write, &deletion, &call->err);
-    if (rc != RC_OK)
-        return rc;
-    knowledge_forget(knowledge, deletion.collection.row.id);
-    for (size_t i = 0; i < deletion.count; i++) {
-        knowledge_drop_blob(knowledge, deletion.documents[i].sha256);
-        if (deletion.documents[i].has_text)
-            knowledge_drop_blob(knowledge, deletion.documents[i].text_sha256);
-    }
+    const struct actor actor = api_actor(call);
+    enum rc rc =
+        knowledge_delete_collection(call->services->knowledge, &actor, call->principal->project,
+                                    call->params[0], call->arena, &call->err);
     call->status = 204;
-    return RC_OK;
+    return rc;
 }
 
 /* ---- doing documents again ---- */

@@ -200,8 +200,7 @@ enum rc door_files_get(struct api_call *call)
     return rc;
 }
 
-static enum rc find_file(struct api_call *call, struct file_row *row, struct document_row **uses,
-                         size_t *use_count)
+static enum rc find_file(struct api_call *call, struct file_row *row)
 {
     struct db_txn *txn;
     struct id id;
@@ -211,52 +210,25 @@ static enum rc find_file(struct api_call *call, struct file_row *row, struct doc
     if (rc != RC_OK)
         return rc;
     rc = file_row_get(txn, call->principal->project, id, call->arena, row, &call->err);
-    const struct document_filter filter = {.project = call->principal->project, .file = id};
-    if (rc == RC_OK && uses)
-        rc = document_row_list(txn, &filter, (struct id){{0}}, FILE_USES_MAX, call->arena, uses,
-                               use_count, &call->err);
     db_read_end(txn);
     return rc;
-}
-
-static enum rc delete_file(void *arg, struct db_txn *txn, struct err *err)
-{
-    const struct file_row *row = arg;
-    return file_row_delete(txn, row->project, row->id, err);
 }
 
 /* It also leaves the vector stores that it is in. */
 enum rc door_files_delete(struct api_call *call)
 {
-    struct knowledge *knowledge = call->services->knowledge;
-    struct document_row *uses;
     struct file_row row;
-    size_t count = 0;
-    enum rc rc = find_file(call, &row, &uses, &count);
-    for (size_t i = 0; rc == RC_OK && i < count; i++) {
-        struct collection collection;
-        struct db_txn *txn;
-        rc = db_read_begin(call->services->db, &txn, &call->err);
-        if (rc != RC_OK)
-            break;
-        rc = collection_get(txn, row.project, uses[i].collection, call->arena, &collection,
-                            &call->err);
-        db_read_end(txn);
-        if (rc == RC_OK)
-            rc = knowledge_delete_document(knowledge, &collection, &uses[i], &call->err);
-    }
+    enum rc rc = find_file(call, &row);
     if (rc == RC_OK)
-        rc = db_write_wait(call->services->db, delete_file, &row, &call->err);
-    if (rc != RC_OK)
-        return rc;
-    knowledge_drop_blob(knowledge, row.sha256);
-    door_answer_deleted(call, call->params[0], "file");
-    return RC_OK;
+        rc = knowledge_delete_file(call->services->knowledge, &row, call->arena, &call->err);
+    if (rc == RC_OK)
+        door_answer_deleted(call, call->params[0], "file");
+    return rc;
 }
 
 enum rc door_files_content(struct api_call *call)
 {
     struct file_row row;
-    enum rc rc = find_file(call, &row, NULL, NULL);
+    enum rc rc = find_file(call, &row);
     return rc == RC_OK ? api_answer_blob(call, row.sha256, STR("application/octet-stream")) : rc;
 }

@@ -5,6 +5,9 @@
 #include "text/json_tree.h"
 #include <stdlib.h>
 
+#define DELETED_BLOBS_MAX 100000
+#define FILE_USES_MAX     1000
+
 static enum rc full(struct err *err)
 {
     return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
@@ -200,6 +203,50 @@ enum rc collection_delete(struct db_txn *txn, const struct actor *actor, struct 
     return rc == RC_OK
                ? object_delete(txn, actor, project, OBJECT_COLLECTION, name, false, arena, err)
                : rc;
+}
+
+struct deletion {
+    const struct actor *actor;
+    struct id project;
+    struct str name;
+    struct arena *arena;
+    struct collection collection;
+    struct document_row *documents;
+    size_t count;
+};
+
+static enum rc delete_collection(void *arg, struct db_txn *txn, struct err *err)
+{
+    struct deletion *deletion = arg;
+    enum rc rc = collection_find(txn, deletion->project, deletion->name, deletion->arena,
+                                 &deletion->collection, err);
+    const struct document_filter all = {.project = deletion->project,
+                                        .collection = deletion->collection.row.id};
+    if (rc == RC_OK)
+        rc = document_row_list(txn, &all, (struct id){{0}}, DELETED_BLOBS_MAX, deletion->arena,
+                               &deletion->documents, &deletion->count, err);
+    return rc == RC_OK ? collection_delete(txn, deletion->actor, deletion->project, deletion->name,
+                                           deletion->arena, &deletion->collection, err)
+                       : rc;
+}
+
+enum rc knowledge_delete_collection(struct knowledge *knowledge, const struct actor *actor,
+                                    struct id project, struct str name, struct arena *arena,
+                                    struct err *err)
+{
+    struct deletion deletion = {.actor = actor, .project = project, .name = name, .arena = arena};
+    enum rc rc = db_write_wait(knowledge->db, delete_collection, &deletion, err);
+    if (rc != RC_OK)
+        return rc;
+    const struct collection_row *row = &deletion.collection.row;
+    knowledge_forget(knowledge, row->id);
+    knowledge_forget_generation(knowledge, row->id, row->generation);
+    for (size_t i = 0; i < deletion.count; i++) {
+        knowledge_drop_blob(knowledge, deletion.documents[i].sha256);
+        if (deletion.documents[i].has_text)
+            knowledge_drop_blob(knowledge, deletion.documents[i].text_sha256);
+    }
+    return RC_OK;
 }
 
 /* ---- blobs ---- */
@@ -510,5 +557,47 @@ enum rc knowledge_add_file(struct knowledge *knowledge, struct file_row *row, st
     if (rc == RC_OK)
         rc = db_write_wait(knowledge->db, insert_file, row, err);
     pthread_rwlock_unlock(&knowledge->blob_lock);
+    return rc;
+}
+
+static enum rc delete_file_row(void *arg, struct db_txn *txn, struct err *err)
+{
+    const struct file_row *row = arg;
+    return file_row_delete(txn, row->project, row->id, err);
+}
+
+static enum rc delete_use(struct knowledge *knowledge, const struct document_row *use,
+                          struct arena *arena, struct err *err)
+{
+    struct collection collection;
+    struct db_txn *txn;
+    enum rc rc = db_read_begin(knowledge->db, &txn, err);
+    if (rc != RC_OK)
+        return rc;
+    rc = collection_get(txn, use->project, use->collection, arena, &collection, err);
+    db_read_end(txn);
+    return rc == RC_OK ? knowledge_delete_document(knowledge, &collection, use, err) : rc;
+}
+
+enum rc knowledge_delete_file(struct knowledge *knowledge, const struct file_row *row,
+                              struct arena *arena, struct err *err)
+{
+    const struct document_filter filter = {.project = row->project, .file = row->id};
+    struct document_row *uses;
+    struct db_txn *txn;
+    struct file_row copy = *row;
+    size_t count;
+    enum rc rc = db_read_begin(knowledge->db, &txn, err);
+    if (rc != RC_OK)
+        return rc;
+    rc =
+        document_row_list(txn, &filter, (struct id){{0}}, FILE_USES_MAX, arena, &uses, &count, err);
+    db_read_end(txn);
+    for (size_t i = 0; rc == RC_OK && i < count; i++)
+        rc = delete_use(knowledge, &uses[i], arena, err);
+    if (rc == RC_OK)
+        rc = db_write_wait(knowledge->db, delete_file_row, &copy, err);
+    if (rc == RC_OK)
+        knowledge_drop_blob(knowledge, row->sha256);
     return rc;
 }

@@ -351,6 +351,7 @@ enum rc knowledge_new(const struct knowledge_options *options, struct knowledge 
     list_init(&knowledge->syncs);
     list_init(&knowledge->tunes);
     timer_init(&knowledge->maintain_timer, on_maintain);
+    knowledge_tick_init(knowledge);
     enum rc rc = blob_store_open(file_system_real(), options->blob_folder, &knowledge->blobs, err);
     if (rc != RC_OK) {
         knowledge_free(knowledge);

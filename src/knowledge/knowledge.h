@@ -90,6 +90,13 @@ enum rc collection_delete(struct db_txn *txn, const struct actor *actor, struct 
                           struct str name, struct arena *arena, struct collection *out,
                           struct err *err) MUST_CHECK;
 void knowledge_forget(struct knowledge *knowledge, struct id collection);
+/* The whole of it: rows, index, blobs. ERR_NOT_FOUND, ERR_FILE_OWNED. */
+enum rc knowledge_delete_collection(struct knowledge *knowledge, const struct actor *actor,
+                                    struct id project, struct str name, struct arena *arena,
+                                    struct err *err) MUST_CHECK;
+/* A file of /v1/files, with the documents made of it. */
+enum rc knowledge_delete_file(struct knowledge *knowledge, const struct file_row *row,
+                              struct arena *arena, struct err *err) MUST_CHECK;
 
 /* ---- the index of a collection ---- */
 

@@ -44,8 +44,11 @@ struct knowledge {
     size_t allowed_host_count, source_directory_count;
     struct timer tick_timer;
     struct db_work tick_work;
+    struct work expire_work; /* what the tick found to have expired, on a worker */
     struct arena tick_arena;
-    bool ticking;
+    struct collection_row *expired_collections;
+    struct file_row *expired_files;
+    size_t expired_collection_count, expired_file_count;
     /* Uploads hold it shared from the blob to its row; who removes a blob holds it alone, so that
      * none is removed in between. */
     pthread_rwlock_t blob_lock;
@@ -77,6 +80,7 @@ void knowledge_remove_folder(const char *path, int depth_left);
 void knowledge_register_sync(struct knowledge *knowledge);
 /* On the loop. */
 void sync_stop_all(struct knowledge *knowledge);
+void knowledge_tick_init(struct knowledge *knowledge);
 /* Starts the tick that begins the syncs whose time has come. On the loop. */
 void knowledge_tick_begin(struct knowledge *knowledge);
 void knowledge_tick_stop(struct knowledge *knowledge);

@@ -299,6 +299,8 @@ static enum rc follow_links(struct source_sync *sync, struct crawl *crawl,
         source_url_resolve(base, links.base, SOURCE_KEY_BYTES_MAX, &sync->scratch, &url) == RC_OK)
         base = url;
     for (size_t i = 0; rc == RC_OK && i < links.count; i++) {
+        if (sync_is_cancelled(sync))
+            return sync_cancelled(err);
         if (source_url_resolve(base, links.references[i], SOURCE_KEY_BYTES_MAX, &sync->scratch,
                                &url) != RC_OK ||
             !str_eq(source_url_origin(url), origin) ||

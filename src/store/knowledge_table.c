@@ -175,6 +175,25 @@ enum rc collection_row_list(struct db_txn *txn, struct id project, struct id aft
     return rc == RC_END ? RC_OK : rc;
 }
 
+enum rc collection_rows_expired(struct db_txn *txn, int64_t now_ns, size_t limit,
+                                struct arena *arena, struct collection_row **out, size_t *count,
+                                struct err *err)
+{
+    struct sql_rows rows;
+    *count = 0;
+    *out = ARENA_NEW_ARRAY(arena, struct collection_row, limit + 1);
+    if (!*out)
+        return no_memory(err);
+    enum rc rc = sql_query(txn,
+                           "SELECT " COLLECTION_COLUMNS " FROM collections WHERE expires_days > 0"
+                           " AND used_ns + expires_days * 86400000000000 < ?1 LIMIT ?2",
+                           SQL_BIND(sql_i64(now_ns), sql_i64((int64_t)limit)), &rows, err);
+    while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK)
+        if ((rc = read_collection(&rows, arena, &(*out)[(*count)++], err)) != RC_OK)
+            sql_end(&rows);
+    return rc == RC_END ? RC_OK : rc;
+}
+
 /* ---- documents ---- */
 
 static const char *const state_names[] = {
@@ -553,6 +572,24 @@ enum rc file_row_list(struct db_txn *txn, struct id project, struct str purpose,
                     "= ?2) AND (?3 IS NULL OR id < ?3) ORDER BY id DESC LIMIT ?4",
         SQL_BIND(sql_id(&project), text_or_empty(purpose), sql_id(&after), sql_i64((int64_t)limit)),
         &rows, err);
+    while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK)
+        if ((rc = read_file(&rows, arena, &(*out)[(*count)++], err)) != RC_OK)
+            sql_end(&rows);
+    return rc == RC_END ? RC_OK : rc;
+}
+
+enum rc file_rows_expired(struct db_txn *txn, int64_t now_ns, size_t limit, struct arena *arena,
+                          struct file_row **out, size_t *count, struct err *err)
+{
+    struct sql_rows rows;
+    *count = 0;
+    *out = ARENA_NEW_ARRAY(arena, struct file_row, limit + 1);
+    if (!*out)
+        return no_memory(err);
+    enum rc rc = sql_query(txn,
+                           "SELECT " FILE_COLUMNS " FROM files WHERE expires_ns > 0"
+                           " AND expires_ns < ?1 LIMIT ?2",
+                           SQL_BIND(sql_i64(now_ns), sql_i64((int64_t)limit)), &rows, err);
     while (rc == RC_OK && (rc = sql_next(&rows, err)) == RC_OK)
         if ((rc = read_file(&rows, arena, &(*out)[(*count)++], err)) != RC_OK)
             sql_end(&rows);

@@ -163,6 +163,13 @@ enum rc file_row_list(struct db_txn *txn, struct id project, struct str purpose,
                       bool ascending, size_t limit, struct arena *arena, struct file_row **out,
                       size_t *count, struct err *err) MUST_CHECK;
 
+/* Of all projects, what has expired before `now_ns`. */
+enum rc collection_rows_expired(struct db_txn *txn, int64_t now_ns, size_t limit,
+                                struct arena *arena, struct collection_row **out, size_t *count,
+                                struct err *err) MUST_CHECK;
+enum rc file_rows_expired(struct db_txn *txn, int64_t now_ns, size_t limit, struct arena *arena,
+                          struct file_row **out, size_t *count, struct err *err) MUST_CHECK;
+
 struct batch_row {
     struct id id, project, collection;
     bool cancelled;

@@ -1,9 +1,12 @@
 """Files and vector stores by the OpenAI SDK for Python, unmodified, and `knowledge/NAME` as a model."""
 import io
+import sqlite3
 import time
 
 import openai
 import pytest
+
+from conftest import Server
 
 INSTALL = b"""# Installing
 
@@ -213,3 +216,35 @@ def test_ask(client, server, store):
     assert text and extra[0]["number"] == 1
     calls = server.get("/api/calls?limit=2")["items"]
     assert {call["model_requested"] for call in calls} == {f"knowledge/{name}", "smart"}
+
+
+def test_what_has_expired_is_deleted(tmp_path):
+    """The days are moved in the database, with the server down; the next one deletes by itself."""
+    server = Server(tmp_path)
+    key = server.key
+    client = openai.OpenAI(base_url=server.url + "/v1", api_key=key, max_retries=0)
+    kept = client.vector_stores.create(name="kept")
+    gone = client.vector_stores.create(name="gone", expires_after={"anchor": "last_active_at", "days": 7})
+    fresh = client.vector_stores.create(name="fresh", expires_after={"anchor": "last_active_at", "days": 7})
+    file = client.files.create(file=("old.txt", io.BytesIO(GARDEN)), purpose="assistants",
+                               expires_after={"anchor": "created_at", "seconds": 3600})
+    client.vector_stores.files.create_and_poll(vector_store_id=kept.id, file_id=file.id, poll_interval_ms=50)
+    assert server.stop() == 0
+    with sqlite3.connect(tmp_path / "data" / "control.db") as database:
+        week_ns = 8 * 86400 * 10**9
+        database.execute("UPDATE collections SET used_ns = used_ns - ? WHERE vector_name = 'gone'", (week_ns,))
+        database.execute("UPDATE files SET expires_ns = expires_ns - ?", (week_ns,))
+    database.close()
+    server = Server(tmp_path, key=key)
+    try:
+        client = openai.OpenAI(base_url=server.url + "/v1", api_key=key, max_retries=0)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            left = {one.id for one in client.vector_stores.list()}
+            if gone.id not in left and not list(client.files.list()):
+                break
+            time.sleep(0.1)
+        assert left == {kept.id, fresh.id} and not list(client.files.list())
+        assert client.vector_stores.retrieve(kept.id).file_counts.total == 0  # it was made of the file
+    finally:
+        server.stop()

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -17,7 +18,7 @@ let browser, folder, server;
 before(async () => {
   if (skip) return;
   folder = await mkdtemp(join(tmpdir(), 'capstan-knowledge-'));
-  await writeFile(join(folder, 'capstan.yaml'), 'providers: {}\n');
+  await writeFile(join(folder, 'capstan.yaml'), 'providers: {}\nknowledge: { http_allow: ["127.0.0.1:*"] }\n');
   const child = spawn(program, ['serve', '--data', join(folder, 'data'), '--listen', '127.0.0.1:0'], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
   let text = '';
   server = await new Promise((found, failed) => {
@@ -140,5 +141,54 @@ test('create, drop files, search, see the chunk on its page, edit it', { skip },
     assert.deepEqual(problems, [], 'errors in the browser');
   } finally {
     await close();
+  }
+});
+
+test('a source: add it, watch its sync, see what failed, sync again, remove it', { skip }, async () => {
+  const pages = { '/a': 'Anchors hold ships.', '/b': 'Buoys mark the channel.' };
+  const site = createServer((request, answer) => {
+    const text = pages[request.url];
+    answer.writeHead(text ? 200 : 404, { 'content-type': 'text/plain' }).end(text ?? 'none');
+  });
+  await new Promise((done) => site.listen(0, '127.0.0.1', done));
+  const url = `http://127.0.0.1:${site.address().port}`;
+  const { page, problems, close } = await open_page(browser, {}, [/401/]);
+  try {
+    await page.goto(server.url);
+    await page.getByLabel('Key').fill(server.key);
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
+    await page.evaluate(async () => {
+      const { csrf } = await (await fetch('/api/session')).json();
+      await fetch('/api/collections', { method: 'POST', headers: { 'content-type': 'application/json', 'x-csrf-token': csrf }, body: JSON.stringify({ name: 'harbour', encoder: 'none' }) });
+    });
+    await page.goto(`${server.url}/knowledge/harbour?tab=sources`);
+    await page.getByText('No source yet').waitFor();
+    await shot(page, 'sources-empty');
+    await page.getByRole('button', { name: 'Add a source' }).click();
+    await page.getByLabel('Kind').selectOption('urls');
+    await page.getByLabel('Name', { exact: true }).fill('web');
+    await page.getByLabel('Addresses').fill([`${url}/a`, `${url}/b`, `${url}/c`].join('\n'));
+    await shot(page, 'source-new');
+    await page.getByRole('button', { name: 'Add', exact: true }).click();
+    const row = page.getByRole('row', { name: /web/ });
+    await row.getByText('2 new').waitFor();
+    await row.getByRole('button', { name: '1 error' }).click();
+    await page.getByText('the server answered with status 404').waitFor();
+    await shot(page, 'source-errors');
+    await page.getByRole('button', { name: 'Close' }).click();
+    pages['/c'] = 'Capstans lift anchors.';
+    await row.getByRole('button', { name: 'Sync web now' }).click();
+    await row.getByText('1 new').waitFor();
+    await shot(page, 'sources');
+    await row.getByRole('button', { name: 'Remove web' }).click();
+    await page.getByRole('button', { name: 'Delete them, too' }).click();
+    await page.getByText('No source yet').waitFor();
+    await page.getByRole('radio', { name: 'Documents' }).click();
+    await page.getByText('Nothing is in it yet').waitFor();
+    assert.deepEqual(problems, [], 'errors in the browser');
+  } finally {
+    await close();
+    await new Promise((done) => site.close(done));
   }
 });

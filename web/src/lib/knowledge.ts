@@ -89,6 +89,38 @@ export interface Found {
   timings_ms: { encode: number; search: number; rerank: number };
 }
 
+export type SourceKind = 'urls' | 'sitemap' | 'crawl' | 'directory' | 'git' | 's3';
+
+export interface Source {
+  id: string;
+  name: string;
+  kind: SourceKind;
+  definition: { url?: string; urls?: string[]; path?: string; bucket?: string; prefix?: string; [name: string]: unknown };
+  state: 'idle' | 'queued' | 'syncing' | 'removing';
+  job: Job | null;
+  last_sync: {
+    number: number;
+    started_at: string | null;
+    finished_at: string | null;
+    added: number;
+    changed: number;
+    unchanged: number;
+    deleted: number;
+    failed: number;
+    error: string | null;
+  };
+  every_ms: number | null;
+  next_sync_at: string | null;
+}
+
+export interface SourceItem {
+  key: string;
+  state: 'ok' | 'again' | 'failed';
+  document_id: string | null;
+  error: string | null;
+  bytes: number;
+}
+
 export interface Added {
   items: Doc[];
   job: Job | null;
