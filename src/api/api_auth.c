@@ -2,6 +2,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/hash.h"
+#include "gateway/seen.h"
 #include "govern/session.h"
 
 #define BASIC_BYTES_MAX 1024
@@ -74,6 +75,7 @@ static enum rc authenticate_key(const struct http_request *request, const struct
     if (found->expires_wall_ns && found->expires_wall_ns <= loop_wall_ns(request->loop))
         return err_set(err, ERR_KEY_EXPIRED, "the key '%.*s' has expired; make a new one",
                        STR_ARG(found->name));
+    seen_key_used(found->slot, loop_wall_ns(request->loop));
     *out = found->principal;
     *key = found;
     return RC_OK;

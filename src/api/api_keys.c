@@ -3,6 +3,8 @@
 #include "api/objects.h"
 #include "base/clock.h"
 #include "gateway/limit.h"
+#include "gateway/seen.h"
+#include "gateway/slots.h"
 #include "govern/key.h"
 #include "text/json_tree.h"
 #include "trace/trace.h"
@@ -49,6 +51,25 @@ static bool time_passed(struct str text)
     return text.n && clock_parse_iso(text, &wall_ns) == RC_OK && wall_ns <= clock_wall_ns();
 }
 
+/* This process knows the time; of what was before it, the record of calls knows whether there was
+ * anything. Where only that is so, the member is left out. */
+static void put_last_used(struct api_call *call, yyjson_mut_val *o, struct id project, struct id id)
+{
+    struct str value = str_make(id.bytes, sizeof id.bytes);
+    int64_t used_ns = seen_key_used_ns(slot_assign(SLOT_KEY, project, value));
+    struct spend_sum sum = {0};
+
+    if (used_ns) {
+        api_put_time(call, o, "last_used_at", used_ns);
+        return;
+    }
+    if (call->services->trace &&
+        trace_spend_sum(call->services->trace, project, SPEND_BY_KEY, value, 0,
+                        (int32_t)(clock_wall_ns() / NS_PER_DAY), &sum) == RC_OK &&
+        sum.calls == 0)
+        yyjson_mut_obj_add_null(call->doc, o, "last_used_at");
+}
+
 static void put_key_extra(struct api_call *call, const struct object *object, yyjson_mut_val *o)
 {
     yyjson_mut_val *revoked = yyjson_mut_obj_get(o, "revoked_at"),
@@ -73,6 +94,7 @@ static void put_key_extra(struct api_call *call, const struct object *object, yy
         yyjson_mut_arr_add_str(call->doc, scopes, "call");
     }
     put_spent(call, o, object->project, SPEND_BY_KEY, str_make(id.bytes, sizeof id.bytes));
+    put_last_used(call, o, object->project, id);
 }
 
 static enum rc read_key_id(struct api_call *call, struct id *id)

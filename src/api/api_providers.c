@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "gateway/breaker.h"
 #include "gateway/provider_table.h"
+#include "gateway/seen.h"
 
 /* ok, cooling (every key must wait) or open (its breaker lets nothing through). */
 static void put_status(struct api_call *call, const struct object *object, yyjson_mut_val *o)
@@ -31,7 +32,11 @@ static void put_status(struct api_call *call, const struct object *object, yyjso
                               : STR("ok"));
     yyjson_mut_obj_add_uint(call->doc, status, "keys", provider->key_count);
     yyjson_mut_obj_add_uint(call->doc, status, "keys_cooling", cooling);
-    api_put_str(call, status, "last_error", STR_EMPTY);
+    struct str text = STR_EMPTY;
+    int64_t failed_ns = 0;
+    (void)seen_provider_failure(provider->slot, call->arena, &text, &failed_ns);
+    api_put_str(call, status, "last_error", text);
+    api_put_time(call, status, "last_error_at", failed_ns);
 }
 
 enum rc api_providers_list(struct api_call *call)

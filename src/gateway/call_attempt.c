@@ -8,6 +8,7 @@
 #include "gateway/call_private.h"
 #include "base/rand.h"
 #include "gateway/provider_table.h"
+#include "gateway/seen.h"
 
 /* ---- bookkeeping ---- */
 
@@ -515,6 +516,9 @@ void attempt_failed(struct call *call, enum failure failure, const struct err *e
     call_keep_err(call, err);
     attempt_close(call, call->err);
     attempt_report(call, targets_fault);
+    if (targets_fault || failure == FAILURE_CREDENTIAL || failure == FAILURE_RATE)
+        seen_provider_failed(attempt->target->provider->slot, err,
+                             loop_wall_ns(call->gateway->loop));
     attempt_stop(call, failure == FAILURE_ERROR || failure == FAILURE_TIMEOUT);
     cool_down(call, failure);
     if (attempt->retry_after_ns && !call->err->retry_after_ms)

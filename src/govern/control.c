@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "gateway/price.h"
+#include "gateway/slots.h"
 #include "govern/key.h"
 #include "pipeline/trigger.h"
 #include "prompt/prompt.h"
@@ -81,12 +82,12 @@ static enum rc add_key(struct building *b, struct project *project, const struct
 {
     struct key *key = ARENA_NEW(&b->snapshot->arena, struct key);
 
-    UNUSED(project);
     if (!key)
         return full(err);
     enum rc rc = key_decode(object, json, &b->snapshot->arena, key, err);
     if (rc != RC_OK)
         return rc;
+    key->slot = slot_assign(SLOT_KEY, project->id, str_make(key->id.bytes, sizeof key->id.bytes));
     map_put(&b->snapshot->keys, str_make(key->secret_sha256, sizeof key->secret_sha256), key);
     map_put(&b->keys_by_id, str_make(key->id.bytes, sizeof key->id.bytes), key);
     return RC_OK;

@@ -26,6 +26,7 @@ struct key {
     struct call_tag *tags;
     size_t tag_count;
     enum capture capture;
+    uint32_t slot; /* of when it was last used (gateway/seen.h); set in a snapshot */
 };
 
 bool key_allows_model(const struct key *key, struct str model);

@@ -100,3 +100,20 @@ def test_invitation_and_roles(server):
     assert status == 403 and body["error"]["code"] == "csrf_token_missing"
     status, _, _ = server.request("POST", "/api/invites/accept", accept, key=False)
     assert status == 404, "an invitation opens once"
+
+
+def test_a_key_tells_when_it_was_last_used(server):
+    key = make_key(server)
+    assert server.get("/api/keys/" + key["id"])["last_used_at"] is None
+    server.post("/v1/chat/completions", CHAT, key=key["secret"])
+    assert server.get("/api/keys/" + key["id"])["last_used_at"] >= key["created_at"][:19]
+
+
+def test_a_provider_tells_its_last_failure(server):
+    def status():
+        return server.get("/api/providers/mock")["status"]
+    server.request("POST", "/v1/chat/completions", {**CHAT, "model": "mock/gpt-mock?status=500"})
+    failed = status()
+    assert "server had an error" in failed["last_error"] and failed["last_error_at"]
+    server.request("POST", "/v1/chat/completions", {**CHAT, "model": "mock/gpt-mock?status=400"})
+    assert status()["last_error_at"] == failed["last_error_at"]  # the request's own fault

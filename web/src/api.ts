@@ -35,7 +35,7 @@ export interface Provider {
   http2?: boolean;
   command?: string[];
   origin: Origin;
-  status?: { state: 'ok' | 'cooling' | 'open' | 'unusable'; keys?: number; keys_cooling?: number; last_error?: string | null } | null;
+  status?: { state: 'ok' | 'cooling' | 'open' | 'unusable'; keys?: number; keys_cooling?: number; last_error?: string | null; last_error_at?: string | null } | null;
 }
 
 export interface Format {
