@@ -5,6 +5,7 @@
 #include "http/sse.h"
 #include "pipeline/loop_private.h"
 #include "text/json.h"
+#include "text/json_schema.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -259,4 +260,167 @@ void ask_put_usage(struct maker *maker, const struct call_record *record, struct
     maker_key(maker, STR("call_id"));
     maker_text(maker, arena_copy(arena, str_make(id, id_format(record->id, "call", id))));
     maker_end(maker);
+}
+
+/* ---- parts of a request ---- */
+
+void ask_put_words(struct json_writer *w, const char *role, struct str words)
+{
+    json_begin_object(w);
+    json_put_text(w, "role", role);
+    json_put_string(w, "content", words);
+    json_end_object(w);
+}
+
+void ask_put_schema(struct json_writer *w, struct str schema)
+{
+    json_key(w, "response_format");
+    json_begin_object(w);
+    json_put_text(w, "type", "json_schema");
+    json_key(w, "json_schema");
+    json_begin_object(w);
+    json_put_text(w, "name", "answer");
+    json_put_bool(w, "strict", true);
+    json_put_raw(w, "schema", schema);
+    json_end_object(w);
+    json_end_object(w);
+}
+
+yyjson_val *ask_read_json(struct str text, struct arena *arena)
+{
+    yyjson_doc *doc;
+    if (json_read(str_trim(text), arena, &doc, NULL) == RC_OK)
+        return yyjson_doc_get_root(doc);
+    ssize_t open = str_find_char(text, '{'), close = str_rfind_char(text, '}');
+    if (open < 0 || close <= open ||
+        json_read(str_slice(text, (size_t)open, (size_t)close + 1), arena, &doc, NULL) != RC_OK)
+        return NULL;
+    return yyjson_doc_get_root(doc);
+}
+
+enum rc ask_put_variables(struct step *step, struct json_writer *w,
+                          const struct assignments *variables, struct err *err)
+{
+    struct maker maker;
+    maker_init(&maker, &step->run->loop->scratch);
+    maker_object(&maker);
+    enum rc rc = assignments_put(step->frame, variables, &maker, err);
+    maker_end(&maker);
+    if (rc != RC_OK)
+        return rc;
+    yyjson_val *values = maker_take(&maker);
+    if (!values)
+        return err_set(err, ERR_TOO_LARGE, "the variables are too large");
+    json_put_value(w, "variables", values);
+    return RC_OK;
+}
+
+bool ask_wants_stream(const struct step *step)
+{
+    const struct run *run = step->run;
+    return step->plan->feeds_answer && step->frame->flow == &run->flow &&
+           (run->owner.text || run->events);
+}
+
+/* ---- answers of a shape ---- */
+
+/* What is kept of a question until its answer fits. */
+struct shaped {
+    struct ask_shape shape;
+    bool repaired;
+    struct str body; /* of the first question */
+    char text[];
+};
+
+static void shaped_done(struct step *step, void *arg, const struct ask_answer *answer,
+                        const struct err *err);
+
+/* Asks once more, saying what did not fit. */
+static void shaped_repair(struct step *step, struct shaped *shaped, struct str text,
+                          const struct json_schema_problem *problem)
+{
+    struct buf body;
+    char words[400];
+    snprintf(words, sizeof(words),
+             "This is not JSON of the schema that was asked for: %s %s. Answer again with the JSON "
+             "alone.",
+             problem->path, problem->message);
+    buf_init(&body, ASK_ARENA_BYTES_MAX);
+    struct json_writer w = json_writer_to(&body);
+    json_append(&w, str_slice(shaped->body, 0, shaped->body.n - 2)); /* up to "]}" */
+    json_append(&w, STR(","));
+    ask_put_words(&w, "assistant", text);
+    ask_put_words(&w, "user", str_from(words));
+    json_append(&w, STR("]}"));
+    shaped->repaired = true;
+    step->begun = true;
+    ask_start(step,
+              &(struct ask_options){.body = buf_str(&body), .arg = shaped, .done = shaped_done});
+    buf_fini(&body);
+}
+
+static void shaped_done(struct step *step, void *arg, const struct ask_answer *answer,
+                        const struct err *err)
+{
+    struct shaped *shaped = arg;
+    const struct ask_shape shape = shaped->shape;
+    struct json_schema_problem problem = {.message = "it is no JSON"};
+    struct err misfit = {0};
+    struct arena arena;
+    if (err) {
+        free(shaped);
+        shape.done(step, NULL, answer, err);
+        return;
+    }
+    arena_init(&arena, ASK_ARENA_BYTES_MAX);
+    yyjson_val *json = ask_read_json(answer->text, &arena);
+    bool fits = json && json_schema_check(shape.schema, json, &problem) == RC_OK;
+    if (!fits && !shaped->repaired) {
+        shaped_repair(step, shaped, answer->text, &problem);
+        arena_fini(&arena);
+        return;
+    }
+    if (!fits)
+        err_set(&misfit, ERR_UPSTREAM_PROTOCOL, "the model's answer does not fit: %s %s",
+                problem.path, problem.message);
+    free(shaped);
+    shape.done(step, json, answer, fits ? NULL : &misfit);
+    arena_fini(&arena);
+}
+
+void ask_shaped(struct step *step, const struct ask_shape *shape, struct str model, struct str task,
+                struct str text)
+{
+    struct buf body;
+    struct err err = {0};
+    buf_init(&body, ASK_ARENA_BYTES_MAX);
+    struct json_writer w = json_writer_to(&body);
+    json_begin_object(&w);
+    json_put_string(&w, "model", model);
+    json_put_int(&w, "temperature", 0);
+    ask_put_schema(&w, shape->schema_text);
+    json_key(&w, "messages");
+    json_begin_array(&w);
+    ask_put_words(&w, "system", task);
+    ask_put_words(&w, "user", text);
+    json_end_array(&w);
+    json_end_object(&w);
+    if (w.rc != RC_OK) {
+        err_set(&err, ERR_TOO_LARGE, "the request to the model is too large");
+        step_failed(step, &err);
+    } else {
+        struct shaped *shaped = xcalloc(1, sizeof(*shaped) + buf_len(&body));
+        shaped->shape = *shape;
+        memcpy(shaped->text, body.p, buf_len(&body));
+        shaped->body = str_make(shaped->text, buf_len(&body));
+        ask_start(step, &(struct ask_options){
+                            .body = buf_str(&body), .arg = shaped, .done = shaped_done});
+    }
+    buf_fini(&body);
+}
+
+void ask_drop(struct step *step)
+{
+    if (step->work)
+        free(ask_cancel(step));
 }

@@ -4,6 +4,7 @@
 #include "pipeline/run_private.h"
 #include "text/json_writer.h"
 
+struct json_schema;
 struct ask; /* under way; kept in step->work */
 
 struct ask_answer {
@@ -28,3 +29,30 @@ void *ask_cancel(struct step *step); /* returns its arg */
 void ask_resume(struct step *step);
 /* {"input_tokens", "output_tokens", "cost_usd", "call_id"} into an open object, under "usage". */
 void ask_put_usage(struct maker *maker, const struct call_record *record, struct arena *arena);
+
+/* ---- parts of a request ---- */
+void ask_put_words(struct json_writer *w, const char *role, struct str words); /* a message */
+void ask_put_schema(struct json_writer *w, struct str schema);                 /* response_format */
+/* "variables" of a stored prompt. */
+enum rc ask_put_variables(struct step *step, struct json_writer *w,
+                          const struct assignments *variables, struct err *err) MUST_CHECK;
+/* The JSON value in a model's text: the whole, or what stands between the first brace and the last,
+ * as in a fenced block. NULL: none. */
+yyjson_val *ask_read_json(struct str text, struct arena *arena);
+/* An answer of the run passes its text on while it is being written. */
+bool ask_wants_stream(const struct step *step);
+/* For operations whose step->work is an ask with an `arg` that free takes. */
+void ask_drop(struct step *step);
+
+/* ---- questions whose answer is JSON of a schema ---- */
+struct ask_shape {
+    struct str schema_text;
+    const struct json_schema *schema; /* both the plan's */
+    /* Once, later. `json` fits the schema; err NULL: well. */
+    void (*done)(struct step *step, yyjson_val *json, const struct ask_answer *answer,
+                 const struct err *err);
+};
+/* A task for the system's message and a text for the user's. An answer that does not fit is asked
+ * for once more. Cancelled by ask_drop. */
+void ask_shaped(struct step *step, const struct ask_shape *shape, struct str model, struct str task,
+                struct str text);

@@ -1,6 +1,7 @@
 /* The check at save: what can be known of a definition without running it. Works on the document's
  * levels (the top, and the inside of each container): edges stay on one level; a node may read what
  * stands before it there, and what stands before the containers around it. */
+#include "pipeline/operations.h"
 #include "pipeline/reference.h"
 #include "text/expression.h"
 #include "text/json_tree.h"
@@ -289,6 +290,29 @@ static void check_assigner(struct checking *c)
     }
 }
 
+/* Patterns and kinds of a guard, the range of a judge. */
+static void check_config(struct checking *c)
+{
+    const struct document_node *node = &c->document->nodes[c->node];
+    struct err err = {0};
+    struct arena arena;
+    arena_init(&arena, 4 << 20);
+    if (node->type->kind == NODE_GUARD && guard_check_config(node->config, &arena, &err) != RC_OK) {
+        c->field = str_from(err.field);
+        add(c, false, "bad_check", "%s", err.message);
+    }
+    arena_fini(&arena);
+    c->field = STR("score_max");
+    if (node->type->kind == NODE_JUDGE && json_get_double(node->config, "score_min", 1) >=
+                                              json_get_double(node->config, "score_max", 5))
+        add(c, false, "bad_range", "the highest score must be above the lowest");
+    c->field = STR_EMPTY;
+    if (node->on_error == ON_ERROR_DEFAULT && !document_has_port(node, STR("out")))
+        add(c, false, "no_way_on",
+            "a node that chooses among ports cannot go on with default "
+            "values: use the error branch");
+}
+
 void document_check(const struct document *document, struct findings *findings)
 {
     struct checking c = {.document = document,
@@ -307,6 +331,7 @@ void document_check(const struct document *document, struct findings *findings)
         c.inside = false;
         if (document->nodes[c.node].type->kind == NODE_ASSIGNER)
             check_assigner(&c);
+        check_config(&c);
     }
     free(c.before);
 }

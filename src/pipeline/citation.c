@@ -18,7 +18,7 @@ static bool is_source(const struct plan_node *node) { return node->kind == NODE_
 
 static bool cites(const struct plan_node *node)
 {
-    return node->kind == NODE_LLM || node->kind == NODE_ANSWER;
+    return node->kind == NODE_LLM || node->kind == NODE_PROMPT || node->kind == NODE_ANSWER;
 }
 
 static void visit_reference(void *arg, const struct reference *reference)

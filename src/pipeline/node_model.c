@@ -31,42 +31,6 @@ static enum rc put_message(struct step *step, struct json_writer *w, struct str 
     return rc;
 }
 
-static void put_words(struct json_writer *w, const char *role, struct str words)
-{
-    json_begin_object(w);
-    json_put_text(w, "role", role);
-    json_put_string(w, "content", words);
-    json_end_object(w);
-}
-
-static void put_schema(struct json_writer *w, struct str schema)
-{
-    json_key(w, "response_format");
-    json_begin_object(w);
-    json_put_text(w, "type", "json_schema");
-    json_key(w, "json_schema");
-    json_begin_object(w);
-    json_put_text(w, "name", "answer");
-    json_put_bool(w, "strict", true);
-    json_put_raw(w, "schema", schema);
-    json_end_object(w);
-    json_end_object(w);
-}
-
-/* The JSON value in a model's text: the whole, or what stands between the first brace and the last,
- * as in a fenced block. NULL: none. */
-static yyjson_val *read_json(struct str text, struct arena *arena)
-{
-    yyjson_doc *doc;
-    if (json_read(str_trim(text), arena, &doc, NULL) == RC_OK)
-        return yyjson_doc_get_root(doc);
-    ssize_t open = str_find_char(text, '{'), close = str_rfind_char(text, '}');
-    if (open < 0 || close <= open ||
-        json_read(str_slice(text, (size_t)open, (size_t)close + 1), arena, &doc, NULL) != RC_OK)
-        return NULL;
-    return yyjson_doc_get_root(doc);
-}
-
 /* ---- llm ---- */
 
 struct llm_message {
@@ -79,7 +43,8 @@ struct llm_config {
     struct llm_message *messages;
     size_t count, last_user; /* SIZE_MAX: no user message */
     struct plan_expression images;
-    int64_t window; /* exchanges of memory; 0: none */
+    struct assignments variables; /* of a stored prompt, where the model is one */
+    int64_t window;               /* exchanges of memory; 0: none */
     struct str schema_text;
     struct json_schema *schema;
     yyjson_val *json; /* parameters */
@@ -125,6 +90,9 @@ static enum rc llm_compile(struct plan_build *build, struct err *err)
     if (rc == RC_OK)
         rc = plan_expression_compile(build, json_get_text(config->json, "images"), &config->images,
                                      err);
+    if (rc == RC_OK)
+        rc = assignments_compile(build, yyjson_obj_get(config->json, "variables"),
+                                 &config->variables, err);
     if (rc == RC_OK && schema && yyjson_obj_size(schema)) {
         config->schema_text = json_write(schema, arena);
         if (!config->schema_text.p)
@@ -219,13 +187,6 @@ struct llm_work {
 static void llm_done(struct step *step, void *arg, const struct ask_answer *answer,
                      const struct err *err);
 
-static bool wants_stream(const struct step *step)
-{
-    const struct run *run = step->run;
-    return step->plan->feeds_answer && step->frame->flow == &run->flow &&
-           (run->owner.text || run->events);
-}
-
 static void llm_run(struct step *step)
 {
     static const char *const passed[] = {"temperature", "top_p", "max_tokens", "stop"};
@@ -241,10 +202,13 @@ static void llm_run(struct step *step)
         if (yyjson_obj_get(config->json, passed[i]))
             json_put_value(&w, passed[i], yyjson_obj_get(config->json, passed[i]));
     if (config->schema)
-        put_schema(&w, config->schema_text);
+        ask_put_schema(&w, config->schema_text);
+    enum rc rc =
+        config->variables.count ? ask_put_variables(step, &w, &config->variables, &err) : RC_OK;
     json_key(&w, "messages");
     json_begin_array(&w);
-    enum rc rc = put_messages(step, &w, &err);
+    if (rc == RC_OK)
+        rc = put_messages(step, &w, &err);
     json_end_array(&w);
     json_end_object(&w);
     if (rc == RC_OK && w.rc != RC_OK)
@@ -256,7 +220,7 @@ static void llm_run(struct step *step)
     }
     if (err.code == ERR_NONE)
         ask_start(step, &(struct ask_options){.body = buf_str(&body),
-                                              .stream = !config->schema && wants_stream(step),
+                                              .stream = !config->schema && ask_wants_stream(step),
                                               .arg = work,
                                               .done = llm_done});
     buf_fini(&body);
@@ -278,8 +242,8 @@ static void llm_repair(struct step *step, struct llm_work *work, struct str text
              problem->path, problem->message);
     json_append(&w, str_slice(work->body, 0, work->body.n - 2)); /* up to "]}" */
     json_append(&w, STR(","));
-    put_words(&w, "assistant", text);
-    put_words(&w, "user", str_from(words));
+    ask_put_words(&w, "assistant", text);
+    ask_put_words(&w, "user", str_from(words));
     json_append(&w, STR("]}"));
     work->repaired = true;
     step->begun = true;
@@ -304,7 +268,7 @@ static void llm_done(struct step *step, void *arg, const struct ask_answer *answ
     }
     arena_init(&arena, RUN_VALUE_BYTES_MAX);
     if (config->schema) {
-        json = read_json(answer->text, &arena);
+        json = ask_read_json(answer->text, &arena);
         bool fits = json && json_schema_check(config->schema, json, &problem) == RC_OK;
         if (!fits && !work->repaired) {
             llm_repair(step, work, answer->text, &problem);
@@ -341,15 +305,9 @@ static void llm_done(struct step *step, void *arg, const struct ask_answer *answ
     }
 }
 
-static void ask_node_cancel(struct step *step)
-{
-    if (step->work)
-        free(ask_cancel(step));
-}
-
 const struct node_operations llm_operations = {.compile = llm_compile,
                                                .run = llm_run,
-                                               .cancel = ask_node_cancel,
+                                               .cancel = ask_drop,
                                                .resume = ask_resume,
                                                .recorded = true};
 
@@ -422,7 +380,7 @@ static enum rc classifier_compile(struct plan_build *build, struct err *err)
 static yyjson_val *find_class(const struct classifier_config *config, struct str text,
                               struct arena *arena)
 {
-    struct str said = json_get_text(read_json(text, arena), "class");
+    struct str said = json_get_text(ask_read_json(text, arena), "class");
     size_t i, n;
     yyjson_val *item;
     yyjson_arr_foreach(config->classes, i, n, item)
@@ -482,7 +440,7 @@ static void ask_task(struct step *step, struct str model, struct str task, struc
     json_begin_object(&w);
     json_put_string(&w, "model", model);
     json_put_int(&w, "temperature", 0);
-    put_schema(&w, schema);
+    ask_put_schema(&w, schema);
     json_key(&w, "messages");
     json_begin_array(&w);
     enum rc rc = buf_append(&system, task);
@@ -490,7 +448,7 @@ static void ask_task(struct step *step, struct str model, struct str task, struc
         rc = buf_append(&system, STR("\n"));
     if (rc == RC_OK)
         rc = run_render(step->frame, instruction, &step->run->loop->scratch, &system, &err);
-    put_words(&w, "system", buf_str(&system));
+    ask_put_words(&w, "system", buf_str(&system));
     if (rc == RC_OK)
         rc = put_message(step, &w, STR("user"), text, &err);
     json_end_array(&w);
@@ -512,10 +470,8 @@ static void classifier_run(struct step *step)
              &config->query, classifier_done);
 }
 
-const struct node_operations classifier_operations = {.compile = classifier_compile,
-                                                      .run = classifier_run,
-                                                      .cancel = ask_node_cancel,
-                                                      .recorded = true};
+const struct node_operations classifier_operations = {
+    .compile = classifier_compile, .run = classifier_run, .cancel = ask_drop, .recorded = true};
 
 /* ---- parameter extractor ---- */
 
@@ -590,7 +546,7 @@ static void extractor_done(struct step *step, void *arg, const struct ask_answer
         return;
     }
     arena_init(&arena, RUN_VALUE_BYTES_MAX);
-    yyjson_val *json = read_json(answer->text, &arena);
+    yyjson_val *json = ask_read_json(answer->text, &arena);
     if (!json || json_schema_check(config->schema, json, &problem) != RC_OK) {
         err_set(&misfit, ERR_UPSTREAM_PROTOCOL, "the model's answer does not fit the fields: %s %s",
                 problem.path, problem.message);
@@ -625,7 +581,5 @@ static void extractor_run(struct step *step)
              extractor_done);
 }
 
-const struct node_operations extractor_operations = {.compile = extractor_compile,
-                                                     .run = extractor_run,
-                                                     .cancel = ask_node_cancel,
-                                                     .recorded = true};
+const struct node_operations extractor_operations = {
+    .compile = extractor_compile, .run = extractor_run, .cancel = ask_drop, .recorded = true};

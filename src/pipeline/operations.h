@@ -23,8 +23,12 @@ struct node_operations {
 
 const struct node_operations *node_operations(enum node_kind kind); /* NULL: passive */
 
+/* For the check at save: what of a guard's config a schema cannot say. err->field: where. */
+enum rc guard_check_config(yyjson_val *config, struct arena *arena, struct err *err) MUST_CHECK;
+
 extern const struct node_operations start_operations, end_operations, answer_operations,
     if_else_operations, template_operations, aggregator_operations, assigner_operations,
     list_operations, iteration_operations, loop_operations, llm_operations, classifier_operations,
-    extractor_operations, retrieval_operations, code_operations, http_operations, human_operations,
-    wait_operations, pipeline_operations;
+    extractor_operations, retrieval_operations, code_operations, prompt_operations,
+    guard_operations, judge_operations, http_operations, human_operations, wait_operations,
+    pipeline_operations;

@@ -1,4 +1,7 @@
 """Each type of node from outside: what it puts out, how its errors go on, what it may not do."""
+import json
+import urllib.parse
+
 import pytest
 from openai import OpenAI
 
@@ -6,6 +9,11 @@ from conftest import Server, mock_config
 from test_pipelines import definition, llm, node, publish, run, start, reaches, wait_for
 
 ECHO = "mock/gpt-mock?echo=1"  # says its last message again
+
+
+def says(json_value):
+    """A model that always says this."""
+    return "mock/gpt-mock?text=" + urllib.parse.quote(json.dumps(json_value))
 
 
 @pytest.fixture(scope="module")
@@ -230,3 +238,98 @@ def test_code_goes_on_after_kill_9(tmp_path, mock):
         assert reaches(server, id, "succeeded")["outputs"]["x"] == before
     finally:
         server.stop()
+
+
+# ---- prompt ----
+
+def test_prompt_by_name_label_and_variables(server):
+    prompt = {"type": "chat", "prompt": [{"role": "user", "content": "Hello {{name}}"}], "config": {"model": ECHO}}
+    status, _, made = server.request("POST", "/api/prompts", {"name": "greet", **prompt, "labels": ["production"]})
+    assert status == 201, made
+    ask = node("ask", "prompt", prompt="greet", variables=[{"name": "name", "value": "start.query"}])
+    publish(server, "greeting", definition([start(), ask, node("say", "answer", text="{{ ask.text }}!")],
+                                           [("start", "ask"), ("ask", "say")]))
+    answer = run(server, "greeting", inputs={"query": "Ada"})
+    assert answer["text"] == "Hello Ada!", answer
+    client = OpenAI(base_url=server.url + "/v1", api_key=server.key)
+    pieces = [chunk.choices[0].delta.content or "" for chunk in client.chat.completions.create(
+        model="pipeline/greeting", stream=True, messages=[{"role": "user", "content": "dear Ada Lovelace"}]) if chunk.choices]
+    assert "".join(pieces) == "Hello dear Ada Lovelace!"
+    publish(server, "greeting_more", definition(
+        [start(), node("ask", "prompt", prompt="greet@production", variables=[{"name": "name", "value": "start.query"}], message="And {{ start.query }}?"),
+         node("say", "answer", text="{{ ask.text }}")], [("start", "ask"), ("ask", "say")]))
+    assert run(server, "greeting_more", inputs={"query": "Ada"})["text"] == "And Ada?"
+    publish(server, "greeting_llm", definition(
+        [start(), llm("ask", "Bye {{ start.query }}", model="prompt/greet", variables=[{"name": "name", "value": "start.query"}]),
+         node("say", "answer", text="{{ ask.text }}")], [("start", "ask"), ("ask", "say")]))
+    assert run(server, "greeting_llm", inputs={"query": "Ada"})["text"] == "Bye Ada"
+
+
+def test_prompt_errors(server):
+    publish(server, "no_prompt", definition([start(), node("ask", "prompt", prompt="nowhere", on_error="branch"), node("say", "answer", text="x"),
+                                             node("oops", "answer", text="{{ ask.error_code }}")],
+                                            [("start", "ask"), ("ask", "say"), ("ask", "error", "oops")]))
+    assert run(server, "no_prompt", inputs={"query": "x"})["text"] == "model_not_found"
+
+
+# ---- guard ----
+
+def guarded(server, name, expect_problems=(), **config):
+    document = definition([start(), node("guard", "guard", text="{{ start.query }}", **config),
+                           node("in", "answer", text="in: {{ guard.text }}"), node("out", "answer", text="out: {{ guard.reason }}")],
+                          [("start", "guard"), ("guard", "passed", "in"), ("guard", "blocked", "out")])
+    publish(server, name, document)
+    return lambda query: run(server, name, inputs={"query": query})["text"]
+
+
+def test_guard_patterns_personal_data_and_schema(server):
+    ask = guarded(server, "guard_all", checks=[
+        {"kind": "pii", "pattern": "email", "action": "mask"},
+        {"kind": "regex", "name": "secrets", "pattern": "(?i)top secret"}])
+    assert ask("fine") == "in: fine"
+    assert "@" not in ask("write to ada@example.org") and ask("write to ada@example.org").startswith("in: write to ")
+    assert ask("this is TOP SECRET") == "out: blocked by the check 'secrets'"
+    ask = guarded(server, "guard_json", checks=[{"kind": "schema", "schema": {"type": "object", "required": ["a"]}}])
+    assert ask('{"a": 1}') == 'in: {"a": 1}'
+    assert ask('{"b": 1}').startswith("out: ") and ask("no JSON").startswith("out: ")
+
+
+def test_guard_moderated_by_a_model(server):
+    said = lambda allowed: says({"allowed": allowed, "reason": "because"})
+    assert guarded(server, "guard_yes", moderation={"model": said(True)})("hello") == "in: hello"
+    assert guarded(server, "guard_no", moderation={"model": said(False)})("hello") == "out: because"
+    publish(server, "guard_odd", definition(
+        [start(), node("guard", "guard", text="{{ start.query }}", moderation={"model": "mock/gpt-mock?text=maybe"}, on_error="branch"),
+         node("in", "answer", text="in"), node("oops", "answer", text="{{ guard.error_code }}")],
+        [("start", "guard"), ("guard", "passed", "in"), ("guard", "error", "oops")]))
+    assert run(server, "guard_odd", inputs={"query": "x"})["text"] == "upstream_protocol_error", "it does not let through what it could not judge"
+
+
+def test_guard_and_judge_are_checked_at_save(server):
+    bad = definition([start(), node("guard", "guard", text="x", checks=[{"kind": "regex", "pattern": "ok"}, {"kind": "regex", "pattern": "("}],
+                                    on_error="default", default={"text": "x"}),
+                      node("judge", "judge", model="smart", text="x", rubric="x", score_min=5, score_max=1)],
+                     [("start", "guard"), ("guard", "passed", "judge")])
+    problems = server.post("/api/pipelines", {"name": "guard_bad", "definition": bad}, expect=201)["problems"]
+    assert {(p["node"], p["field"], p["code"]) for p in problems if p["severity"] == "error"} == {
+        ("guard", "checks[1]", "bad_check"), ("guard", "", "no_way_on"), ("judge", "score_max", "bad_range")}
+
+
+# ---- judge ----
+
+def test_judge_scores_and_asks_again(server):
+    def judged(name, model, **config):
+        publish(server, name, definition(
+            [start(), node("judge", "judge", model=model, text="{{ start.query }}", rubric="Short is good.", **config),
+             node("done", "end", outputs=[{"name": n, "value": f"judge.{n}"} for n in ("score", "passed", "reason")])],
+            [("start", "judge"), ("judge", "done")]))
+        return run(server, name, inputs={"query": "hello"})
+
+    model = says({"reason": "short", "score": 4})
+    assert judged("judge_good", model)["outputs"] == {"score": 4, "passed": True, "reason": "short"}
+    assert judged("judge_strict", model, pass_at=4.5)["outputs"]["passed"] is False
+    failed = judged("judge_wild", says({"reason": "short", "score": 40}))
+    assert failed["error"]["code"] == "upstream_protocol_error", failed
+    assert failed["usage"]["output_tokens"] > 0
+    calls = [server.get("/api/calls/" + one["id"]) for one in server.get("/api/calls?limit=2")["items"]]
+    assert [one["trace_id"] for one in calls] == [failed["trace_id"]] * 2, "it was asked twice"
