@@ -415,7 +415,8 @@ static bool is_door_object(struct str path)
 
 static bool is_trigger(struct str path)
 {
-    return str_starts(path, STR("/hook/")) || str_starts(path, STR("/webhook/"));
+    return str_starts(path, STR("/hook/")) || str_starts(path, STR("/webhook/")) ||
+           str_eq(path, STR("/mcp"));
 }
 
 static const struct api_route *choose_table(struct str path, size_t *count)

@@ -195,6 +195,7 @@ static const char definition_frame[] =
     "\"environment\":{\"$ref\":\"#/$defs/variables\"}}},"
     "\"settings\":{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{"
     "\"journal\":{\"enum\":[\"sync\",\"async\",\"exit\"],\"default\":\"async\"},"
+    "\"mcp\":{\"type\":\"boolean\",\"default\":false},"
     "\"on_failure\":{\"type\":\"string\",\"maxLength\":256},"
     "\"limits\":{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{"
     "\"time_ms\":{\"type\":\"integer\",\"minimum\":1},"

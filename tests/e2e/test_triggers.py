@@ -248,3 +248,51 @@ def test_each_time_fires_once_over_kill_and_restart(tmp_path, mock):
         assert sorted(r["id"][4:] for r in runs) == sorted(j["id"][4:] for j in jobs), "each job made its one run"
     finally:
         process.stop()
+
+
+# ---- MCP ----
+
+def test_mcp_client_lists_and_calls_pipelines(server):
+    import anyio
+    import httpx2
+    from mcp import Client
+    from mcp.client.streamable_http import streamable_http_client
+    shout = definition([{"id": "start", "type": "start", "config": {"inputs": [
+                            {"name": "text", "type": "string", "title": "What to shout", "required": True},
+                            {"name": "times", "type": "number", "default": 1}]}},
+                        node("say", "template", text="{{ (start.text | upper) * start.times }}"),
+                        node("done", "end", outputs=[{"name": "shouted", "value": "say.output"}])],
+                       [("start", "say"), ("say", "done")], description="Shouts", settings={"mcp": True})
+    publish(server, "shout", shout)
+
+    async def talk():
+        async with httpx2.AsyncClient(headers={"authorization": "Bearer " + server.key}, timeout=WAIT_S) as http:
+            async with Client(streamable_http_client(server.url + "/mcp", http_client=http)) as client:
+                tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+                good = await client.call_tool("shout", {"text": "ho", "times": 2})
+                bad = await client.call_tool("shout", {"times": 2})
+                return tools, good, bad
+
+    tools, good, bad = anyio.run(talk)
+    assert list(tools) == ["shout"], "only those whose settings say so"
+    schema = tools["shout"].input_schema
+    assert tools["shout"].description == "Shouts" and schema["required"] == ["text"]
+    assert schema["properties"]["text"] == {"type": "string", "title": "What to shout"}
+    assert (good.is_error, good.content[0].text, good.structured_content) == (False, "HOHO", {"shouted": "HOHO"})
+    assert bad.is_error and "text" in bad.content[0].text
+    assert server.get("/api/runs?pipeline=shout")["items"][0]["trigger"] == "mcp"
+
+
+def test_mcp_refuses_in_json_rpc(server):
+    def send(body, key=None):
+        status, _, answer = server.request("POST", "/mcp", body, key=key)
+        return status, answer
+    assert send({"jsonrpc": "2.0", "id": 1, "method": "ping"}, key="cap_wrong")[0] == 401
+    assert send(b"{")[1]["error"]["code"] == -32700
+    assert send({"id": 1})[1]["error"]["code"] == -32600
+    assert send({"jsonrpc": "2.0", "id": 1, "method": "resources/list"})[1]["error"]["code"] == -32601
+    assert send({"jsonrpc": "2.0", "id": "a", "method": "tools/call", "params": {"name": "echo"}})[1]["error"]["code"] == -32602
+    assert send({"jsonrpc": "2.0", "method": "notifications/initialized"})[0] == 202
+    old = send({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-06-18"}})[1]
+    assert old["id"] == 1 and old["result"]["protocolVersion"] == "2025-06-18"
+    assert server.request("GET", "/mcp")[0] == 405
