@@ -1,8 +1,9 @@
 /* /api/public/…: Langfuse's interface as its Python and JavaScript clients use it for prompts
  * (Langfuse's OpenAPI document). A client signs in with a key's public id (pk-…) and secret.
  *
- * Prompts are ours: what a client makes is a version with labels, in Mustache. Spans and scores are
- * taken and answered for, but not kept: OTLP says so in its partial success. */
+ * Prompts are ours: what a client makes is a version with labels, in Mustache. Spans are taken and
+ * answered for, but not kept: OTLP says so in its partial success. Scores: api_langfuse_scores.c.
+ */
 #include "api/handlers.h"
 #include "api/prompts.h"
 #include "http/server.h"
@@ -266,25 +267,6 @@ enum rc api_langfuse_projects(struct api_call *call)
     yyjson_mut_obj_add_str(call->doc, organization, "id", "capstan");
     yyjson_mut_obj_add_str(call->doc, organization, "name", "Capstan");
     yyjson_mut_obj_add_obj(call->doc, o, "metadata");
-    return RC_OK;
-}
-
-/* Scores and old-style traces, by batch: each event is told that it was not kept. */
-enum rc api_langfuse_ingestion(struct api_call *call)
-{
-    size_t i, n;
-    yyjson_val *event;
-    call->status = 207;
-    call->answer = yyjson_mut_obj(call->doc);
-    yyjson_mut_obj_add_arr(call->doc, call->answer, "successes");
-    yyjson_mut_val *errors = yyjson_mut_obj_add_arr(call->doc, call->answer, "errors");
-    yyjson_arr_foreach(yyjson_obj_get(call->body, "batch"), i, n, event)
-    {
-        yyjson_mut_val *o = yyjson_mut_arr_add_obj(call->doc, errors);
-        api_put_str(call, o, "id", json_get_text(event, "id"));
-        yyjson_mut_obj_add_int(call->doc, o, "status", 501);
-        yyjson_mut_obj_add_str(call->doc, o, "message", "Capstan does not keep these events yet");
-    }
     return RC_OK;
 }
 

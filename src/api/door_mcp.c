@@ -1,7 +1,7 @@
-/* POST /mcp: the Model Context Protocol over streamable HTTP, where published pipelines whose settings
- * say so ("mcp": true) are tools, by the caller's key. No state is kept between messages and no stream
- * is offered, which the transport allows; so the newest, stateless protocol and its forerunners are
- * answered alike: what they do not know of each other's members they pass over.
+/* POST /mcp: the Model Context Protocol over streamable HTTP, where published pipelines whose
+ * settings say so ("mcp": true) are tools, by the caller's key. No state is kept between messages
+ * and no stream is offered, which the transport allows; so the newest, stateless protocol and its
+ * forerunners are answered alike: what they do not know of each other's members they pass over.
  *
  * What tools there are is read from the database on a worker, for a list as for a call. */
 #include "api/handlers.h"
@@ -13,10 +13,11 @@
 #include "text/jsonrpc.h"
 #include <stdlib.h>
 
-#define MCP_BYTES_MAX   (32 * 1024 * 1024)
+#define MCP_BYTES_MAX    (32 * 1024 * 1024)
 #define ANSWER_BYTES_MAX (16 * 1024 * 1024)
-#define TOOLS_MAX       200
-#define UNKNOWN_TOOL    "There is no such tool: pipelines are, when published and their settings say so."
+#define TOOLS_MAX        200
+#define UNKNOWN_TOOL                                                                               \
+    "There is no such tool: pipelines are, when published and their settings say so."
 
 static const char *const versions[] = {"2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26"};
 
@@ -77,8 +78,8 @@ static void put_server(struct json_writer *w)
     json_key(w, "capabilities");
     json_raw(w, STR("{\"tools\":{}}"));
     json_key(w, "serverInfo");
-    json_raw(w, STR("{\"name\":\"capstan\",\"title\":\"Capstan\",\"version\":\"" CAPSTAN_VERSION
-                    "\"}"));
+    json_raw(
+        w, STR("{\"name\":\"capstan\",\"title\":\"Capstan\",\"version\":\"" CAPSTAN_VERSION "\"}"));
     json_put_text(w, "instructions", "Each tool is a pipeline: it runs to its end and answers.");
 }
 

@@ -5,27 +5,32 @@
 #include "store/db.h"
 
 struct sql_value {
-    enum { SQL_VALUE_NULL, SQL_VALUE_I64, SQL_VALUE_TEXT, SQL_VALUE_BLOB } type;
+    enum { SQL_VALUE_NULL, SQL_VALUE_I64, SQL_VALUE_REAL, SQL_VALUE_TEXT, SQL_VALUE_BLOB } type;
     struct str s; /* must live until the statement has ended */
     int64_t i;
+    double real;
 };
 
 static inline struct sql_value sql_null(void)
 {
-    return (struct sql_value){SQL_VALUE_NULL, STR_EMPTY, 0};
+    return (struct sql_value){SQL_VALUE_NULL, STR_EMPTY, 0, 0};
 }
 static inline struct sql_value sql_i64(int64_t i)
 {
-    return (struct sql_value){SQL_VALUE_I64, STR_EMPTY, i};
+    return (struct sql_value){SQL_VALUE_I64, STR_EMPTY, i, 0};
+}
+static inline struct sql_value sql_real(double real)
+{
+    return (struct sql_value){SQL_VALUE_REAL, STR_EMPTY, 0, real};
 }
 static inline struct sql_value sql_text(struct str s)
 {
-    return (struct sql_value){SQL_VALUE_TEXT, s, 0};
+    return (struct sql_value){SQL_VALUE_TEXT, s, 0, 0};
 }
 static inline struct sql_value sql_z(const char *z) { return sql_text(str_from(z)); }
 static inline struct sql_value sql_blob(const void *p, size_t n)
 {
-    return (struct sql_value){SQL_VALUE_BLOB, str_make(p, n), 0};
+    return (struct sql_value){SQL_VALUE_BLOB, str_make(p, n), 0, 0};
 }
 /* An id as 16 bytes; the pointer must outlive the statement. Zero ids are stored as NULL. */
 static inline struct sql_value sql_id(const struct id *id)
@@ -69,6 +74,7 @@ enum rc sql_get_i64(struct db_txn *txn, const char *text, struct sql_binds binds
 /* Columns count from 0; texts are valid until the next row. */
 bool sql_is_null(const struct sql_rows *rows, int column);
 int64_t sql_column_i64(const struct sql_rows *rows, int column);
+double sql_column_real(const struct sql_rows *rows, int column);
 struct str sql_column_str(const struct sql_rows *rows, int column); /* text or blob */
 struct id sql_column_id(const struct sql_rows *rows, int column);   /* zero for NULL */
 /* Copied into the arena, ended by a NUL; NULL columns give an empty text. */

@@ -143,6 +143,7 @@ static int bind_one(sqlite3_stmt *statement, int at, const struct sql_value *val
     switch (value->type) {
     case SQL_VALUE_NULL: return sqlite3_bind_null(statement, at);
     case SQL_VALUE_I64: return sqlite3_bind_int64(statement, at, value->i);
+    case SQL_VALUE_REAL: return sqlite3_bind_double(statement, at, value->real);
     case SQL_VALUE_TEXT:
         return sqlite3_bind_text(statement, at, value->s.n ? value->s.p : "", (int)value->s.n,
                                  SQLITE_STATIC);
@@ -239,6 +240,11 @@ bool sql_is_null(const struct sql_rows *rows, int column)
 int64_t sql_column_i64(const struct sql_rows *rows, int column)
 {
     return sqlite3_column_int64(rows->statement, column);
+}
+
+double sql_column_real(const struct sql_rows *rows, int column)
+{
+    return sqlite3_column_double(rows->statement, column);
 }
 
 struct str sql_column_str(const struct sql_rows *rows, int column)

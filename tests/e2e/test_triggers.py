@@ -296,3 +296,45 @@ def test_mcp_refuses_in_json_rpc(server):
     old = send({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {"protocolVersion": "2025-06-18"}})[1]
     assert old["id"] == 1 and old["result"]["protocolVersion"] == "2025-06-18"
     assert server.request("GET", "/mcp")[0] == 405
+
+
+# ---- what is said about answers ----
+
+def test_feedback_on_runs_and_calls(server):
+    made = server.post("/api/pipelines/echo/runs", {"inputs": {"query": "Hi"}})
+    first = server.post("/api/feedback", {"id": made["id"], "value": "up", "comment": "good"}, expect=201)
+    assert (first["target"], first["type"], first["value"], first["comment"], first["source"]) == ("run", "boolean", True, "good", "api")
+    again = server.post("/api/feedback", {"id": made["id"], "value": "down", "corrected": "Ho"}, expect=201)
+    assert (again["id"], again["value"], again["corrected"], again["comment"]) == (first["id"], False, "Ho", None), "said anew"
+    server.post("/api/feedback", {"id": made["id"], "name": "length", "value": 0.25}, expect=201)
+    listed = server.get("/api/feedback?id=" + made["id"])["items"]
+    assert {(s["name"], s["value"]) for s in listed} == {("feedback", False), ("length", 0.25)}
+    status, _, answer = server.request("POST", "/v1/chat/completions", {"model": "smart", "messages": [{"role": "user", "content": "x"}]})
+    assert status == 200, answer
+    call = server.last_call()["id"]
+    assert server.post("/api/feedback", {"id": call, "value": "helpful"}, expect=201)["type"] == "categorical"
+    for body, field, status in [({"id": call}, "value", 400), ({"id": "x", "value": 1}, "id", 400), ({"id": made["id"], "value": []}, "value", 400),
+                                ({"id": "run_" + "0" * 26, "value": 1}, "id", 404)]:
+        assert server.post("/api/feedback", body, expect=status)["error"]["field"] == field
+    assert server.request("DELETE", "/api/feedback/" + first["id"])[0] == 204
+    assert [s["name"] for s in server.get("/api/feedback?id=" + made["id"])["items"]] == ["length"]
+
+
+def test_langfuse_scores_are_kept(server):
+    made = server.post("/api/pipelines/echo/runs", {"inputs": {"query": "Hi"}})
+    trace = made["trace_id"]
+    one = server.post("/api/public/scores", {"id": "mine", "traceId": trace, "name": "quality", "value": 0.5, "comment": "so so"})
+    assert one == {"id": "mine"}
+    batch = {"batch": [{"id": "e1", "type": "score-create", "timestamp": "2026-11-24T00:00:00Z",
+                        "body": {"traceId": trace, "name": "tone", "value": "warm", "dataType": "CATEGORICAL"}},
+                       {"id": "e2", "type": "score-create", "body": {"name": "no trace", "value": 1}},
+                       {"id": "e3", "type": "trace-create", "body": {}}]}
+    answer = server.post("/api/public/ingestion", batch, expect=207)
+    assert [e["id"] for e in answer["successes"]] == ["e1"] and [(e["id"], e["status"]) for e in answer["errors"]] == [("e2", 400), ("e3", 501)]
+    listed = server.get(f"/api/public/v2/scores?traceId={trace}")
+    assert {(s["name"], s["dataType"]) for s in listed["data"]} == {("quality", "NUMERIC"), ("tone", "CATEGORICAL")}
+    assert server.get("/api/public/v2/scores/mine")["value"] == 0.5
+    ours = server.get(f"/api/feedback?id={made['id']}&trace={trace}")["items"]
+    assert {(s["name"], s["value"], s["source"]) for s in ours} == {("quality", 0.5, "langfuse"), ("tone", "warm", "langfuse")}
+    assert server.request("DELETE", "/api/public/scores/mine")[0] == 204
+    assert server.request("GET", "/api/public/v2/scores/mine")[0] == 404
