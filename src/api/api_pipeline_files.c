@@ -1,8 +1,9 @@
 /* Pipelines as files: export, and import of our own and of other programs' (pipeline/file.h). A
  * file is read on a worker, since that may take a while; only what it comes to is written in a
- * transaction. Nothing of it runs. */
+ * transaction. Nothing of it runs. The gallery is files that the program brings along. */
 #include "api/pipelines.h"
 #include "pipeline/file.h"
+#include "pipeline/gallery.h"
 #include "text/json_tree.h"
 
 /* ---- export ---- */
@@ -98,11 +99,23 @@ static enum rc answer_import(struct api_call *call, const struct pipeline_file *
     return pipelines_put_problems(call, call->answer, file->definition);
 }
 
-/* {"text": the file, "name": unless the file's, "dry_run": only tell, "replace": the draft of one
- * that is there, "models" and "collections": {there: here}} */
+/* The file's text: given, or a template of the gallery. */
+static enum rc import_text(struct api_call *call, struct str *out)
+{
+    struct str name = json_get_text(call->body, "gallery");
+    const struct gallery_entry *entry = name.n ? gallery_find(name) : NULL;
+    *out = entry ? entry->text : json_get_text(call->body, "text");
+    return entry || !name.n ? RC_OK
+                            : err_set_field(&call->err, ERR_BAD_FIELD, "gallery",
+                                            "The gallery has no template '%.*s'.", STR_ARG(name));
+}
+
+/* {"text": the file, or "gallery": a template's name; "name": unless the file's, "dry_run": only
+ * tell, "replace": the draft of one that is there, "models" and "collections": {there: here}} */
 enum rc api_pipelines_import(struct api_call *call)
 {
     struct pipeline_file file;
+    struct str text;
     struct import_options *options = ARENA_NEW(call->arena, struct import_options);
     enum rc rc = api_need_body(call);
     if (rc == RC_OK && !options)
@@ -112,8 +125,9 @@ enum rc api_pipelines_import(struct api_call *call)
     if (rc == RC_OK)
         rc = read_names(call, "collections", options->collections, &options->collection_count);
     if (rc == RC_OK)
-        rc = pipeline_file_read(json_get_text(call->body, "text"), options, call->arena, &file,
-                                &call->err);
+        rc = import_text(call, &text);
+    if (rc == RC_OK)
+        rc = pipeline_file_read(text, options, call->arena, &file, &call->err);
     if (rc != RC_OK)
         return rc;
     struct importing importing = {
@@ -138,4 +152,39 @@ enum rc api_pipelines_import(struct api_call *call)
         call->status = 201;
     }
     return rc == RC_OK ? answer_import(call, &file, importing.row.name) : rc;
+}
+
+/* ---- gallery ---- */
+
+static enum rc put_template(struct api_call *call, yyjson_mut_val *items,
+                            const struct gallery_entry *entry)
+{
+    static const char *const members[] = {"title", "summary", "tags", "model"};
+    struct pipeline_file file;
+    enum rc rc = pipeline_file_read(entry->text, NULL, call->arena, &file, &call->err);
+    if (rc != RC_OK)
+        return rc;
+    yyjson_mut_val *o = yyjson_mut_arr_add_obj(call->doc, items);
+    api_put_str(call, o, "name", file.name);
+    for (size_t i = 0; i < COUNT_OF(members); i++)
+        yyjson_mut_obj_add_val(
+            call->doc, o, members[i],
+            yyjson_val_mut_copy(call->doc, yyjson_obj_get(file.gallery, members[i])));
+    yyjson_val *values[] = {file.samples, file.models, file.collections, file.definition};
+    static const char *const names[] = {"samples", "models", "collections", "definition"};
+    for (size_t i = 0; i < COUNT_OF(values); i++)
+        yyjson_mut_obj_add_val(call->doc, o, names[i], yyjson_val_mut_copy(call->doc, values[i]));
+    return RC_OK;
+}
+
+enum rc api_pipelines_gallery(struct api_call *call)
+{
+    yyjson_mut_val *items = api_list_begin(call);
+    for (size_t i = 0; i < GALLERY_COUNT; i++) {
+        enum rc rc = put_template(call, items, &GALLERY[i]);
+        if (rc != RC_OK)
+            return rc;
+    }
+    api_list_end(call, STR_EMPTY);
+    return RC_OK;
 }

@@ -209,12 +209,14 @@ static int pipeline_diff(const char *name, const char *from, const char *to, boo
 int command_pipeline(int argc, char **argv)
 {
     struct pipeline_run_options run = {0};
-    bool json = false, replace = false, dry_run = false;
+    bool json = false, replace = false, dry_run = false, gallery = false, keep = false;
     const char *file = NULL, *name = NULL, *message = NULL, **labels = NULL;
     const struct option_spec specs[] = {
         {"json", .flag = &json},
         {"replace", .flag = &replace},
         {"dry-run", .flag = &dry_run},
+        {"gallery", .flag = &gallery},
+        {"update", .flag = &keep},
         {"file", .value = &file},
         {"name", .value = &name},
         {"message", .value = &message},
@@ -243,6 +245,10 @@ int command_pipeline(int argc, char **argv)
         return pipeline_export(argv[2], run.version, file);
     if (argc == 3 && strcmp(verb, "import") == 0)
         return pipeline_import(argv[2], name, run.models, run.collections, replace, dry_run, json);
+    if (argc == (gallery ? 2 : 3) && strcmp(verb, "test") == 0)
+        return pipeline_test(argv[2], run.version, gallery, keep, json);
+    if (argc == 3 && strcmp(verb, "record") == 0)
+        return pipeline_record(argv[2], file, name);
     if (argc == 3 && strcmp(verb, "publish") == 0)
         return pipeline_publish(argv[2], message, labels, json);
     if (argc >= 5 && strcmp(verb, "label") == 0)

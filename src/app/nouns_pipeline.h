@@ -19,3 +19,8 @@ bool pipeline_put_names(yyjson_mut_doc *doc, const char *member, const char **na
 /* Runs a file on a server of its own, or a pipeline NAME[@VERSION] on CAPSTAN_URL's; the answer
  * goes to standard output while it is written, what happens to standard error. */
 int pipeline_run(const char *what, const struct pipeline_run_options *options);
+/* Replays the recorded runs of a file, of the last runs of a pipeline NAME on a server, or of the
+ * gallery (`what` NULL). `keep`: what comes out now is kept in the file. */
+int pipeline_test(const char *what, const char *version, bool gallery, bool keep, bool json);
+/* Adds a server's run to a file's recordings; `name` NULL: its id. */
+int pipeline_record(const char *id, const char *file, const char *name);

@@ -8,18 +8,6 @@ static void put(struct dify *d, yyjson_mut_val *o, const char *name, struct str 
     json_set_text(d->doc, o, name, text);
 }
 
-static struct str look_up(const struct import_name *names, size_t count, struct str name)
-{
-    struct str otherwise = name;
-    for (size_t i = 0; i < count; i++) {
-        if (str_eq(names[i].from, name))
-            return names[i].to;
-        if (!names[i].from.n)
-            otherwise = names[i].to;
-    }
-    return otherwise;
-}
-
 static void add_once(struct dify *d, yyjson_mut_val *list, struct str name)
 {
     size_t i, n;
@@ -44,7 +32,7 @@ struct str dify_model(struct dify *d, yyjson_val *model)
         there = STR("model");
     }
     add_once(d, d->models, there);
-    return look_up(d->options->models, d->options->model_count, there);
+    return import_name_find(d->options->models, d->options->model_count, there);
 }
 
 /* Numbers that are given as numbers, or as texts. */
@@ -230,7 +218,8 @@ static void put_collections(struct dify *d, yyjson_mut_val *config, yyjson_val *
     yyjson_arr_foreach(ids, i, n, id)
     {
         struct str there = dify_id_text(d, id);
-        struct str here = look_up(d->options->collections, d->options->collection_count, there);
+        struct str here =
+            import_name_find(d->options->collections, d->options->collection_count, there);
         add_once(d, d->collections, there);
         put(d, yyjson_mut_arr_add_obj(d->doc, list), "name", here);
         if (str_eq(here, there))

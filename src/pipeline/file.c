@@ -65,6 +65,75 @@ static enum rc read_own(yyjson_val *root, struct arena *arena, struct pipeline_f
                                "the file has no definition of a pipeline");
 }
 
+/* ---- names of another installation ---- */
+
+struct str import_name_find(const struct import_name *names, size_t count, struct str name)
+{
+    struct str otherwise = name;
+    for (size_t i = 0; i < count; i++) {
+        if (str_eq(names[i].from, name))
+            return names[i].to;
+        if (!names[i].from.n)
+            otherwise = names[i].to;
+    }
+    return otherwise;
+}
+
+struct naming {
+    yyjson_mut_doc *doc;
+    yyjson_mut_val *models, *collections;
+    const struct import_options *options;
+};
+
+/* Puts the name that `object` has in `member` into the list, and the one that it has here instead.
+ */
+static void replace_name(struct naming *naming, yyjson_mut_val *object, const char *member,
+                         bool model)
+{
+    const struct import_options *options = naming->options;
+    yyjson_mut_val *value = yyjson_mut_obj_get(object, member), *item;
+    yyjson_mut_val *list = model ? naming->models : naming->collections;
+    size_t i, n;
+    bool known = false;
+    struct str name = {yyjson_mut_get_str(value), yyjson_mut_get_len(value)};
+    if (!name.n)
+        return;
+    struct str here = model
+                          ? import_name_find(options->models, options->model_count, name)
+                          : import_name_find(options->collections, options->collection_count, name);
+    yyjson_mut_arr_foreach(list, i, n, item) known =
+        known || yyjson_mut_equals_strn(item, name.p, name.n);
+    if (!known)
+        yyjson_mut_arr_append(list, json_new_text(naming->doc, name));
+    yyjson_mut_obj_put(object, yyjson_mut_str(naming->doc, member),
+                       json_new_text(naming->doc, here));
+}
+
+/* Lists the models and collections that the definition names, and renames them. */
+static enum rc replace_names(struct pipeline_file *file, const struct import_options *options,
+                             struct arena *arena, struct err *err)
+{
+    yyjson_mut_doc *doc = json_tree_new(arena);
+    struct naming naming = {doc, yyjson_mut_arr(doc), yyjson_mut_arr(doc), options};
+    yyjson_mut_val *root = yyjson_val_mut_copy(doc, file->definition), *node, *item;
+    size_t i, n, k, m;
+    yyjson_mut_arr_foreach(yyjson_mut_obj_get(root, "nodes"), i, n, node)
+    {
+        yyjson_mut_val *config = yyjson_mut_obj_get(node, "config");
+        replace_name(&naming, config, "model", true);
+        yyjson_mut_arr_foreach(yyjson_mut_obj_get(config, "collections"), k, m, item)
+            replace_name(&naming, item, "name", false);
+    }
+    yyjson_doc *docs[] = {json_freeze(root, arena), json_freeze(naming.models, arena),
+                          json_freeze(naming.collections, arena)};
+    if (!docs[0] || !docs[1] || !docs[2])
+        return err_set(err, ERR_TOO_LARGE, "the file is too large");
+    file->definition = yyjson_doc_get_root(docs[0]);
+    file->models = yyjson_doc_get_root(docs[1]);
+    file->collections = yyjson_doc_get_root(docs[2]);
+    return RC_OK;
+}
+
 enum rc pipeline_file_read(struct str text, const struct import_options *options,
                            struct arena *arena, struct pipeline_file *out, struct err *err)
 {
@@ -75,14 +144,17 @@ enum rc pipeline_file_read(struct str text, const struct import_options *options
         return rc;
     yyjson_val *root = yyjson_doc_get_root(doc);
     *out = (struct pipeline_file){0};
-    if (str_eq(json_get_text(root, "kind"), STR(KIND)))
-        return read_own(root, arena, out, err);
+    options = options ? options : &none;
+    if (str_eq(json_get_text(root, "kind"), STR(KIND))) {
+        rc = read_own(root, arena, out, err);
+        return rc == RC_OK ? replace_names(out, options, arena, err) : rc;
+    }
     if (get_list(root, "nodes") && get_list(root, "edges")) { /* a bare definition */
         out->definition = root;
-        return RC_OK;
+        return replace_names(out, options, arena, err);
     }
     if (dify_is_file(root))
-        return dify_read(root, options ? options : &none, arena, out, err);
+        return dify_read(root, options, arena, out, err);
     return err_set_field(err, ERR_BAD_FIELD, "kind",
                          "this is neither a pipeline's file (kind: " KIND
                          ") nor an app that Dify has exported");

@@ -31,6 +31,9 @@ struct import_options {
     size_t collection_count;
 };
 
+/* What it is called here; itself where no row says. */
+struct str import_name_find(const struct import_name *names, size_t count, struct str name);
+
 struct pipeline_file {
     enum pipeline_file_format format;
     struct str name; /* letters, digits, '-', '_', '.'; may be empty */

@@ -71,6 +71,7 @@ def test_chatflows(server, name, inputs, text):
     ("if-else-legacy", {"a": "yes"}, {"a": "yes"}),
     ("if-else-legacy", {"a": "no way"}, {"refused": "no way"}),
     ("aggregator-groups", {"a": "x"}, {"one": "t:x", "two": "x"}),
+    ("code", {"n": 3}, {"twice": 6, "list": [3, 4], "text": "got 6"}),
     ("extractor", {"text": "10115 Berlin"}, {"zip": "sample", "kind": "sample"}),
     ("list-operator", {"rows": {"list": ["ant", "bee", "cat", "bat"]}},
      {"list": ["cat", "bat"], "first": "cat", "last": "bat", "second": "bee"}),

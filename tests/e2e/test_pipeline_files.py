@@ -131,3 +131,42 @@ def test_what_is_not_understood_is_a_usage_error():
     assert "--help" in capstan("pipeline", "fly", expect=2)[1]
     assert "is not NAME=VALUE" in capstan("pipeline", "run", "x", "--input", "novalue", expect=2)[1]
     assert "Examples:" in capstan("pipeline", "--help")[0]
+
+
+def test_runs_are_recorded_and_replayed_without_a_model(server, tmp_path):
+    publish(server, "taped", HELLO)
+    ended = server.post("/api/pipelines/taped/runs", {"inputs": {"who": "Ann", "n": 1}})
+    file = tmp_path / "taped.yaml"
+    capstan("pipeline", "record", ended["id"], "--file", file, "--name", "ann", server=server)
+    capstan("pipeline", "record", ended["id"], "--file", file, "--name", "again", server=server)
+    out, _ = capstan("pipeline", "test", file)  # no server, no provider
+    assert "ann" in out and out.endswith("2 passed, 0 failed\n")
+    # a change of the definition shows, until it is kept
+    file.write_text(file.read_text().replace("- two: lines", "- changed", 1))
+    out, _ = capstan("pipeline", "test", file, expect=1)
+    assert "recorded: " in out and "- changed" in out
+    capstan("pipeline", "test", file, "--update")
+    assert json.loads(capstan("pipeline", "test", file, "--json")[0]) == {"passed": 2, "failed": 0}
+    # and against the runs that a server has
+    out, _ = capstan("pipeline", "test", "taped", "--version", "production", server=server)
+    assert out.endswith("1 passed, 0 failed\n")
+
+
+def test_a_file_without_recorded_runs_does_not_pass(tmp_path):
+    file = tmp_path / "bare.yaml"
+    file.write_text(json.dumps(HELLO))
+    assert "no recorded runs" in capstan("pipeline", "test", file, expect=1)[1]
+
+
+def test_the_gallery_is_there_replays_and_can_be_used(server):
+    items = server.get("/api/pipelines/gallery")["items"]
+    assert len(items) >= 12 and all(i["samples"] and i["summary"] for i in items)
+    assert {"any", "strong"} == {i["model"] for i in items}
+    assert capstan("pipeline", "test", "--gallery")[0].endswith(" passed, 0 failed\n")
+    made = server.post("/api/pipelines/import", {"gallery": "summarise", "name": "mine",
+                                                 "models": {"smart": "mock/gpt-mock?echo=1"}}, expect=201)
+    assert made["publishable"] and made["problems"] == []
+    sample = next(i for i in items if i["name"] == "summarise")["samples"][0]
+    ended = server.post("/api/pipelines/mine/runs", {"version": "draft", "inputs": sample["inputs"]})
+    assert ended["status"] == "succeeded" and "library" in ended["text"]
+    server.post("/api/pipelines/import", {"gallery": "none", "name": "x"}, expect=400)
