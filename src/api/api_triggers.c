@@ -1,4 +1,4 @@
-/* /api/triggers: schedules, webhooks and chat pages of pipelines. Made and changed in one
+/* /api/triggers: schedules and webhooks of pipelines. Made and changed in one
  * transaction with a schedule's next time. */
 #include "api/handlers.h"
 #include "api/objects.h"

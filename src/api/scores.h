@@ -1,4 +1,4 @@
-/* What the doors to scores share: the management routes, Langfuse's, and the chat page. */
+/* What the doors to scores share: the management routes and Langfuse's. */
 #pragma once
 #include "api/api.h"
 #include "store/score_table.h"

@@ -13,7 +13,7 @@
 #define SECRET_PREFIX    "whsec_"
 #define STEPS_MAX        100000 /* times that are counted one by one */
 
-static const char *const kind_names[] = {"schedule", "webhook", "chat", NULL};
+static const char *const kind_names[] = {"schedule", "webhook", NULL};
 
 const char *trigger_kind_name(enum trigger_kind kind) { return kind_names[kind]; }
 
@@ -127,35 +127,6 @@ static enum rc read_webhook(const struct place *root, struct arena *arena, struc
     return rc == RC_OK ? copy_text(arena, &out->secret, err) : rc;
 }
 
-/* scheme://host[:port], as a browser says it; nothing that could end a header's directive. */
-static bool is_origin(struct str text)
-{
-    bool good = str_starts(text, STR("https://")) || str_starts(text, STR("http://"));
-    ssize_t host = str_find(text, STR("://")) + 3;
-    good &= (size_t)host < text.n;
-    for (size_t i = good ? (size_t)host : text.n; i < text.n; i++) {
-        char c = text.p[i], lower = (char)(c | 0x20);
-        good &= (lower >= 'a' && lower <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' ||
-                c == ':' || c == '*' || c == '[' || c == ']';
-    }
-    return good;
-}
-
-static enum rc read_chat(const struct place *root, struct arena *arena, struct trigger *out,
-                         struct err *err)
-{
-    enum rc rc = decode_texts(root, "origins", TRIGGER_ORIGINS_MAX, LIMIT_NAME_BYTES, arena,
-                              &out->origins, &out->origin_count, err);
-    for (size_t i = 0; rc == RC_OK && i < out->origin_count; i++)
-        if (!is_origin(out->origins[i]))
-            rc = err_set_field(err, ERR_BAD_FIELD, "origins",
-                               "'%.*s' is no origin: https://example.com, without a path.",
-                               STR_ARG(out->origins[i]));
-    if (rc == RC_OK)
-        rc = decode_str(root, "greeting", DECODE_OPTIONAL, TEXT_BYTES_MAX, &out->greeting, err);
-    return rc == RC_OK ? copy_text(arena, &out->greeting, err) : rc;
-}
-
 static enum rc read_kind(const struct place *root, struct arena *arena, struct trigger *out,
                          struct err *err)
 {
@@ -175,17 +146,13 @@ static enum rc read_kind(const struct place *root, struct arena *arena, struct t
                                           "wait",
                                           "requests_per_minute",
                                           NULL};
-    static const char *const chat[] = {common,   "title",   "pipeline", "label",
-                                       "paused", "origins", "greeting", "requests_per_minute",
-                                       NULL};
-    static const char *const *const names[] = {schedule, webhook, chat};
+    static const char *const *const names[] = {schedule, webhook};
     enum rc rc = decode_only(root, names[out->kind], err);
     if (rc != RC_OK)
         return rc;
     switch (out->kind) {
     case TRIGGER_SCHEDULE: return read_schedule(root, arena, out, err);
     case TRIGGER_WEBHOOK: return read_webhook(root, arena, out, err);
-    case TRIGGER_CHAT: return read_chat(root, arena, out, err);
     }
     UNREACHABLE();
 }

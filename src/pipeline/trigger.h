@@ -1,5 +1,5 @@
-/* What starts a pipeline without a caller of the run interface: a schedule, a webhook's address, an
- * embedded chat page. Each is an object of kind TRIGGER, named by its id's text (trig_…), and
+/* What starts a pipeline without a caller of the run interface: a schedule, or a webhook's
+ * address. Each is an object of kind TRIGGER, named by its id's text (trig_…), and
  * stands in the snapshot, because its address is asked by strangers. */
 #pragma once
 #include "govern/principal.h"
@@ -9,14 +9,13 @@
 
 #define TRIGGER_PREFIX           "trig"
 #define TRIGGER_INPUTS_MAX       64
-#define TRIGGER_ORIGINS_MAX      20
 #define TRIGGER_SECRET_BYTES_MIN 16
 #define TRIGGER_SIGNATURE_AGE_NS (300 * NS_PER_S)
 #define TRIGGER_LATE_NS          (60 * NS_PER_S) /* what begins later was missed */
 #define TRIGGER_CAUGHT_UP_MAX    100             /* missed runs that `all` makes good */
-#define TRIGGER_PER_MINUTE       60              /* of a webhook or chat page, unless said */
+#define TRIGGER_PER_MINUTE       60              /* of a webhook, unless said */
 
-enum trigger_kind { TRIGGER_SCHEDULE, TRIGGER_WEBHOOK, TRIGGER_CHAT };
+enum trigger_kind { TRIGGER_SCHEDULE, TRIGGER_WEBHOOK };
 enum trigger_check { TRIGGER_SIGNED, TRIGGER_TOKEN };
 enum trigger_missed { TRIGGER_MISSED_ONCE, TRIGGER_MISSED_SKIP, TRIGGER_MISSED_ALL };
 enum trigger_overlap { TRIGGER_OVERLAP_SKIP, TRIGGER_OVERLAP_WAIT, TRIGGER_OVERLAP_ALLOW };
@@ -43,11 +42,6 @@ struct trigger {
     size_t map_count;
     struct expression *session_from; /* NULL: none */
     bool wait;
-    /* chat pages */
-    struct str *origins; /* that may embed it: "https://example.com"; none: the page alone */
-    size_t origin_count;
-    struct str greeting;
-    /* webhooks and chat pages */
     int64_t requests_per_minute;
 };
 

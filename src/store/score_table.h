@@ -14,7 +14,7 @@ struct score_row {
     bool has_value;
     double value;
     struct str text;                    /* a category, or the answer as it should have been */
-    struct str comment, source, author; /* source: "api", "console", "chat", "langfuse" */
+    struct str comment, source, author; /* source: "api", "console", "langfuse" */
     int64_t created_ns, updated_ns;
 };
 

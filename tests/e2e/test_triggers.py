@@ -1,4 +1,4 @@
-"""Other ways to start a pipeline: Vext's hook, webhooks, schedules, MCP, the chat page; and what is said about answers."""
+"""Other ways to start a pipeline: Vext's hook, webhooks, schedules, MCP; and what is said about answers."""
 import base64
 import hashlib
 import hmac
@@ -133,7 +133,6 @@ def test_what_is_wrong_in_a_trigger_is_told(server):
                         ({"kind": "schedule", "cron": "61 * * * *"}, "cron"),
                         ({"kind": "schedule", "cron": "@daily", "time_zone": "Europe/Nowhere"}, "time_zone"),
                         ({"kind": "webhook", "map": {"query": "body."}}, "map"), ({"kind": "webhook", "secret": "short"}, "secret"),
-                        ({"kind": "chat", "origins": ["https://example.com/page"]}, "origins"),
                         ({"kind": "schedule", "cron": "@daily", "pipeline": "nobody"}, "pipeline"),
                         ({"kind": "schedule", "cron": "@daily", "nonsense": 1}, "nonsense")]:
         error = trigger(server, expect=400, **{"pipeline": "echo", **body})["error"]
