@@ -20,7 +20,7 @@
 #define FILE_BYTES_MAX_DEFAULT (64ll * 1024 * 1024)
 #define BATCH_BYTES_FIRST      (64 * 1024)
 #define SPARE_BYTES_MAX        (4u * 1024 * 1024)
-#define SPARE_BYTES_IDLE       (1024 * 1024) /* kept by an idle log: new pages cost more than they */
+#define SPARE_BYTES_IDLE       (1024 * 1024) /* kept by an idle log */
 #define WINDOW_BYTES           (256 * 1024)
 #define PATH_BYTES_MAX         4096
 #define LOCATION_OFFSET_BITS   40
