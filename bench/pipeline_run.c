@@ -90,6 +90,12 @@ static int by_size(const void *a, const void *b)
     return (left > right) - (left < right);
 }
 
+static void stop_here(struct task *task)
+{
+    UNUSED(task);
+    loop_stop(loop_current());
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 3)
@@ -120,6 +126,9 @@ int main(int argc, char **argv)
     free(each);
     yyjson_doc_free(doc);
     plan_unref(bench.plan);
+    struct task last = {.run = stop_here};
+    loop_post(bench.loop, &last); /* behind the runs that free themselves */
+    loop_run(bench.loop);
     pipeline_loop_free(bench.pipelines);
     pipelines_close(pipelines);
     loop_free(bench.loop);

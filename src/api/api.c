@@ -100,6 +100,9 @@ static bool match_pattern(struct str pattern, struct str path, struct str params
 {
     struct str want, got;
     size_t count = 0;
+    for (size_t i = 0; i < pattern.n && pattern.p[i] != '{'; i++) /* most differ here */
+        if (i >= path.n || path.p[i] != pattern.p[i])
+            return false;
     while (str_split(&pattern, '/', &want)) {
         if (!str_split(&path, '/', &got))
             return false;

@@ -177,7 +177,7 @@ static void fill_scope(struct ask *ask, const struct key *key)
                            ? COST_UNKNOWN
                            : MAX(run->budget_pico - run->spent_pico, 0),
         .inside = run->inside,
-        .trace = run->trace,
+        .trace = step_trace(ask->step),
         .arena = &ask->arena,
     };
     char id[ID_TEXT_BYTES_MAX];

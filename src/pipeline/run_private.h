@@ -184,6 +184,8 @@ void answers_advance(struct run *run);
 void answers_emit(struct run *run, struct str text);
 
 /* ---- events (run_events.c) ---- */
+/* What a step's calls belong to: the run's trace, under the node's span. */
+struct trace_context step_trace(const struct step *step);
 void run_tell(struct run *run, const char *name, struct buf *data);
 void run_tell_node(struct step *step, const char *name);
 

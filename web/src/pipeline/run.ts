@@ -13,11 +13,13 @@ export interface RunStep {
   started_ms?: number; // since the run began
   duration_ms?: number;
   attempts?: number;
+  span_id?: string; // of the run's trace: the node's calls are its children
   outputs?: Record<string, unknown>;
 }
 export interface Run {
   id: string;
   pipeline: string;
+  origin?: string; // the run that this one repeats
   version: number | null; // null: the draft
   status: RunStatus;
   trigger?: string;
@@ -82,4 +84,8 @@ export async function* watch_run(id: string, signal: AbortSignal): AsyncGenerato
 async function* events_of(response: Response): AsyncGenerator<RunEvent> {
   for await (const { event, data } of read_events(response.body!)) yield { event, data: JSON.parse(data) };
 }
+// Doing it again: each answers with the new run.
+export const retry_run = (id: string) => api.post<Run>(`/api/runs/${seg(id)}/retry`, { mode: 'async' });
+export const fork_run = (id: string, body: { from: string; values?: Record<string, unknown> }) => api.post<Run>(`/api/runs/${seg(id)}/fork`, { ...body, mode: 'async' });
+export const run_node = (pipeline: string, node: string, values: Record<string, unknown>) => api.post<Run>(`/api/pipelines/${seg(pipeline)}/nodes/${seg(node)}/run`, { values });
 export const cancel_run = (id: string) => api.post(`/api/runs/${seg(id)}/cancel`);
