@@ -2,11 +2,14 @@
 // server with the routes `smart` (to an OpenAI upstream) and `sonnet` (to an Anthropic one).
 import assert from "node:assert/strict";
 import test from "node:test";
-import Anthropic from "@anthropic-ai/sdk";
-import OpenAI from "openai";
-import { createAnthropic } from "@ai-sdk/anthropic";
-import { createOpenAI } from "@ai-sdk/openai";
-import { generateText, jsonSchema, streamText, tool } from "ai";
+
+// CAPSTAN_SDK=-before: the major version before the newest one of each.
+const which = process.env.CAPSTAN_SDK ?? "";
+const { default: Anthropic } = await import(`@anthropic-ai/sdk${which}`);
+const { default: OpenAI } = await import(`openai${which}`);
+const { createAnthropic } = await import(`@ai-sdk/anthropic${which}`);
+const { createOpenAI } = await import(`@ai-sdk/openai${which}`);
+const { generateText, jsonSchema, streamText, tool } = await import(`ai${which}`);
 
 const url = process.env.CAPSTAN_URL, key = process.env.CAPSTAN_KEY;
 const messages = [{ role: "user", content: "Say hello." }];
