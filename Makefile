@@ -19,7 +19,7 @@ export CAPSTAN_BINARY := $(CURDIR)/$(BUILD)/capstan
 setup = $(if $(filter yes,$(SETUP)),scripts/setup $(1),:)
 ninja = ninja -C $(1) $(if $(JOBS),-j$(JOBS))
 
-.PHONY: all help setup console build run test test-unit test-e2e test-console test-sim test-fuzz test-fresh sanitize \
+.PHONY: all help setup console build run test test-unit test-e2e test-console test-sim test-fuzz test-agents test-fresh sanitize \
 	sanitize-thread fuzz crash sim bench lint format install deb dist clean
 
 all: build
@@ -56,6 +56,11 @@ test-unit test-sim test-fuzz: build
 test-console test-e2e: build
 	@$(call setup,test)
 	scripts/test $(@:test-%=%)
+
+## make test-agents     Claude Code and Codex, headless, against it (installs them: 700 MB)
+test-agents: build
+	@$(call setup,test)
+	scripts/test-agents
 
 ## make test-fresh      make run and make test in minimal systems made by debootstrap (needs root; RELEASES=)
 test-fresh:
