@@ -627,7 +627,9 @@ static void run_finish(struct run *run, enum run_status status)
 static void run_close(struct run *run)
 {
     run_start_on_failure(run);
-    if (journal_end(run))
+    bool ended = journal_end(run);
+    session_forget(run);
+    if (ended)
         run_ended(run); /* else when its end is durable */
 }
 

@@ -430,11 +430,11 @@ static void store_done(struct db_work *work)
     struct turn *turn = CONTAINER_OF(work, struct turn, store);
     struct run *run = turn->run;
     turn->busy = false;
-    leave(turn);
-    if (run) {
+    if (run) { /* its end goes to the journal before the next run's first word */
         run->turn = NULL;
         session_stored(run, work->rc == RC_OK ? NULL : &work->err);
     }
+    leave(turn);
     turn_free(turn);
 }
 
@@ -473,10 +473,7 @@ bool session_leave(struct run *run, bool keep)
     struct turn *turn = run->turn;
     if (!turn)
         return true;
-    if (keep && turn->held && !turn->busy && store(turn))
-        return false;
-    session_forget(run);
-    return true;
+    return !(keep && turn->held && !turn->busy && store(turn));
 }
 
 void session_forget(struct run *run)
