@@ -13,6 +13,13 @@
 
 #define DEADLINE_NS (60 * NS_PER_S)
 
+/* Such builds set no limit on a child's memory (io/sandbox_private.h): it is only looked at. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
+
 static struct {
     struct code_pool *pool;
     struct loop *loop;
@@ -283,6 +290,8 @@ static void test_bounds_of_time_and_memory(void **state)
 static void test_python_memory(void **state)
 {
     (void)state;
+    if (SANITIZED)
+        skip();
     need(CODE_PYTHON);
     expect_error(call(CODE_PYTHON, "def main(): return {'n': len(bytearray(2 << 30))}", "{}"),
                  ERR_INVALID, "MemoryError");
@@ -472,7 +481,8 @@ static void test_escapes(void **state)
         for (size_t i = 0; i < COUNT_OF(javascript_escapes); i++)
             try_escape(CODE_JAVASCRIPT, javascript_escapes[i]);
         for (size_t i = 0; i < COUNT_OF(python_escapes); i++)
-            try_escape(CODE_PYTHON, python_escapes[i]);
+            if (!SANITIZED || !strstr(python_escapes[i], "setrlimit"))
+                try_escape(CODE_PYTHON, python_escapes[i]);
         expect(call(CODE_PYTHON, "def main(): return {}", "{}"), "{}|");
     }
     sandbox_pretend_without(false, false);
