@@ -291,6 +291,21 @@ static enum rc check_input(struct call *call, struct err *err)
                               call->input_checks, err);
 }
 
+/* A Responses request with a file_search tool over our own vector stores is answered inside, by a
+ * call of the model that it names. */
+static enum rc divert_search(struct call *call, struct err *err)
+{
+    struct arena *arena = call->scope->arena;
+    const struct inner_model *inner = inner_find(STR(INNER_FILE_SEARCH));
+    if (!inner || !wire_wants_search(&call->wire))
+        return RC_OK;
+    struct str name = arena_concat(arena, STR(INNER_FILE_SEARCH), call->wire.model);
+    call->resolved.is_route = false;
+    if (!name.p || inner_route(inner, name, arena, &call->resolved.route) != RC_OK)
+        return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
+    return RC_OK;
+}
+
 static enum rc admit(struct call *call, struct err *err)
 {
     struct arena *arena = call->scope->arena;
@@ -303,6 +318,8 @@ static enum rc admit(struct call *call, struct err *err)
         rc = resolve_model(call->project,
                            call->scope->inside || call->prompt_model.n ? NULL : call->scope->key,
                            call->wire.model, arena, &call->resolved, err);
+    if (rc == RC_OK)
+        rc = divert_search(call, err);
     if (rc != RC_OK)
         return rc;
     const struct route *route = call->resolved.route;

@@ -146,6 +146,7 @@ enum rc inner_begin(struct call *call, const struct wire_call *wire, struct err 
         .scope = &inner->scope,
         .name = call->attempt.target->model,
         .body = body,
+        .door_body = yyjson_doc_get_root(call->wire.doc),
         .session = call->record.session,
         .user = call->record.user,
     };
@@ -212,6 +213,31 @@ enum proceed inner_text(struct inner_call *inner, struct str text)
     if (buf_len(&inner->pending) > PENDING_BYTES_STOP)
         inner->told_stop = true;
     return inner->told_stop ? STOP : PROCEED;
+}
+
+enum rc inner_search(struct inner_call *inner, const struct wire_search *search)
+{
+    struct arena *arena = inner->call->scope->arena;
+    struct wire_search *copy = ARENA_NEW(arena, struct wire_search);
+    struct wire_citation *citations =
+        ARENA_NEW_ARRAY(arena, struct wire_citation, search->citation_count + 1);
+    ASSERT(!inner->begun);
+    if (!copy || !citations)
+        return RC_LIMIT;
+    bool ok = true;
+    for (size_t i = 0; i < search->citation_count; i++) {
+        citations[i].file_id = arena_copy(arena, search->citations[i].file_id);
+        citations[i].filename = arena_copy(arena, search->citations[i].filename);
+        ok &= citations[i].file_id.p && citations[i].filename.p;
+    }
+    *copy = (struct wire_search){.queries = arena_copy(arena, search->queries),
+                                 .results = arena_copy(arena, search->results),
+                                 .citations = citations,
+                                 .citation_count = search->citation_count};
+    if (!ok || !copy->queries.p || !copy->results.p)
+        return RC_LIMIT;
+    inner->call->wire.search = copy;
+    return RC_OK;
 }
 
 void inner_extra(struct inner_call *inner, struct str json)

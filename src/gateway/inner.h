@@ -18,6 +18,7 @@ struct inner_request {
     const struct scope *scope;    /* lives until the end; its trace context is this call's span */
     struct str name;              /* after the prefix: "NAME@label" */
     yyjson_val *body;             /* messages, user, metadata, parameters */
+    yyjson_val *door_body;        /* the request as it came, in the door's format; or NULL */
     struct str session, user;     /* as the record has them, or empty */
 };
 
@@ -35,6 +36,13 @@ struct inner_model {
 
 /* Before the loops run. */
 void gateway_register_inner(const struct inner_model *model);
+
+/* The answerer of Responses requests with a file_search tool; its name is the model that they name.
+ */
+#define INNER_FILE_SEARCH "file_search/"
+struct wire_search;
+/* What was found, before the first text; copied. */
+enum rc inner_search(struct inner_call *call, const struct wire_search *search) MUST_CHECK;
 
 /* A piece of the answer's text. STOP: nothing more until `resume`. */
 enum proceed inner_text(struct inner_call *call, struct str text);

@@ -27,6 +27,7 @@ enum wire_format {
 
 /* What the gateway must know of a request, found in one pass; texts point into `body` or the arena.
  */
+struct wire_search;
 struct wire_request {
     enum wire_format format;    /* the door's */
     struct str body;            /* as received */
@@ -44,7 +45,21 @@ struct wire_request {
     uint64_t input_tokens_estimate; /* about bytes/4: for reserving limits and budgets */
     int choices;                    /* n; 1 */
     bool has_tools, has_images;
+    const struct wire_search *search; /* what its file_search tool found; NULL: nothing was asked */
 };
+
+/* What a search inside the process found for a Responses request's file_search tool: shown as an
+ * output item of its own before the answer, and as annotations where the answer says "[n]". */
+struct wire_citation {
+    struct str file_id, filename;
+};
+struct wire_search {
+    struct str queries, results; /* JSON lists; results may be null */
+    const struct wire_citation *citations; /* [0] is "[1]" */
+    size_t citation_count;
+};
+/* Does a Responses request ask for a search in vector stores of ours? */
+bool wire_wants_search(const struct wire_request *request);
 
 /* ERR_BAD_JSON, ERR_MISSING_FIELD (model, messages), ERR_BAD_FIELD with the path. */
 enum rc wire_read_request(enum wire_format door, struct str body, struct arena *arena,

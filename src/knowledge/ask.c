@@ -11,7 +11,9 @@
 #include "gateway/gateway.h"
 #include "gateway/inner.h"
 #include "gateway/snapshot.h"
+#include "gateway/wire.h"
 #include "http/sse.h"
+#include "knowledge/filter.h"
 #include "knowledge/retrieve.h"
 #include "knowledge/support.h"
 #include "model/model.h"
@@ -23,6 +25,9 @@
 #define ANSWER_TEXT_BYTES  (4 * 1024 * 1024) /* judged at the end; more is streamed, not judged */
 #define PASSAGES_BYTES_MAX (256 * 1024)
 #define QUOTE_BYTES_MAX    2000
+#define STORES_MAX         20 /* of a file_search */
+#define RESULTS_DEFAULT    10
+#define RESULTS_MAX        50
 
 static const struct str instructions_default =
     STR_INIT("Answer the question from the numbered passages below and from nothing else. After "
@@ -30,8 +35,16 @@ static const struct str instructions_default =
              "[2][3]. If the passages do not hold the answer, say so in one sentence. Answer in "
              "the language of the question.");
 
+/* For Responses' file_search tool: the question need not be answered from the passages alone. */
+static const struct str instructions_search =
+    STR_INIT("Numbered passages that a search of the user's files found for the last question "
+             "stand below. Where they help, answer from them, and after each statement that one "
+             "supports write its number, like [1] or [2][3]. Where they do not help, say so.");
+
 struct answer {
     struct knowledge *knowledge;
+    struct str model;  /* file_search: what answers; else empty */
+    bool with_results; /* file_search: the passages are asked for */
     struct inner_call *inner;
     struct gateway_loop *gateway;
     struct scope scope; /* of the route's call */
@@ -131,7 +144,9 @@ static struct str system_prompt(struct answer *answer)
 {
     const struct collection_spec *spec = &answer->found.collection.spec;
     struct str instructions =
-        spec->answer.instructions.n ? spec->answer.instructions : instructions_default;
+        answer->model.n                ? instructions_search
+        : spec->answer.instructions.n ? spec->answer.instructions
+                                       : instructions_default;
     struct buf buf;
     buf_init(&buf, PASSAGES_BYTES_MAX);
     if (buf_append(&buf, instructions) != RC_OK ||
@@ -151,7 +166,9 @@ static struct str system_prompt(struct answer *answer)
 /* The collection's route, else the first local model that talks. Empty: none. */
 static struct str choose_route(struct answer *answer)
 {
-    struct str route = answer->found.collection.spec.answer.route, first = STR_EMPTY;
+    struct str route = answer->model.n ? answer->model
+                                       : answer->found.collection.spec.answer.route,
+               first = STR_EMPTY;
     const struct project *project =
         snapshot_project(snapshot_current(), answer->scope.principal->project);
     if (route.n || !project)
@@ -332,12 +349,111 @@ static void call_done(void *arg, const struct call_record *record, const struct 
         err_set(&refused, ERR_UPSTREAM, "the route answered with status %d", answer->status);
         err = &refused;
     }
-    if (!err)
+    if (!err && answer->model.n == 0)
         tell_citations(answer);
     answer_end(answer, err);
 }
 
 static const struct call_sink call_calls = {call_head, call_data, call_done};
+
+/* ---- file_search ---- */
+
+/* A document that was made of no uploaded file stands for itself. */
+static struct str file_id(struct answer *answer, const struct retrieve_hit *hit)
+{
+    char id[ID_TEXT_BYTES_MAX];
+    if (id_is_zero(hit->file))
+        return hit->document;
+    size_t n = id_format(hit->file, "file", id);
+    id[4] = '-';
+    return arena_copy(&answer->call_arena, str_make(id, n));
+}
+
+static void put_found(struct answer *answer, yyjson_mut_doc *doc, yyjson_mut_val *list,
+                      const struct retrieve_hit *hit)
+{
+    size_t i, n;
+    yyjson_val *key, *value;
+    yyjson_mut_val *o = yyjson_mut_arr_add_obj(doc, list);
+    json_set_text(doc, o, "file_id", file_id(answer, hit));
+    json_set_text(doc, o, "filename", hit->name);
+    yyjson_mut_obj_add_real(doc, o, "score", isfinite(hit->score) ? hit->score : 0);
+    json_set_text(doc, o, "text", hit->text);
+    yyjson_mut_val *attributes = yyjson_mut_obj_add_obj(doc, o, "attributes");
+    yyjson_obj_foreach(hit->payload, i, n, key, value)
+    {
+        if (yyjson_get_str(key)[0] != '_' && !yyjson_equals_str(key, "tags"))
+            yyjson_mut_obj_add(attributes, yyjson_val_mut_copy(doc, key),
+                               yyjson_val_mut_copy(doc, value));
+    }
+}
+
+static enum rc tell_search(struct answer *answer, struct err *err)
+{
+    struct arena *arena = &answer->call_arena;
+    struct wire_citation *citations =
+        ARENA_NEW_ARRAY(arena, struct wire_citation, answer->found.count + 1);
+    yyjson_mut_doc *doc = json_tree_new(arena);
+    yyjson_mut_val *queries = doc ? yyjson_mut_arr(doc) : NULL,
+                   *results = doc ? yyjson_mut_arr(doc) : NULL;
+    struct wire_search search = {.results = STR("null"), .citations = citations};
+    if (!citations || !results)
+        return err_set(err, ERR_OVERLOADED, "no memory for this request");
+    yyjson_mut_arr_append(queries, json_new_text(doc, answer->query.text));
+    for (size_t i = 0; i < answer->found.count; i++) {
+        const struct retrieve_hit *hit = &answer->found.hits[i];
+        citations[search.citation_count++] = (struct wire_citation){file_id(answer, hit), hit->name};
+        put_found(answer, doc, results, hit);
+    }
+    enum rc rc = json_write_tree(queries, arena, &search.queries, err);
+    if (rc == RC_OK && answer->with_results)
+        rc = json_write_tree(results, arena, &search.results, err);
+    if (rc == RC_OK && inner_search(answer->inner, &search) != RC_OK)
+        rc = err_set(err, ERR_OVERLOADED, "no memory for this request");
+    return rc;
+}
+
+/* The tools of the request: searches in vector stores, and nothing beside them. */
+static enum rc read_tools(struct answer *answer, yyjson_val *body, struct err *err)
+{
+    size_t i, n, j, m;
+    yyjson_val *tool, *one, *include;
+    struct arena *arena = &answer->call_arena;
+    struct id *stores = ARENA_NEW_ARRAY(arena, struct id, STORES_MAX);
+    enum rc rc = RC_OK;
+    if (!stores)
+        return err_set(err, ERR_OVERLOADED, "no memory for this request");
+    answer->query.stores = stores;
+    answer->query.k = RESULTS_DEFAULT;
+    yyjson_arr_foreach(yyjson_obj_get(body, "tools"), i, n, tool)
+    {
+        yyjson_val *ids = yyjson_obj_get(tool, "vector_store_ids");
+        if (!str_eq(json_get_text(tool, "type"), STR("file_search")))
+            return err_set_field(err, ERR_UNSUPPORTED, "tools",
+                                 "file_search stands alone here: send no other tool with it");
+        yyjson_arr_foreach(ids, j, m, one)
+        {
+            if (answer->query.store_count >= STORES_MAX ||
+                id_parse(json_text(one), "vs", &stores[answer->query.store_count]) != RC_OK)
+                return err_set_field(err, ERR_BAD_FIELD, "tools[].vector_store_ids",
+                                     "names at most %d vector stores", STORES_MAX);
+            answer->query.store_count++;
+        }
+        int64_t k = json_get_int(tool, "max_num_results", RESULTS_DEFAULT);
+        answer->query.k = (size_t)MIN(MAX(k, 1), RESULTS_MAX);
+        rc = filter_read(yyjson_obj_get(tool, "filters"), "tools[].filters", arena,
+                         &answer->query.filter, err);
+        if (rc != RC_OK)
+            return rc;
+    }
+    yyjson_arr_foreach(yyjson_obj_get(body, "include"), i, n, include)
+    {
+        answer->with_results |=
+            str_eq(json_text(include), STR("file_search_call.results")) ||
+            str_eq(json_text(include), STR("output[*].file_search_call.search_results"));
+    }
+    return RC_OK;
+}
 
 /* ---- the steps ---- */
 
@@ -375,7 +491,8 @@ static void on_found(void *arg, const struct retrieve_result *result, const stru
     answer->retrieval = NULL;
     if (!failure) {
         answer->found = *result;
-        if (start_call(answer, &err) == RC_OK)
+        if ((answer->model.n == 0 || tell_search(answer, &err) == RC_OK) &&
+            start_call(answer, &err) == RC_OK)
             return;
         failure = &err;
     }
@@ -408,10 +525,10 @@ static void end_later(struct answer *answer, enum err_code code, const char *mes
     loop_defer(loop_current(), &late->task);
 }
 
-static void *answer_start(void *arg, struct inner_call *call, const struct inner_request *request)
+static struct answer *answer_new(void *arg, struct inner_call *call,
+                                 const struct inner_request *request)
 {
     struct answer *answer = xcalloc(1, sizeof(*answer));
-    ssize_t at = str_find_char(request->name, '@');
     answer->knowledge = arg;
     answer->inner = call;
     answer->gateway = request->gateway;
@@ -422,12 +539,15 @@ static void *answer_start(void *arg, struct inner_call *call, const struct inner
     buf_init(&answer->text, ANSWER_TEXT_BYTES);
     retrieve_query_init(&answer->query);
     answer->query.project = request->scope->principal->project;
-    answer->query.collection = arena_copy(
-        &answer->call_arena, at < 0 ? request->name : str_slice(request->name, 0, (size_t)at));
     answer->query.text = last_question(request->body, &answer->call_arena);
     answer->query.for_answer = true;
     answer->body = json_write(request->body, &answer->call_arena);
     fill_access(answer, request->scope);
+    return answer;
+}
+
+static void *begin_search(struct answer *answer)
+{
     if (answer->query.text.n == 0 || !answer->body.p) {
         end_later(answer, ERR_MISSING_FIELD, "messages: there is no question of a user's in it");
         return answer;
@@ -436,6 +556,26 @@ static void *answer_start(void *arg, struct inner_call *call, const struct inner
         knowledge_retrieve(answer->knowledge, &answer->query, &answer->arena, on_found, answer);
     if (!answer->retrieval)
         end_later(answer, ERR_OVERLOADED, "too many searches wait; try again soon");
+    return answer;
+}
+
+static void *answer_start(void *arg, struct inner_call *call, const struct inner_request *request)
+{
+    struct answer *answer = answer_new(arg, call, request);
+    ssize_t at = str_find_char(request->name, '@');
+    answer->query.collection = arena_copy(
+        &answer->call_arena, at < 0 ? request->name : str_slice(request->name, 0, (size_t)at));
+    return begin_search(answer);
+}
+
+static void *search_start(void *arg, struct inner_call *call, const struct inner_request *request)
+{
+    struct answer *answer = answer_new(arg, call, request);
+    struct err err = {0};
+    answer->model = arena_copy(&answer->call_arena, request->name);
+    if (read_tools(answer, request->door_body, &err) == RC_OK)
+        return begin_search(answer);
+    end_later(answer, err.code, err.message);
     return answer;
 }
 
@@ -465,6 +605,11 @@ void knowledge_register_model(struct knowledge *knowledge)
 {
     gateway_register_inner(&(struct inner_model){.prefix = STR("knowledge/"),
                                                  .start = answer_start,
+                                                 .resume = answer_resume,
+                                                 .cancel = answer_cancel,
+                                                 .arg = knowledge});
+    gateway_register_inner(&(struct inner_model){.prefix = STR(INNER_FILE_SEARCH),
+                                                 .start = search_start,
                                                  .resume = answer_resume,
                                                  .cancel = answer_cancel,
                                                  .arg = knowledge});

@@ -236,6 +236,89 @@ enum rc knowledge_search(struct knowledge *knowledge, const struct retrieve_quer
     return rc;
 }
 
+/* ---- several at once ---- */
+
+#define STORES_MAX 20
+
+static int by_score(const void *a, const void *b)
+{
+    double x = ((const struct retrieve_hit *)a)->score, y = ((const struct retrieve_hit *)b)->score;
+    return (x < y) - (x > y);
+}
+
+/* The files that the hits' documents were made of. */
+static enum rc find_files(struct db_txn *txn, const struct collection *collection,
+                          struct retrieve_hit *hits, size_t count, struct arena *arena,
+                          struct err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct document_row row;
+        struct id id;
+        if (id_parse(hits[i].document, "doc", &id) != RC_OK)
+            continue;
+        enum rc rc = document_row_get(txn, collection->row.project, collection->row.id, id, arena,
+                                      &row, err);
+        if (rc == RC_OK)
+            hits[i].file = row.file;
+        else if (rc != RC_NOT_FOUND) /* deleted meanwhile */
+            return rc;
+    }
+    return RC_OK;
+}
+
+static enum rc search_store(struct knowledge *knowledge, const struct retrieve_query *query,
+                            struct id store, struct arena *arena, struct retrieve_result *out,
+                            struct err *err)
+{
+    struct collection *collection = ARENA_NEW(arena, struct collection);
+    struct retrieve_query one = *query;
+    struct db_txn *txn;
+    if (!collection)
+        return err_set(err, ERR_OVERLOADED, "no memory for this search");
+    enum rc rc = db_read_begin(knowledge_db(knowledge), &txn, err);
+    if (rc != RC_OK)
+        return rc;
+    rc = collection_get(txn, query->project, store, arena, collection, err);
+    db_read_end(txn);
+    one.within = collection;
+    if (rc == RC_OK)
+        rc = knowledge_search(knowledge, &one, arena, out, err);
+    if (rc != RC_OK || (rc = db_read_begin(knowledge_db(knowledge), &txn, err)) != RC_OK)
+        return rc;
+    rc = find_files(txn, collection, out->hits, out->count, arena, err);
+    db_read_end(txn);
+    return rc;
+}
+
+static enum rc search_stores(struct knowledge *knowledge, const struct retrieve_query *query,
+                             struct arena *arena, struct retrieve_result *out, struct err *err)
+{
+    struct retrieve_result found[STORES_MAX];
+    size_t total = 0;
+    *out = (struct retrieve_result){0};
+    if (query->store_count > STORES_MAX)
+        return err_set_field(err, ERR_BAD_FIELD, "tools", "names more than %d vector stores",
+                             STORES_MAX);
+    for (size_t i = 0; i < query->store_count; i++) {
+        enum rc rc = search_store(knowledge, query, query->stores[i], arena, &found[i], err);
+        if (rc != RC_OK)
+            return rc;
+        total += found[i].count;
+        out->query_tokens = found[i].query_tokens;
+    }
+    out->hits = ARENA_NEW_ARRAY(arena, struct retrieve_hit, total + 1);
+    if (!out->hits)
+        return err_set(err, ERR_OVERLOADED, "no memory for this search");
+    for (size_t i = 0; i < query->store_count; i++) {
+        memcpy(out->hits + out->count, found[i].hits, found[i].count * sizeof(*out->hits));
+        out->count += found[i].count;
+        out->collection = found[i].collection;
+    }
+    qsort(out->hits, out->count, sizeof(*out->hits), by_score);
+    out->count = MIN(out->count, query->k);
+    return RC_OK;
+}
+
 /* ---- from a loop ---- */
 
 struct retrieval {
@@ -255,8 +338,9 @@ struct retrieval {
 static void retrieval_work(struct work *work)
 {
     struct retrieval *retrieval = CONTAINER_OF(work, struct retrieval, work);
-    retrieval->rc = knowledge_search(retrieval->knowledge, &retrieval->query, retrieval->arena,
-                                     &retrieval->result, &retrieval->err);
+    retrieval->rc = (retrieval->query.store_count ? search_stores : knowledge_search)(
+        retrieval->knowledge, &retrieval->query, retrieval->arena, &retrieval->result,
+        &retrieval->err);
     if (retrieval->rc != RC_OK && retrieval->err.code == ERR_NONE)
         err_set(&retrieval->err, ERR_INTERNAL, "the search failed (%s)", rc_name(retrieval->rc));
 }

@@ -27,6 +27,8 @@ struct retrieve_query {
     bool for_answer;                 /* k 0: as many as an answer is made of */
     size_t rerank_depth;             /* 0: the collection's */
     const struct collection *within; /* NULL: found by its name; may have an index of its own */
+    const struct id *stores;         /* instead of a name: several, the best of all together */
+    size_t store_count;
 };
 /* Everything as the collection says. */
 void retrieve_query_init(struct retrieve_query *query);
@@ -38,6 +40,7 @@ struct retrieve_hit {
     struct str document, name;                    /* "doc_…" and its name; empty for raw vectors */
     int64_t ordinal, page, page_last, begin, end; /* -1: not known */
     yyjson_val *payload;                          /* all of it; rectangles under "_rects" */
+    struct id file; /* of a search in `stores`: that the document was made of; zero: of none */
 };
 
 struct retrieve_result {

@@ -2,11 +2,12 @@
 import io
 import sqlite3
 import time
+import urllib.parse
 
 import openai
 import pytest
 
-from conftest import Server
+from conftest import Server, mock_config
 
 INSTALL = b"""# Installing
 
@@ -248,3 +249,76 @@ def test_what_has_expired_is_deleted(tmp_path):
         assert client.vector_stores.retrieve(kept.id).file_counts.total == 0  # it was made of the file
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def answering(mock, tmp_path_factory):
+    """A server whose route `smart` is the mock, with a store of two files."""
+    server = Server(tmp_path_factory.mktemp("file-search"), config=mock_config(mock))
+    sdk = openai.OpenAI(base_url=server.url + "/v1", api_key=server.key, max_retries=0)
+    made = sdk.vector_stores.create(name="Manuals")
+    files = {}
+    for name, content, year in (("install.md", INSTALL, 2026), ("garden.txt", GARDEN, 2020)):
+        files[name] = upload(sdk, name, content).id
+        sdk.vector_stores.files.create_and_poll(vector_store_id=made.id, file_id=files[name],
+                                                attributes={"year": year}, poll_interval_ms=50)
+    yield sdk, made, files
+    server.stop()
+
+
+def search_tool(store, **more):
+    return [{"type": "file_search", "vector_store_ids": [store.id], **more}]
+
+
+QUESTION = "what do tomatoes want?"
+CITING = "mock/gpt-mock?text=" + urllib.parse.quote("Tömatoes want sun [1]. Nobody knows [9].")
+
+
+def test_file_search(answering):
+    sdk, made, files = answering
+    response = sdk.responses.create(model=CITING, input=QUESTION, tools=search_tool(made),
+                                    include=["file_search_call.results"])
+    search, message = response.output
+    assert search.type == "file_search_call" and search.status == "completed"
+    assert "tomatoes" in search.queries[0]
+    assert search.results[0].filename == "garden.txt" and search.results[0].file_id == files["garden.txt"]
+    assert "Tomatoes" in search.results[0].text and search.results[0].attributes == {"year": 2020}
+    text = message.content[0]
+    assert response.model == CITING and text.text == "Tömatoes want sun [1]. Nobody knows [9]."
+    (note,) = text.annotations
+    assert note.type == "file_citation" and note.filename == "garden.txt" and note.file_id == files["garden.txt"]
+    assert note.index == text.text.index("[1]")
+
+
+def test_file_search_streamed(answering):
+    sdk, made, files = answering
+    kinds, text, notes, last = [], "", [], None
+    with sdk.responses.stream(model=CITING, input=QUESTION, tools=search_tool(made)) as stream:
+        for event in stream:
+            kinds.append(event.type)
+            if event.type == "response.output_text.delta":
+                text += event.delta
+                assert event.output_index == 1
+            if event.type == "response.output_text.annotation.added":
+                notes.append(event.annotation)
+        last = stream.get_final_response()
+    assert kinds.index("response.file_search_call.searching") < kinds.index("response.file_search_call.completed")
+    assert kinds.index("response.file_search_call.completed") < kinds.index("response.output_text.delta")
+    assert last.output[0].type == "file_search_call" and last.output[0].results is None
+    assert last.output[1].content[0].text == text and len(last.output[1].content[0].annotations) == len(notes) == 1
+
+
+def test_file_search_filters_and_errors(answering):
+    sdk, made, _ = answering
+    response = sdk.responses.create(
+        model="smart", input="what do tomatoes want?", include=["file_search_call.results"],
+        tools=search_tool(made, max_num_results=1, filters={"type": "eq", "key": "year", "value": 2026}))
+    assert all(one.filename == "install.md" for one in response.output[0].results)
+    with pytest.raises(openai.NotFoundError):
+        sdk.responses.create(model="smart", input="x", tools=[{"type": "file_search", "vector_store_ids": [
+            "vs_01jdzzzzzzfzzrzzzzzzzzzzzz"]}])
+    with pytest.raises(openai.BadRequestError):
+        sdk.responses.create(model="smart", input="x", tools=search_tool(made) + [
+            {"type": "function", "name": "f", "parameters": {"type": "object"}}])
+    with pytest.raises(openai.NotFoundError):
+        sdk.responses.create(model="nobody", input="x", tools=search_tool(made))

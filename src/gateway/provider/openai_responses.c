@@ -3,6 +3,7 @@
  * openai_responses_read.c and written in openai_responses_write.c.
  * Reference: https://github.com/openai/openai-openapi, CreateResponse. */
 #include "gateway/provider/openai_responses.h"
+#include "base/id.h"
 
 /* ---- reading a door's request ---- */
 
@@ -711,3 +712,35 @@ const struct provider_format openai_responses_format = {
     .write_event = openai_responses_write_event,
     .write_whole = openai_responses_write_whole,
 };
+
+/* ---- file_search ---- */
+
+/* The provider's own stores have other ids: such requests pass as they are. */
+static bool is_own_search(yyjson_val *tool)
+{
+    yyjson_val *ids = yyjson_obj_get(tool, "vector_store_ids"), *one;
+    size_t i, n;
+    struct id id;
+    if (!str_eq(json_get_text(tool, "type"), STR("file_search")) || yyjson_arr_size(ids) == 0)
+        return false;
+    yyjson_arr_foreach(ids, i, n, one)
+    {
+        if (id_parse(json_text(one), "vs", &id) != RC_OK)
+            return false;
+    }
+    return true;
+}
+
+bool wire_wants_search(const struct wire_request *request)
+{
+    yyjson_val *root = yyjson_doc_get_root(request->doc), *tool;
+    size_t i, n;
+    if (request->format != WIRE_OPENAI_RESPONSES || !request->has_tools)
+        return false;
+    yyjson_arr_foreach(yyjson_obj_get(root, "tools"), i, n, tool)
+    {
+        if (is_own_search(tool))
+            return true;
+    }
+    return false;
+}

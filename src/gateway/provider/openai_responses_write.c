@@ -88,8 +88,56 @@ static void put_item_id(const struct event_writer *writer, const char *name,
 
 /* ---- items ---- */
 
-static void put_content_part(struct json_writer *w, const struct answer_part *part, bool done,
-                             struct str logprobs)
+/* The next "[n]" of a text that names something found: its place in the text and its citation. */
+static const struct wire_citation *next_citation(const struct wire_search *search, struct str text,
+                                                 size_t *at)
+{
+    while (search && *at < text.n) {
+        uint64_t number;
+        ssize_t open = str_find_char(str_slice(text, *at, text.n), '[');
+        if (open < 0)
+            return NULL;
+        size_t begin = *at + (size_t)open + 1, end = begin;
+        while (end < text.n && end < begin + 4 && text.p[end] >= '0' && text.p[end] <= '9')
+            end++;
+        *at = begin;
+        if (end < text.n && text.p[end] == ']' &&
+            str_to_u64(str_slice(text, begin, end), &number) == RC_OK && number >= 1 &&
+            number <= search->citation_count)
+            return &search->citations[number - 1];
+    }
+    return NULL;
+}
+
+/* `at` is behind the bracket; places are counted in characters. */
+static void put_citation(struct json_writer *w, const struct wire_citation *citation,
+                         struct str text, size_t at)
+{
+    int64_t index = 0;
+    for (size_t i = 0; i + 1 < at; i++)
+        index += ((unsigned char)text.p[i] & 0xc0) != 0x80;
+    json_begin_object(w);
+    json_put_text(w, "type", "file_citation");
+    json_put_int(w, "index", index);
+    json_put_string(w, "file_id", citation->file_id);
+    json_put_string(w, "filename", citation->filename);
+    json_end_object(w);
+}
+
+static void put_annotations(const struct event_writer *writer, struct json_writer *w,
+                            struct str text)
+{
+    const struct wire_citation *citation;
+    size_t at = 0;
+    json_key(w, "annotations");
+    json_begin_array(w);
+    while ((citation = next_citation(writer->request->search, text, &at)))
+        put_citation(w, citation, text, at);
+    json_end_array(w);
+}
+
+static void put_content_part(const struct event_writer *writer, struct json_writer *w,
+                             const struct answer_part *part, bool done, struct str logprobs)
 {
     struct str text = done ? buf_str(&part->text) : STR("");
     bool refusal = part->kind == PART_REFUSAL;
@@ -97,8 +145,7 @@ static void put_content_part(struct json_writer *w, const struct answer_part *pa
     json_put_text(w, "type", refusal ? "refusal" : "output_text");
     json_put_string(w, refusal ? "refusal" : "text", text);
     if (!refusal) {
-        json_key(w, "annotations");
-        json_raw(w, STR("[]"));
+        put_annotations(writer, w, text);
         json_key(w, "logprobs");
         json_begin_array(w);
         json_append(w, done ? logprobs : STR_EMPTY);
@@ -167,9 +214,36 @@ static void put_item(struct event_writer *writer, const struct answer_part *part
         json_key(w, "content");
         json_begin_array(w);
         if (done)
-            put_content_part(w, part, true, logprobs);
+            put_content_part(writer, w, part, true, logprobs);
         json_end_array(w);
     }
+    json_end_object(w);
+}
+
+/* ---- what file_search found: an item before the others ---- */
+
+static int first_item(const struct event_writer *writer)
+{
+    return writer->request->search ? 1 : 0;
+}
+
+static void put_search_id(const struct event_writer *writer, struct json_writer *w,
+                          const char *name)
+{
+    const struct write_state *state = writer->state;
+    json_put_string(w, name, arena_printf(writer->arena, "fs_%.*s", STR_ARG(state->suffix)));
+}
+
+static void put_search(struct event_writer *writer, bool done)
+{
+    const struct wire_search *search = writer->request->search;
+    struct json_writer *w = &writer->json;
+    json_begin_object(w);
+    put_search_id(writer, w, "id");
+    json_put_text(w, "type", "file_search_call");
+    json_put_text(w, "status", done ? "completed" : "in_progress");
+    json_put_raw(w, "queries", done ? search->queries : STR("[]"));
+    json_put_raw(w, "results", done ? search->results : STR("null"));
     json_end_object(w);
 }
 
@@ -211,8 +285,10 @@ static void put_output(struct event_writer *writer)
     struct json_writer *w = &writer->json;
     json_key(w, "output");
     json_begin_array(w);
+    if (writer->request->search)
+        put_search(writer, true);
     for (size_t i = 0; answer->choice_count && i < answer->choices[0].part_count; i++)
-        put_item(writer, &answer->choices[0].parts[i], (int)i, true);
+        put_item(writer, &answer->choices[0].parts[i], (int)i + first_item(writer), true);
     json_end_array(w);
 }
 
@@ -353,7 +429,7 @@ static void write_inner_part(struct event_writer *writer, const struct answer_pa
     if (reasoning)
         put_summary(w, done ? buf_str(&part->text) : STR(""));
     else
-        put_content_part(w, part, done, buf_str(&writer->answer->choices[0].logprobs));
+        put_content_part(writer, w, part, done, buf_str(&writer->answer->choices[0].logprobs));
     end_event(w);
 }
 
@@ -428,12 +504,56 @@ static void write_text_done(struct event_writer *writer, const struct answer_par
     end_event(w);
 }
 
+static void write_annotations(struct event_writer *writer, const struct answer_part *part, int item)
+{
+    const struct wire_citation *citation;
+    struct str text = buf_str(&part->text);
+    size_t at = 0;
+    int index = 0;
+    while ((citation = next_citation(writer->request->search, text, &at))) {
+        struct json_writer *w =
+            begin_inner(writer, "response.output_text.annotation.added", part, item);
+        json_put_int(w, "annotation_index", index++);
+        json_key(w, "annotation");
+        put_citation(w, citation, text, at);
+        end_event(w);
+    }
+}
+
+static void write_search_item(struct event_writer *writer, bool done)
+{
+    struct json_writer *w =
+        begin_event(writer, done ? "response.output_item.done" : "response.output_item.added");
+    json_put_int(w, "output_index", 0);
+    json_key(w, "item");
+    put_search(writer, done);
+    end_event(w);
+}
+
+static void write_search(struct event_writer *writer)
+{
+    static const char *const steps[] = {"response.file_search_call.in_progress",
+                                        "response.file_search_call.searching",
+                                        "response.file_search_call.completed"};
+    write_search_item(writer, false);
+    for (size_t i = 0; i < COUNT_OF(steps); i++) {
+        struct json_writer *w = begin_event(writer, steps[i]);
+        json_put_int(w, "output_index", 0);
+        put_search_id(writer, w, "item_id");
+        end_event(w);
+    }
+    write_search_item(writer, true);
+}
+
 static void write_part_end(struct event_writer *writer, const struct answer_part *part, int item)
 {
     if (part->kind == PART_TOOL_CALL && is_custom(writer, part))
         write_custom_input(writer, part, item);
-    else if (part->kind != PART_REASONING || buf_len(&part->text))
+    else if (part->kind != PART_REASONING || buf_len(&part->text)) {
+        if (part->kind == PART_TEXT)
+            write_annotations(writer, part, item);
         write_text_done(writer, part, item);
+    }
     if (part->kind != PART_TOOL_CALL && (part->kind != PART_REASONING || buf_len(&part->text)))
         write_inner_part(writer, part, item, true);
     write_item(writer, part, item, true);
@@ -447,6 +567,8 @@ enum rc openai_responses_write_event(struct event_writer *writer, const struct e
             return rc;
         write_response(writer, "response.created", false);
         write_response(writer, "response.in_progress", false);
+        if (writer->request->search)
+            write_search(writer);
         return writer->json.rc;
     }
     if (event->kind == EVENT_DONE) {
@@ -459,12 +581,13 @@ enum rc openai_responses_write_event(struct event_writer *writer, const struct e
         return RC_OK;
     /* Output items stand in the parts' order. */
     const struct answer_part *part = &writer->answer->choices[0].parts[event->part];
+    int item = event->part + first_item(writer);
     if (event->kind == EVENT_PART_BEGIN)
-        write_begin(writer, part, event->part);
+        write_begin(writer, part, item);
     else if (event->kind == EVENT_PART_DELTA)
-        write_delta(writer, event, part, event->part);
+        write_delta(writer, event, part, item);
     else if (event->kind == EVENT_PART_END)
-        write_part_end(writer, part, event->part);
+        write_part_end(writer, part, item);
     return writer->json.rc;
 }
 
