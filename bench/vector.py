@@ -3,7 +3,7 @@ time of one thread, in one process, one query a call (ours, hnswlib and usearch 
 called once for each query, and once more with all, which is printed apart). Peers' parameters are swept and the best
 of a peer is taken. Peers' indexes are kept in build/bench/vector, so that a second run only searches.
 
-VECTOR_SETS=text,glove  VECTOR_COUNT=100000  VECTOR_PEERS=hnswlib,usearch,faiss,sqlite-vec  VECTOR_FILTERS=1  VECTOR_QUERIES=500"""
+VECTOR_SETS=text,glove  VECTOR_COUNT=50000 (glove: twice as many)  VECTOR_PEERS=hnswlib,usearch,faiss,sqlite-vec  VECTOR_FILTERS=1  VECTOR_QUERIES=500"""
 import os
 
 # Before numpy and faiss start their threads; huge pages for all that is allocated.
@@ -311,7 +311,7 @@ def flat(report, bridge, name, rows, queries, truth, peers):
 def main():
     import numpy as np
     import _vectors
-    count = int(os.environ.get("VECTOR_COUNT", "100000"))
+    count = int(os.environ.get("VECTOR_COUNT", "50000"))
     sets = os.environ.get("VECTOR_SETS", "text,glove").split(",")
     peers = os.environ.get("VECTOR_PEERS", "hnswlib,usearch,faiss,sqlite-vec").split(",")
     flags = re.search(r"flags\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
@@ -319,12 +319,12 @@ def main():
     report, bridge = Report("vector"), Bridge()
     for name in sets:
         if name == "text":
-            every = _vectors.text_vectors(WHERE, 101000, 768)
+            every = _vectors.text_vectors(WHERE, count + HELD_OUT, 768)
             total = count
             goals = {("hnswlib", .95): 10, ("usearch", .95): 10, ("faiss", .95): 5, ("faiss batch", .95): 3,
                      ("hnswlib", .99): 8, ("usearch", .99): 8, ("faiss", .99): 3.5, ("faiss batch", .99): 1.4}
         else:
-            every = _vectors.word_vectors(WHERE, 201000)
+            every = _vectors.word_vectors(WHERE, 2 * count + HELD_OUT)
             total = 2 * count
             goals = {("hnswlib", .95): 5, ("hnswlib", .99): 5, ("faiss", .95): 2, ("faiss", .99): 1.2}
         queries = np.ascontiguousarray(every[:QUERIES])

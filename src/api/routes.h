@@ -140,6 +140,12 @@ API_ROUTE(GET, "/api/collections/{name}/questions", KNOWLEDGE_READ, WORK, api_co
 API_ROUTE(PUT, "/api/collections/{name}/questions", KNOWLEDGE_WRITE, WRITE,
           api_collections_questions_put)
 API_ROUTE(POST, "/api/collections/{name}/tune", KNOWLEDGE_WRITE, WORK, api_collections_tune)
+API_ROUTE(GET, "/api/collections/{name}/snapshots", KNOWLEDGE_READ, WORK, api_snapshots_list)
+API_ROUTE(POST, "/api/collections/{name}/snapshots", KNOWLEDGE_WRITE, WORK, api_snapshots_create)
+API_ROUTE(DELETE, "/api/collections/{name}/snapshots/{snapshot}", KNOWLEDGE_WRITE, WORK,
+          api_snapshots_delete)
+API_ROUTE(POST, "/api/collections/{name}/snapshots/{snapshot}/restore", KNOWLEDGE_WRITE, WORK,
+          api_snapshots_restore)
 API_ROUTE(GET, "/api/collections/{name}/documents", KNOWLEDGE_READ, READ, api_documents_list)
 API_ROUTE(POST, "/api/collections/{name}/documents", KNOWLEDGE_WRITE, WORK, api_documents_add)
 API_ROUTE(GET, "/api/collections/{name}/documents/{id}", KNOWLEDGE_READ, READ, api_documents_get)

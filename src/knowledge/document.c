@@ -2,6 +2,7 @@
  * does not break. See knowledge.h. */
 #include "base/clock.h"
 #include "knowledge/knowledge_private.h"
+#include "knowledge/snapshot.h"
 #include "text/json_tree.h"
 #include <stdlib.h>
 
@@ -240,6 +241,7 @@ enum rc knowledge_delete_collection(struct knowledge *knowledge, const struct ac
         return rc;
     const struct collection_row *row = &deletion.collection.row;
     knowledge_forget(knowledge, row->id);
+    knowledge_snapshots_forget(knowledge, row->id);
     knowledge_forget_generation(knowledge, row->id, row->generation);
     for (size_t i = 0; i < deletion.count; i++) {
         knowledge_drop_blob(knowledge, deletion.documents[i].sha256);

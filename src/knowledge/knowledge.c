@@ -39,8 +39,8 @@ struct worker_pool *knowledge_workers(struct knowledge *knowledge) { return know
 
 /* ---- folders ---- */
 
-static void index_path(const struct knowledge *knowledge, struct id collection, int64_t generation,
-                       char out[KNOWLEDGE_PATH_BYTES_MAX + 96])
+void knowledge_index_path(const struct knowledge *knowledge, struct id collection,
+                          int64_t generation, char *out)
 {
     char id[ID_TEXT_BYTES_MAX];
     id_format(collection, "coll", id);
@@ -98,7 +98,7 @@ static void close_open(struct knowledge *knowledge, struct open_index *open)
     if (open->index)
         index_close(open->index);
     if (open->dropped) {
-        index_path(knowledge, open->collection, open->generation, path);
+        knowledge_index_path(knowledge, open->collection, open->generation, path);
         knowledge_remove_folder(path, 4);
     }
     free(open);
@@ -142,7 +142,7 @@ static enum rc open_index(struct knowledge *knowledge, const struct collection *
     char path[KNOWLEDGE_PATH_BYTES_MAX + 96];
     struct index_config config;
     unsigned dimension;
-    index_path(knowledge, collection->row.id, collection->row.generation, path);
+    knowledge_index_path(knowledge, collection->row.id, collection->row.generation, path);
     enum rc rc = index_open(file_system_real(), path, NULL, out, err);
     if (rc != RC_NOT_FOUND)
         return rc;
@@ -262,7 +262,7 @@ void knowledge_forget_generation(struct knowledge *knowledge, struct id collecti
         if (open->users == 0)
             close_open(knowledge, open);
     } else {
-        index_path(knowledge, collection, generation, path);
+        knowledge_index_path(knowledge, collection, generation, path);
         knowledge_remove_folder(path, 4);
     }
     pthread_mutex_unlock(&knowledge->lock);
@@ -344,6 +344,7 @@ enum rc knowledge_new(const struct knowledge_options *options, struct knowledge 
     pthread_mutex_init(&knowledge->lock, NULL);
     pthread_cond_init(&knowledge->synced, NULL);
     pthread_cond_init(&knowledge->opened, NULL);
+    pthread_mutex_init(&knowledge->snapshot_lock, NULL);
     pthread_rwlock_init(&knowledge->blob_lock, NULL);
     list_init(&knowledge->indexes);
     list_init(&knowledge->runs);
@@ -399,6 +400,7 @@ void knowledge_free(struct knowledge *knowledge)
     pthread_mutex_destroy(&knowledge->lock);
     pthread_cond_destroy(&knowledge->opened);
     pthread_cond_destroy(&knowledge->synced);
+    pthread_mutex_destroy(&knowledge->snapshot_lock);
     pthread_rwlock_destroy(&knowledge->blob_lock);
     free(knowledge);
 }

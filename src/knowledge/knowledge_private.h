@@ -52,6 +52,7 @@ struct knowledge {
     /* Uploads hold it shared from the blob to its row; who removes a blob holds it alone, so that
      * none is removed in between. */
     pthread_rwlock_t blob_lock;
+    pthread_mutex_t snapshot_lock; /* one is made, or gone back to, at a time */
     struct timer maintain_timer;
     struct work maintain_work;
     bool maintaining;
@@ -59,6 +60,9 @@ struct knowledge {
     bool released; /* to another process: no index is opened any more; lock */
 };
 
+/* The folder of an index; out: KNOWLEDGE_PATH_BYTES_MAX + 96. */
+void knowledge_index_path(const struct knowledge *knowledge, struct id collection,
+                          int64_t generation, char *out);
 void knowledge_register_ingest(struct knowledge *knowledge);
 /* Are there runs that will still look for queued documents of it? Control writer's thread. */
 bool ingest_still_looks(struct knowledge *knowledge, struct id collection);

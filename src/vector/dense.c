@@ -156,6 +156,10 @@ struct plan {
 /* A filter that goes with the vectors leaves ways that calibration did not see: its walks aim
  * higher and go as far as twice as many hits would need. */
 #define WALK_SHARE_ALLOWED 0.2
+/* So few matches are always scanned, where they are not most of all vectors: a scan finds the same
+ * whatever the filter goes with. */
+#define SCAN_MATCHES_MAX 20000
+#define SCAN_SHARE_MAX   0.25
 
 /* How many a scan must keep; 0: the tables do not reach the recall. */
 static size_t scan_keep_for(const struct dense_meta_disk *meta, size_t k, double recall)
@@ -182,6 +186,9 @@ static struct plan plan_make(const struct dense *dense, const struct dense_query
         cost = (double)(meta->guide_bits ? matches : count) + (double)plan.keep * FINE_COST;
         if ((double)matches * FINE_COST < cost)
             plan.way = WAY_SCAN_FINE;
+        if (query->allowed && matches <= SCAN_MATCHES_MAX &&
+            (double)matches <= SCAN_SHARE_MAX * (double)count)
+            return plan;
     }
     /* A walk is calibrated by what it keeps, of which some are looked at more closely: what may be
      * missing is shared between the two. */

@@ -192,3 +192,64 @@ test('a source: add it, watch its sync, see what failed, sync again, remove it',
     await new Promise((done) => site.close(done));
   }
 });
+
+test('judged questions, two settings compared, tuned and applied', { skip }, async () => {
+  const { page, problems, close } = await open_page(browser, {}, [/401/]);
+  page.setDefaultTimeout(60_000);
+  try {
+    await page.goto(server.url);
+    await page.getByLabel('Key').fill(server.key);
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { level: 1, name: 'Home' }).waitFor();
+    // Documents by the API: what is tested here is the screen. Long ones say a word often, short ones answer.
+    const topics = ['boundary layer', 'heat transfer', 'shock wave', 'wing flutter', 'jet noise'];
+    await page.evaluate(async (words) => {
+      const { csrf } = await (await fetch('/api/session')).json();
+      const post = (path, body) => fetch(path, { method: 'POST', headers: { 'content-type': 'application/json', 'x-csrf-token': csrf }, body: JSON.stringify(body) });
+      await post('/api/collections', { name: 'wind', encoder: 'none', ranking: { k1: 9, b: 0.05 } });
+      for (const [i, topic] of words.entries()) {
+        await post('/api/collections/wind/documents', { name: `short-${i}`, text: `Measurements of ${topic} in a tunnel.` });
+        await post('/api/collections/wind/documents', { name: `long-${i}`, text: `Notes on ${topic.split(' ')[0]} and other things. `.repeat(40) });
+      }
+    }, topics);
+    await page.waitForFunction(async () => (await (await fetch('/api/collections/wind')).json()).documents.ready === 10, null, { polling: 300 });
+
+    await page.goto(`${server.url}/knowledge/wind?tab=quality`);
+    await page.getByText('No question yet').waitFor();
+    await shot(page, 'quality-empty');
+    await page.getByLabel('Question', { exact: true }).fill('what is boundary layer');
+    await page.getByLabel('Answered by').fill('short-0');
+    await page.getByRole('button', { name: 'Add', exact: true }).click();
+    await page.getByText('1 accepted').waitFor();
+    const lines = topics.slice(1).map((topic, i) => JSON.stringify({ text: `what is ${topic}`, relevant: { [`short-${i + 1}`]: 1 } }));
+    lines.push(JSON.stringify({ text: 'not looked at', relevant: { 'short-0': 1 }, state: 'proposed' }));
+    await page.getByLabel('File of questions').setInputFiles({ name: 'questions.jsonl', mimeType: 'application/json', buffer: Buffer.from(lines.join('\n')) });
+    await page.getByText('5 accepted, 1 to be looked at').waitFor();
+    await page.getByRole('button', { name: 'Accept' }).click();
+    await page.getByText('6 accepted').waitFor();
+    await page.getByRole('button', { name: 'Remove the question not looked at' }).click();
+    await page.getByText('5 accepted').waitFor();
+
+    await page.getByLabel('B k1').fill('1.2');
+    await page.getByLabel('B b (length)').fill('0.9');
+    await page.getByRole('button', { name: 'Compare' }).click();
+    await page.getByRole('table', { name: 'Compared' }).getByText('nDCG@10').waitFor();
+    await shot(page, 'quality-compared');
+
+    await page.getByLabel('also chunk sizes').check();
+    await page.getByRole('button', { name: 'Try settings' }).click();
+    const tried = page.getByRole('table', { name: 'Tried settings' });
+    await tried.waitFor();
+    assert.ok((await tried.getByRole('row').count()) > 16);
+    await shot(page, 'quality-tuned');
+    // In force is a setting that pays no regard to length, so there is something to apply.
+    page.once('dialog', (dialog) => dialog.accept());
+    await page.getByRole('button', { name: 'Apply', exact: true }).click();
+    await page.getByText('Applied.').waitFor();
+    const definition = await page.evaluate(async () => (await (await fetch('/api/collections/wind')).json()).definition);
+    assert.ok(definition.ranking, JSON.stringify(definition));
+    assert.deepEqual(problems, [], 'errors in the browser');
+  } finally {
+    await close();
+  }
+});
