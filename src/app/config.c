@@ -1,6 +1,7 @@
 /* See config.h. */
 #include "app/config.h"
 #include "base/clock.h"
+#include "pipeline/mcp_client.h"
 #include "store/account.h"
 #include "text/decode.h"
 #include "text/json.h"
@@ -160,12 +161,89 @@ static enum rc read_knowledge(struct config *config, const struct place *root, s
                : rc;
 }
 
+/* Texts as an array that NULL ends, with room for `more`. */
+static const char **text_array(struct config *config, const struct str *texts, size_t count)
+{
+    const char **out = ARENA_NEW_ARRAY(&config->arena, const char *, count + 2);
+    for (size_t i = 0; out && i < count; i++) {
+        struct str text = arena_printf(&config->arena, "%.*s", STR_ARG(texts[i]));
+        if (!text.p)
+            return NULL;
+        out[i] = text.p;
+    }
+    return out;
+}
+
+/* NAME: {command: [program, …], env: {NAME: value}} */
+static enum rc read_mcp_server(struct config *config, const struct place *at, struct str name,
+                               struct mcp_stdio_server *out, struct err *err)
+{
+    static const char *const members[] = {"command", "env", NULL};
+    struct str *command = NULL, texts[64] = {STR("PATH=/usr/local/bin:/usr/bin:/bin")};
+    size_t count = 0, env_count = 1, i, n;
+    struct place env;
+    yyjson_val *key, *value;
+    enum rc rc = decode_expect_object(at, err);
+    if (rc == RC_OK)
+        rc = decode_only(at, members, err);
+    if (rc == RC_OK)
+        rc = decode_texts(at, "command", 64, 4096, &config->arena, &command, &count, err);
+    if (rc == RC_OK && !count)
+        rc = decode_refuse(at, err, "needs a command");
+    if (rc == RC_OK)
+        rc = decode_member(at, "env", DECODE_OPTIONAL, &env, err);
+    if (rc == RC_OK)
+        rc = decode_expect_object(&env, err);
+    if (rc != RC_OK)
+        return rc;
+    yyjson_obj_foreach(env.value, i, n, key, value)
+    {
+        struct str text;
+        rc = secret_expand(json_text(value), &config->arena, &text, err);
+        if (rc != RC_OK)
+            return rc;
+        if (env_count == COUNT_OF(texts))
+            return decode_refuse(&env, err, "has too many variables");
+        texts[env_count++] =
+            arena_printf(&config->arena, "%.*s=%.*s", STR_ARG(json_text(key)), STR_ARG(text));
+    }
+    *out = (struct mcp_stdio_server){.name = arena_copy(&config->arena, name),
+                                     .argv = text_array(config, command, count),
+                                     .envp = text_array(config, texts, env_count)};
+    return out->name.p && out->argv && out->envp ? RC_OK : err_set(err, ERR_TOO_LARGE, "the file is too large");
+}
+
+static enum rc read_mcp_servers(struct config *config, const struct place *section, struct err *err)
+{
+    struct place list;
+    size_t i, n;
+    yyjson_val *key, *value;
+    enum rc rc = decode_member(section, "mcp_servers", DECODE_OPTIONAL, &list, err);
+    if (rc == RC_OK)
+        rc = decode_expect_object(&list, err);
+    if (rc != RC_OK || !list.value)
+        return rc;
+    config->mcp_servers =
+        ARENA_NEW_ARRAY(&config->arena, struct mcp_stdio_server, yyjson_obj_size(list.value) + 1);
+    if (!config->mcp_servers)
+        return err_set(err, ERR_TOO_LARGE, "the file is too large");
+    yyjson_obj_foreach(list.value, i, n, key, value)
+    {
+        const struct place at = {.value = value, .parent = &list, .name = json_text(key)};
+        if (rc == RC_OK)
+            rc = read_mcp_server(config, &at, json_text(key),
+                                 &config->mcp_servers[config->mcp_server_count++], err);
+    }
+    return rc;
+}
+
 static enum rc read_rest(struct config *config, const struct place *root, struct err *err)
 {
     static const char *const cache_members[] = {"bytes", NULL}, *const engine_members[] = {"server",
                                                                                            NULL};
-    static const char *const pipeline_members[] = {"http_allow", "runs",   "project_runs",  "queue",
-                                                   "node",       "python", "code_children", NULL};
+    static const char *const pipeline_members[] = {"http_allow",    "runs",        "project_runs",
+                                                   "queue",         "node",        "python",
+                                                   "code_children", "mcp_servers", NULL};
     struct place cache, engine, pipelines;
     int64_t loops = 0, workers = 0, cache_bytes = 0, code_children = 0;
     enum rc rc = decode_i64(root, "loops", 0, 256, &loops, err);
@@ -192,6 +270,8 @@ static enum rc read_rest(struct config *config, const struct place *root, struct
     if (rc == RC_OK && pipelines.value)
         rc = decode_texts(&pipelines, "http_allow", 256, 300, &config->arena, &config->http_allow,
                           &config->http_allow_count, err);
+    if (rc == RC_OK && pipelines.value)
+        rc = read_mcp_servers(config, &pipelines, err);
     if (rc == RC_OK)
         rc = read_knowledge(config, root, err);
     if (rc == RC_OK && pipelines.value)

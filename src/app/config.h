@@ -9,6 +9,8 @@
 #define CONFIG_ADDRESSES_MAX 16
 #define CONFIG_PORT_DEFAULT  4100
 
+struct mcp_stdio_server; /* pipeline/mcp_client.h */
+
 struct config_project {
     struct str name;
     struct manifest manifest;
@@ -31,6 +33,8 @@ struct config {
     struct str engine_server; /* path of llama-server; empty: PATH, then what was installed */
     struct str *http_allow;   /* globs of HOST:PORT that pipelines may reach although not public */
     size_t http_allow_count;
+    struct mcp_stdio_server *mcp_servers; /* that pipelines may start */
+    size_t mcp_server_count;
     struct str *source_allow; /* the same for knowledge sources */
     size_t source_allow_count;
     struct str *source_directories; /* folders below which directory sources may read */

@@ -23,6 +23,7 @@
     MOCK_INT(cached, 0, "input tokens said to come from a cache")                                  \
     MOCK_INT(input_tokens, -1, "input tokens said; -1: a quarter of its bytes")                    \
     MOCK_INT(tools, 0, "calls of the first tool offered; made also where one is required")         \
+    MOCK_INT(tool_rounds, -1, "answers with text after so many rounds of tool calls")              \
     MOCK_TEXT(arguments, "their arguments, instead of a sample of the schema")                     \
     MOCK_TEXT(finish, "finish reason, instead of the right one")                                   \
     MOCK_INT(no_usage, 0, "1: no usage is told")                                                   \

@@ -171,11 +171,23 @@ uint64_t mock_input_tokens(yyjson_val *body, struct arena *arena)
     return (bytes + 3) / 4;
 }
 
+/* A client that keeps the conversation sends each round of calls back with its results. */
+static bool has_called_enough(const struct mock_call *call)
+{
+    size_t i, n;
+    yyjson_val *message;
+    int64_t rounds = 0;
+    yyjson_arr_foreach(yyjson_obj_get(call->body, "messages"), i, n, message) rounds +=
+        yyjson_obj_get(message, "tool_calls") != NULL;
+    return (call->script.tool_rounds >= 0 && rounds >= call->script.tool_rounds) ||
+           str_eq(json_get_text(call->body, "tool_choice"), STR("none"));
+}
+
 const char *mock_call_prepare(struct mock_call *call, struct str last_message, struct str tool_name,
                               yyjson_val *tool_schema, bool tool_required)
 {
     struct mock_script *script = &call->script;
-    if (tool_name.n && (script->tools > 0 || tool_required)) {
+    if (tool_name.n && (tool_required || (script->tools > 0 && !has_called_enough(call)))) {
         call->tool_calls = MIN(MAX(script->tools, 1), TOOL_CALLS_MAX);
         call->tool_name = tool_name;
         call->arguments =

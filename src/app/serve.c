@@ -269,6 +269,8 @@ static enum rc open_pipelines(struct server *server, struct err *err)
             .limits = {.runs_max = server->config->runs_max,
                        .project_runs_max = server->config->project_runs_max,
                        .queue_max = server->config->run_queue_max},
+            .mcp_servers = server->config->mcp_servers,
+            .mcp_server_count = server->config->mcp_server_count,
         },
         &server->pipelines, err);
     if (rc != RC_OK)

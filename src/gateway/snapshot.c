@@ -122,6 +122,7 @@ static void snapshot_free(struct snapshot *snapshot)
         map_fini(&project->limits);
         map_fini(&project->local_models);
         map_fini(&project->prompts);
+        map_fini(&project->tools);
         map_fini(&project->inner_names);
     }
     map_fini(&snapshot->keys);
@@ -166,6 +167,7 @@ struct project *snapshot_add_project(struct snapshot *snapshot, struct id id, st
     map_init(&project->limits);
     map_init(&project->local_models);
     map_init(&project->prompts);
+    map_init(&project->tools);
     map_init(&project->inner_names);
     keep_project(snapshot, project);
     return project;
@@ -194,6 +196,7 @@ struct snapshot *snapshot_copy(struct snapshot *base, size_t arena_bytes_max)
         map_copy(&project->limits, &old->limits);
         map_copy(&project->local_models, &old->local_models);
         map_copy(&project->prompts, &old->prompts);
+        map_copy(&project->tools, &old->tools);
         map_copy(&project->inner_names, &old->inner_names);
         keep_project(snapshot, project);
     }

@@ -18,6 +18,7 @@ struct project {
     struct map limits;       /* "tag:NAME=VALUE" | "user:NAME" | "project" → struct limits */
     struct map local_models; /* name → struct model */
     struct map prompts;      /* name → struct prompt_family (prompt/prompt.h) */
+    struct map tools;        /* name → struct tool (pipeline/tool.h) */
     struct map inner_names;  /* "pipeline/NAME", "knowledge/NAME" → the name: answered inside */
     enum capture capture;    /* the project's default */
     struct price_table *price_overrides; /* may be NULL */

@@ -7,6 +7,7 @@
 #include "gateway/price.h"
 #include "gateway/slots.h"
 #include "govern/key.h"
+#include "pipeline/tool.h"
 #include "pipeline/trigger.h"
 #include "prompt/prompt.h"
 #include "store/account.h"
@@ -307,6 +308,23 @@ static void compile_prompts(struct building *b, struct project *project)
     }
 }
 
+static enum rc add_tool(struct building *b, struct project *project, const struct object *object,
+                        yyjson_val *json, struct err *err)
+{
+    struct arena *arena = &b->snapshot->arena;
+    struct str name = arena_copy(arena, object->name), text = json_write(json, arena);
+    struct tool *tool;
+    yyjson_doc *doc;
+    if (!name.p || !text.p)
+        return full(err);
+    enum rc rc = json_read(text, arena, &doc, err); /* as long as the snapshot */
+    if (rc == RC_OK)
+        rc = tool_decode(name, yyjson_doc_get_root(doc), arena, &tool, err);
+    if (rc == RC_OK)
+        map_put(&project->tools, name, tool);
+    return rc;
+}
+
 typedef enum rc add_function(struct building *b, struct project *project,
                              const struct object *object, yyjson_val *json, struct err *err);
 
@@ -323,6 +341,7 @@ static const struct {
     {OBJECT_KEY, add_key, false},          {OBJECT_PROMPT, add_prompt, true},
     {OBJECT_PIPELINE, add_pipeline, true}, {OBJECT_COLLECTION, add_collection, true},
     {OBJECT_TRIGGER, add_trigger, false},
+    {OBJECT_TOOL, add_tool, false},
 };
 
 /* Nothing else in a snapshot refers to objects of these kinds, but for sessions to keys, so that

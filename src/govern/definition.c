@@ -4,6 +4,7 @@
 #include "gateway/config.h"
 #include "gateway/price.h"
 #include "govern/key.h"
+#include "pipeline/tool.h"
 #include "prompt/prompt.h"
 #include "text/decode.h"
 #include "text/json_tree.h"
@@ -120,6 +121,7 @@ static enum rc verify_revealed(struct db_txn *txn, const struct object *object, 
                                struct arena *arena, struct err *err)
 {
     struct provider provider;
+    struct tool *tool;
     struct key key;
 
     switch (object->kind) {
@@ -131,6 +133,7 @@ static enum rc verify_revealed(struct db_txn *txn, const struct object *object, 
     case OBJECT_PRICE: return verify_price(object, json, arena, err);
     case OBJECT_SETTING: return verify_setting(json, err);
     case OBJECT_PROMPT: return prompt_check(json, err);
+    case OBJECT_TOOL: return tool_decode(object->name, json, arena, &tool, err);
     default: return RC_OK;
     }
 }
@@ -155,13 +158,27 @@ static bool holds_reference(struct str text)
     return str_find(text, STR("${env:")) >= 0 || str_find(text, STR("${file:")) >= 0;
 }
 
+static enum rc guard_references(const struct principal *principal, yyjson_mut_val *spec,
+                                struct arena *arena, struct err *err)
+{
+    struct str text;
+
+    if (principal->permissions & PERMISSION_BIT(SERVER_WRITE))
+        return RC_OK;
+    enum rc rc = json_write_tree(spec, arena, &text, err);
+    if (rc == RC_OK && holds_reference(text))
+        rc = err_set(err, ERR_FORBIDDEN,
+                     "Only who has the permission server.write may refer to this server's "
+                     "environment and files.");
+    return rc;
+}
+
 /* A provider makes this machine connect somewhere, read files, start programs. Who does not run the
  * server may reach public addresses only, and read nothing of it. */
 static enum rc guard_provider(const struct principal *principal, yyjson_mut_doc *doc,
                               yyjson_mut_val *spec, struct arena *arena, struct err *err)
 {
     static const char *const reserved[] = {"command", "ca_file", "proxy"};
-    struct str text;
 
     if (principal->permissions & PERMISSION_BIT(SERVER_WRITE))
         return RC_OK;
@@ -174,13 +191,9 @@ static enum rc guard_provider(const struct principal *principal, yyjson_mut_doc 
     if (str_starts(str_make(yyjson_mut_get_str(url), yyjson_mut_get_len(url)), STR("unix:")))
         return err_set_field(err, ERR_FORBIDDEN, "base_url",
                              "Only who has the permission server.write may name a socket.");
-    enum rc rc = json_write_tree(spec, arena, &text, err);
+    enum rc rc = guard_references(principal, spec, arena, err);
     if (rc != RC_OK)
         return rc;
-    if (holds_reference(text))
-        return err_set(err, ERR_FORBIDDEN,
-                       "Only who has the permission server.write may refer to this server's "
-                       "environment and files.");
     yyjson_mut_obj_remove_key(spec, "public_only");
     yyjson_mut_obj_add_true(doc, spec, "public_only");
     return RC_OK;
@@ -206,7 +219,9 @@ static enum rc merged_spec(const struct principal *principal, enum object_kind k
         return full(err);
     for (size_t i = 0; i < COUNT_OF(shown); i++)
         yyjson_mut_obj_remove_key(spec, shown[i]);
-    enum rc rc = kind == OBJECT_PROVIDER ? guard_provider(principal, doc, spec, arena, err) : RC_OK;
+    enum rc rc = kind == OBJECT_PROVIDER ? guard_provider(principal, doc, spec, arena, err)
+                 : kind == OBJECT_TOOL   ? guard_references(principal, spec, arena, err)
+                                         : RC_OK;
     if (rc != RC_OK)
         return rc;
     yyjson_doc *frozen = json_freeze(spec, arena);

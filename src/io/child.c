@@ -17,7 +17,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LINE_BYTES_MAX   4096
 #define RESIDENT_POLL_NS NS_PER_S
 #define OUTPUT_LINGER_NS (500 * NS_PER_MS)
 #define READS_PER_TURN   16
@@ -27,7 +26,7 @@ struct child_pipe {
     struct child *child;
     bool is_stderr;
     size_t n;
-    char line[LINE_BYTES_MAX];
+    char line[CHILD_LINE_BYTES_MAX];
 };
 
 struct child {

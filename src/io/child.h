@@ -5,6 +5,8 @@
 #include "io/loop.h"
 
 struct child;
+
+#define CHILD_LINE_BYTES_MAX 4096 /* a longer line comes in pieces of just this length */
 struct confinement; /* io/sandbox.h: profile applied between fork and exec; NULL: none */
 
 struct child_options {

@@ -12,6 +12,15 @@
 #define ASK_ARENA_BYTES_MAX (64 * 1024 * 1024)
 #define ASK_TEXT_BYTES_MAX  (8 * 1024 * 1024)
 
+#define ASK_TOOL_CALLS_MAX      32
+#define ASK_ARGUMENTS_BYTES_MAX (1024 * 1024) /* of one call */
+
+/* A tool call that comes in pieces. */
+struct ask_tool_call {
+    struct str id, name;
+    struct buf arguments;
+};
+
 struct ask {
     struct step *step;
     struct ask_options options;
@@ -23,6 +32,8 @@ struct ask {
     struct sse_parser *parser; /* of a stream that has begun */
     struct buf text;           /* a stream's text, or the whole body */
     struct str model, finish_reason;
+    struct ask_tool_call *tool_calls; /* of a stream; NULL: none yet */
+    size_t tool_call_count;
     char finish[24];
     bool whole;
 };
@@ -32,6 +43,8 @@ static void ask_free(struct ask *ask)
     if (ask->parser)
         sse_parser_fini(ask->parser);
     buf_fini(&ask->text);
+    for (size_t i = 0; i < ask->tool_call_count; i++)
+        buf_fini(&ask->tool_calls[i].arguments);
     if (ask->snapshot)
         snapshot_unref(ask->snapshot);
     struct arena arena = ask->arena;
@@ -42,6 +55,27 @@ static void on_head(void *arg, const struct call_head *head)
 {
     struct ask *ask = arg;
     ask->whole = head->body_bytes >= 0;
+}
+
+static enum rc take_tool_call(struct ask *ask, yyjson_val *piece)
+{
+    int64_t index = json_get_int(piece, "index", 0);
+    yyjson_val *function = yyjson_obj_get(piece, "function");
+    struct str id = json_get_text(piece, "id"), name = json_get_text(function, "name");
+    if (index < 0 || index >= ASK_TOOL_CALLS_MAX)
+        return RC_LIMIT;
+    if (!ask->tool_calls)
+        ask->tool_calls = ARENA_NEW_ARRAY(&ask->arena, struct ask_tool_call, ASK_TOOL_CALLS_MAX);
+    if (!ask->tool_calls)
+        return RC_LIMIT;
+    while (ask->tool_call_count <= (size_t)index)
+        buf_init(&ask->tool_calls[ask->tool_call_count++].arguments, ASK_ARGUMENTS_BYTES_MAX);
+    struct ask_tool_call *call = &ask->tool_calls[index];
+    if (id.n)
+        call->id = arena_copy(&ask->arena, id);
+    if (name.n)
+        call->name = arena_copy(&ask->arena, name);
+    return buf_append(&call->arguments, json_get_text(function, "arguments"));
 }
 
 static enum rc take_chunk(void *arg, const struct sse_event *event)
@@ -55,11 +89,15 @@ static enum rc take_chunk(void *arg, const struct sse_event *event)
     enum rc rc = RC_OK;
     if (json_read(event->data, &scratch, &doc, NULL) == RC_OK) {
         yyjson_val *choice =
-            yyjson_arr_get_first(yyjson_obj_get(yyjson_doc_get_root(doc), "choices"));
-        struct str text = json_get_text(yyjson_obj_get(choice, "delta"), "content"),
+                       yyjson_arr_get_first(yyjson_obj_get(yyjson_doc_get_root(doc), "choices")),
+                   *delta = yyjson_obj_get(choice, "delta"), *piece;
+        size_t i, n;
+        struct str text = json_get_text(delta, "content"),
                    finish = json_get_text(choice, "finish_reason");
         if (text.n)
             rc = buf_append(&ask->text, text);
+        yyjson_arr_foreach(yyjson_obj_get(delta, "tool_calls"), i, n, piece) if (rc == RC_OK) rc =
+            take_tool_call(ask, piece);
         if (finish.n)
             snprintf(ask->finish, sizeof(ask->finish), "%.*s", STR_ARG(finish));
     }
@@ -86,7 +124,10 @@ static enum proceed on_data(void *arg, struct str bytes)
         return PROCEED; /* past its bound: what came so far is the answer */
     if (!ask->options.stream || step->run->finishing)
         return PROCEED;
-    step->partial = buf_str(&ask->text);
+    if (ask->options.grown)
+        ask->options.grown(step, ask->options.arg, buf_str(&ask->text));
+    else
+        step->partial = buf_str(&ask->text);
     answers_advance(step->run);
     arena_reset(&step->run->loop->scratch);
     return step->paused ? STOP : PROCEED;
@@ -102,6 +143,31 @@ static yyjson_val *read_whole(struct ask *ask)
     snprintf(ask->finish, sizeof(ask->finish), "%.*s",
              STR_ARG(json_get_text(choice, "finish_reason")));
     return yyjson_obj_get(choice, "message");
+}
+
+/* The pieces as a whole answer has them. */
+static yyjson_val *streamed_tool_calls(struct ask *ask)
+{
+    struct maker maker;
+    maker_init(&maker, &ask->arena);
+    maker_array(&maker);
+    for (size_t i = 0; i < ask->tool_call_count; i++) {
+        maker_object(&maker);
+        maker_key(&maker, STR("id"));
+        maker_text(&maker, ask->tool_calls[i].id);
+        maker_key(&maker, STR("type"));
+        maker_text(&maker, STR("function"));
+        maker_key(&maker, STR("function"));
+        maker_object(&maker);
+        maker_key(&maker, STR("name"));
+        maker_text(&maker, ask->tool_calls[i].name);
+        maker_key(&maker, STR("arguments"));
+        maker_text(&maker, buf_str(&ask->tool_calls[i].arguments));
+        maker_end(&maker);
+        maker_end(&maker);
+    }
+    maker_end(&maker);
+    return ask->tool_call_count ? maker_take(&maker) : NULL;
 }
 
 static void on_done(void *arg, const struct call_record *record, const struct err *err)
@@ -120,8 +186,10 @@ static void on_done(void *arg, const struct call_record *record, const struct er
         if (!answer.message)
             err_set(&problem, ERR_UPSTREAM_PROTOCOL, "the model's answer cannot be understood");
         answer.text = json_get_text(answer.message, "content");
+        answer.tool_calls = yyjson_obj_get(answer.message, "tool_calls");
     } else {
         answer.text = buf_str(&ask->text);
+        answer.tool_calls = streamed_tool_calls(ask);
     }
     answer.model = record->response_model.n ? record->response_model : record->model;
     answer.finish_reason = str_from(ask->finish);
@@ -180,6 +248,9 @@ static void fill_scope(struct ask *ask, const struct key *key)
         .trace = step_trace(ask->step),
         .arena = &ask->arena,
     };
+    int64_t most_pico = ask->options.budget_pico_max;
+    if (most_pico && (ask->scope.budget_pico == COST_UNKNOWN || most_pico < ask->scope.budget_pico))
+        ask->scope.budget_pico = most_pico;
     char id[ID_TEXT_BYTES_MAX];
     size_t n = id_format(run->id, "run", id);
     ask->request = (struct call_request){

@@ -10,14 +10,18 @@ struct ask; /* under way; kept in step->work */
 struct ask_answer {
     struct str text; /* valid during the call */
     struct str model, finish_reason;
-    yyjson_val *message; /* of a whole answer; NULL: it was streamed */
+    yyjson_val *message;    /* of a whole answer; NULL: it was streamed */
+    yyjson_val *tool_calls; /* as chat answers have them, streamed or not; NULL: none */
     const struct call_record *record;
 };
 
 struct ask_options {
     struct str body; /* the chat request, without `stream`; copied */
     bool stream;     /* its text shows in step->partial while it is being written */
-    void *arg;       /* the node's, freed by `done` or by ask_cancel's caller */
+    /* Streams: told of the text so far, instead of step->partial; may be NULL. */
+    void (*grown)(struct step *step, void *arg, struct str text);
+    int64_t budget_pico_max; /* 0: what is left of the run's */
+    void *arg;               /* the node's, freed by `done` or by ask_cancel's caller */
     /* Once, later. err NULL: well. The ask is gone. */
     void (*done)(struct step *step, void *arg, const struct ask_answer *answer,
                  const struct err *err);
@@ -56,3 +60,8 @@ struct ask_shape {
  * for once more. Cancelled by ask_drop. */
 void ask_shaped(struct step *step, const struct ask_shape *shape, struct str model, struct str task,
                 struct str text);
+
+/* ---- node_model.c ---- */
+/* What was said before, out of the messages that the run was called with (the last of them is the
+ * question itself): `window` exchanges, into an open array of messages. */
+void ask_put_history(struct step *step, struct json_writer *w, int64_t window);

@@ -96,6 +96,8 @@ static enum proceed on_data(void *owner, struct str data)
     struct fetch *fetch = owner;
     if (buf_append(&fetch->received, data) != RC_OK)
         fetch->too_large = true;
+    if (fetch->grown)
+        fetch->grown(fetch->arg, fetch);
     return PROCEED;
 }
 

@@ -35,6 +35,8 @@ struct fetch {
     struct http_headers answered;
     struct buf received;
     bool too_large;
+    /* Bytes have come, and lie in `received`; may be NULL. */
+    void (*grown)(void *arg, struct fetch *fetch);
     void (*done)(void *arg, struct fetch *fetch, const struct err *err);
     void *arg;
 };

@@ -37,7 +37,8 @@ struct pipeline_loop {
     struct list runs;
     struct map by_id; /* the same by id */
     struct slab steps;
-    struct arena scratch; /* emptied after each step */
+    struct arena scratch;    /* emptied after each step */
+    struct map mcp_sessions; /* by address and headers → struct mcp_session (mcp_client.h) */
     struct task take_up_task;
 };
 

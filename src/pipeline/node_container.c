@@ -53,8 +53,7 @@ static void iteration_free(struct iteration *iteration)
     free(iteration);
 }
 
-/* Frames inside the step's own are gone when this returns. */
-static void drop_inner_frames(struct step *step)
+void step_drop_frames(struct step *step)
 {
     struct run *run = step->run;
     bool again = true;
@@ -71,7 +70,7 @@ static void drop_inner_frames(struct step *step)
 
 static void iteration_cancel(struct step *step)
 {
-    drop_inner_frames(step);
+    step_drop_frames(step);
     iteration_free(step->work);
     step->work = NULL;
 }
@@ -217,7 +216,7 @@ static void loop_work_free(struct loop_work *work)
 
 static void loop_cancel(struct step *step)
 {
-    drop_inner_frames(step);
+    step_drop_frames(step);
     loop_work_free(step->work);
     step->work = NULL;
 }
@@ -306,8 +305,6 @@ const struct node_operations loop_operations = {.compile = loop_compile,
 
 /* ---- another pipeline ---- */
 
-#define PIPELINE_DEPTH_MAX 8
-
 struct pipeline_config {
     struct str name, selector;
     struct assignments inputs;
@@ -340,24 +337,24 @@ static void pipeline_cancel(struct step *step)
     work->step = NULL;
     if (!work->flow)
         return; /* freed when the plan is found */
-    drop_inner_frames(step);
+    step_drop_frames(step);
     flow_free(work->flow);
     free(work);
 }
 
-static struct value *inner_sys(struct step *step, int64_t version, struct arena *arena)
+struct value *flow_inner_sys(const struct flow *outer, struct str pipeline, int64_t version,
+                             struct arena *arena)
 {
-    const struct pipeline_config *config = step->plan->config;
     struct maker maker;
     size_t i, n;
     yyjson_val *key, *value;
     maker_init(&maker, arena);
     maker_object(&maker);
-    yyjson_obj_foreach(value_json(step->frame->flow->sys), i, n, key, value)
+    yyjson_obj_foreach(value_json(outer->sys), i, n, key, value)
     {
         maker_key(&maker, json_text(key));
         if (str_eq(json_text(key), STR("pipeline")))
-            maker_text(&maker, config->name);
+            maker_text(&maker, pipeline);
         else if (str_eq(json_text(key), STR("version")))
             maker_int(&maker, version);
         else
@@ -365,6 +362,14 @@ static struct value *inner_sys(struct step *step, int64_t version, struct arena 
     }
     maker_end(&maker);
     return maker_pack(&maker);
+}
+
+int frame_flow_depth(const struct frame *frame)
+{
+    int depth = 0;
+    for (; frame && frame->parent; frame = frame->parent)
+        depth += frame->flow != frame->parent->flow;
+    return depth;
 }
 
 static void pipeline_begin(struct step *step, struct plan *plan, int64_t version)
@@ -384,7 +389,7 @@ static void pipeline_begin(struct step *step, struct plan *plan, int64_t version
     }
     if (start) {
         work->flow = flow_new(plan);
-        work->flow->sys = inner_sys(step, version, &arena);
+        work->flow->sys = flow_inner_sys(step->frame->flow, config->name, version, &arena);
     }
     arena_fini(&arena);
     if (!start) {
@@ -418,12 +423,8 @@ static void pipeline_run(struct step *step)
 {
     const struct pipeline_config *config = step->plan->config;
     struct err err = {0};
-    int depth = 0;
-    for (struct frame *frame = step->frame; frame; frame = frame->parent)
-        depth += frame->owner && frame->owner->plan->kind == NODE_PIPELINE;
-    if (depth >= PIPELINE_DEPTH_MAX) {
-        err_set(&err, ERR_INVALID, "pipelines call each other more than %d deep",
-                PIPELINE_DEPTH_MAX);
+    if (frame_flow_depth(step->frame) >= FLOW_DEPTH_MAX) {
+        err_set(&err, ERR_INVALID, "pipelines call each other more than %d deep", FLOW_DEPTH_MAX);
         step_failed(step, &err);
         return;
     }

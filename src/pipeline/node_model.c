@@ -102,9 +102,7 @@ static enum rc llm_compile(struct plan_build *build, struct err *err)
     return rc;
 }
 
-/* What was said before, out of the messages that the run was called with: the last of them is the
- * question itself. */
-static void put_history(struct step *step, struct json_writer *w, int64_t window)
+void ask_put_history(struct step *step, struct json_writer *w, int64_t window)
 {
     yyjson_val *messages = yyjson_obj_get(value_json(step->frame->flow->sys), "messages"), *item;
     size_t i, n, users = 0, skip;
@@ -167,7 +165,7 @@ static enum rc put_messages(struct step *step, struct json_writer *w, struct err
     for (size_t i = 0; i < config->count; i++) {
         const struct llm_message *message = &config->messages[i];
         if (i == config->last_user && config->window)
-            put_history(step, w, config->window);
+            ask_put_history(step, w, config->window);
         enum rc rc = i == config->last_user && yyjson_arr_size(images)
                          ? put_images(step, w, &message->content, images, err)
                          : put_message(step, w, message->role, &message->content, err);

@@ -31,4 +31,4 @@ extern const struct node_operations start_operations, end_operations, answer_ope
     list_operations, iteration_operations, loop_operations, llm_operations, classifier_operations,
     extractor_operations, retrieval_operations, code_operations, prompt_operations,
     guard_operations, judge_operations, http_operations, human_operations, wait_operations,
-    pipeline_operations;
+    pipeline_operations, tool_operations, agent_operations;

@@ -4,6 +4,7 @@
 #include "pipeline/code_pool.h"
 #include "pipeline/run_index.h"
 #include "pipeline/loop_private.h"
+#include "pipeline/mcp_client.h"
 #include "pipeline/open_run.h"
 #include "pipeline/plans.h"
 #include "text/json.h"
@@ -58,6 +59,7 @@ struct pipeline_loop *pipeline_loop_new(struct pipelines *pipelines, struct loop
     self->gateway = gateway;
     list_init(&self->runs);
     map_init(&self->by_id);
+    map_init(&self->mcp_sessions);
     slab_init(&self->steps, sizeof(struct step), PIPELINE_STEPS_MAX);
     arena_init(&self->scratch, SCRATCH_BYTES_MAX);
     ASSERT(loop_index(loop) < PIPELINE_LOOPS_MAX);
@@ -79,6 +81,7 @@ void pipeline_loop_free(struct pipeline_loop *loop)
 {
     LIST_FOR_EACH_SAFE (run, &loop->runs, struct run, node)
         run_abandon(run);
+    mcp_sessions_free(loop);
     arena_fini(&loop->scratch);
 }
 

@@ -9,6 +9,7 @@
 #include "pipeline/run.h"
 
 struct db;
+struct mcp_stdio_server;
 struct event_bus;
 struct knowledge;
 struct pipelines;
@@ -27,6 +28,8 @@ struct pipelines_options {
                                         are not public; the administrator's */
     size_t allowed_host_count;
     struct gate_limits limits;
+    const struct mcp_stdio_server *mcp_servers; /* the configuration file's (mcp_client.h) */
+    size_t mcp_server_count;
     bool no_threads; /* simulation: the owner calls journal_step */
 };
 

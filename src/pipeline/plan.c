@@ -258,7 +258,8 @@ static void mark_feeds(struct plan *plan)
                 continue;
             struct plan_node *source = &plan->nodes[segment->source.node];
             /* What may be tried again or replaced is not shown before it is certain. */
-            source->feeds_answer = (source->kind == NODE_LLM || source->kind == NODE_PROMPT) &&
+            source->feeds_answer = (source->kind == NODE_LLM || source->kind == NODE_PROMPT ||
+                                    source->kind == NODE_AGENT) &&
                                    source->level == 0 && source->document->retry_max == 0 &&
                                    source->document->on_error == ON_ERROR_STOP;
         }

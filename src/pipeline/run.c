@@ -387,6 +387,7 @@ static void on_step_timer(struct timer *timer)
             (long long)step->plan->document->timeout_ms);
     if (step->plan->operations->cancel)
         step->plan->operations->cancel(step);
+    journal_forget_step(step); /* an intent may be on its way */
     step_failed(step, &err);
 }
 

@@ -189,6 +189,15 @@ struct trace_context step_trace(const struct step *step);
 void run_tell(struct run *run, const char *name, struct buf *data);
 void run_tell_node(struct step *step, const char *name);
 
+/* ---- what containers share (node_container.c) ---- */
+#define FLOW_DEPTH_MAX 8 /* pipelines and agents, one inside the other */
+/* Frames inside the step's own are gone when this returns. */
+void step_drop_frames(struct step *step);
+/* `sys` of a pipeline that runs inside another. */
+struct value *flow_inner_sys(const struct flow *outer, struct str pipeline, int64_t version,
+                             struct arena *arena);
+int frame_flow_depth(const struct frame *frame);
+
 /* ---- what nodes share (node_basic.c) ---- */
 struct assignment {
     struct str name;
