@@ -175,7 +175,7 @@ static void close_listeners(struct loop_thread *thread)
     memset(thread->listeners, 0, thread->all->address_count * sizeof(struct listener *));
 }
 
-void loops_free(struct loops *loops)
+void loops_close(struct loops *loops)
 {
     for (int i = 0; i < loops->count; i++) {
         struct loop_thread *thread = &loops->threads[i];
@@ -187,11 +187,18 @@ void loops_free(struct loops *loops)
             api_loop_free(thread->api);
             http_client_free(thread->client);
         }
-        free(thread->listeners);
+        thread->server = NULL;
     }
     loops_settle(loops); /* closing may have posted something more */
-    for (int i = 0; i < loops->count; i++)
+}
+
+void loops_free(struct loops *loops)
+{
+    loops_close(loops);
+    for (int i = 0; i < loops->count; i++) {
+        free(loops->threads[i].listeners);
         loop_free(loops->threads[i].loop);
+    }
     free(loops->threads);
     free(loops);
 }

@@ -26,6 +26,8 @@ void loops_run(struct loops *loops);
 void loops_stop(struct loops *loops); /* any thread */
 /* After loops_run, when the other threads have ended: runs what they posted last. */
 void loops_settle(struct loops *loops);
+/* Servers, doors and clients go, and what was under way in them; timers may still be stopped. */
+void loops_close(struct loops *loops);
 void loops_free(struct loops *loops);
 
 struct loop *loops_at(struct loops *loops, int index);

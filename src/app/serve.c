@@ -778,11 +778,12 @@ static void server_stop(struct server *server)
     delivery_free(server->delivery);
     receiver_free(server->receiver);
     timer_stop(&server->grace);
+    loops_close(server->loops);    /* calls that it ends give back their engines; */
+    engines_free(server->engines); /* which have timers of their own on a loop */
     loops_free(server->loops);
     pipelines_close(server->pipelines);
     gateway_fini();
     trace_close(server->trace);
-    engines_free(server->engines);
     event_bus_free(server->events);
     secret_box_free(server->secrets);
     if (server->tls)

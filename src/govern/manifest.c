@@ -77,10 +77,9 @@ static enum rc read_prices(struct reading *r, yyjson_val *section)
         yyjson_obj_foreach(models, j, m, model, prices)
         {
             struct manifest_item item = {.kind = OBJECT_PRICE};
-            item.name =
-                arena_printf(r->arena, "%s/%s", yyjson_get_str(provider), yyjson_get_str(model));
-            item.path = arena_printf(r->arena, "prices.%s.%s", yyjson_get_str(provider),
-                                     yyjson_get_str(model));
+            struct str by = json_text(provider), of = json_text(model);
+            item.name = arena_printf(r->arena, "%.*s/%.*s", STR_ARG(by), STR_ARG(of));
+            item.path = arena_printf(r->arena, "prices.%.*s.%.*s", STR_ARG(by), STR_ARG(of));
             enum rc rc = item.path.p ? add_item(r, item, prices) : RC_LIMIT;
             if (rc != RC_OK)
                 return rc;
@@ -324,9 +323,9 @@ static struct str describe(struct applying *a, const struct object *from, const 
     {
         struct str before = json_write(yyjson_obj_get(line, "before"), a->arena);
         struct str after = json_write(yyjson_obj_get(line, "after"), a->arena);
-        int added =
-            snprintf(out + at, DETAIL_BYTES_MAX - at, "%s%s: %.*s → %.*s", i ? "; " : "",
-                     yyjson_get_str(yyjson_obj_get(line, "path")), STR_ARG(before), STR_ARG(after));
+        struct str path = json_text(yyjson_obj_get(line, "path"));
+        int added = snprintf(out + at, DETAIL_BYTES_MAX - at, "%s%.*s: %.*s → %.*s", i ? "; " : "",
+                             STR_ARG(path), STR_ARG(before), STR_ARG(after));
         at = MIN(at + (size_t)added, DETAIL_BYTES_MAX - 1);
     }
     return str_make(out, at);

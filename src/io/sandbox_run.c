@@ -238,7 +238,11 @@ enum rc sandbox_run(const struct sandbox_command *command, struct arena *arena,
     if (failure) {
         const struct sandbox_command *failed =
             command->feeder && !run.feeder.pid ? command->feeder : command;
-        rc = err_set(err, ERR_INVALID, "cannot start %s: %s", failed->argv[0], strerror(failure));
+        rc = err_set(err, ERR_INVALID, "cannot start %s: %s%s", failed->argv[0], strerror(failure),
+                     failure == EACCES && geteuid() == 0
+                         ? "; root's children run as a user without rights, who must be able to "
+                           "reach that file: move it out of root's home"
+                         : "");
     } else {
         rc = run_wait(&run, err);
     }

@@ -138,7 +138,12 @@ void run_pump(struct run *run);
 void run_fail(struct run *run, const struct err *err, struct str node);
 void step_done(struct step *step, struct value *outputs, struct str port); /* takes the value */
 void step_failed(struct step *step, const struct err *err);
-/* A new frame on `level` of the flow, its entries ready. */
+/* Its memory, when nothing of it is on its way any more. */
+void run_release(struct run *run);
+/* A new frame on `level` of the flow, nothing in it ready. */
+struct frame *frame_new(struct step *owner, struct flow *flow, size_t level, uint32_t index);
+void node_make_ready(struct frame *frame, const struct plan_node *node);
+/* The same with its entries ready. */
 struct frame *frame_begin(struct step *owner, struct flow *flow, size_t level, uint32_t index,
                           struct value *item, struct value *vars);
 /* Ends it and everything in it without telling its owner. */

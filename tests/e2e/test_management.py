@@ -207,6 +207,8 @@ def projects(server):
     server.post("/api/prompts", {"name": MARK, "prompt": "Hello"}, key=alpha, expect=201)
     server.post("/api/pipelines", {"name": MARK}, key=alpha, expect=201)
     server.post("/api/collections", {"name": MARK, "encoder": "none"}, key=alpha, expect=201)
+    ids["trigger"] = server.post("/api/triggers", {"name": MARK, "pipeline": MARK, "kind": "webhook", "label": "production"},
+                                 key=alpha, expect=201)["id"]
     ids["invite"] = server.post("/api/invites", {"role": "viewer", "email": MARK + "@e.org"}, key=alpha, expect=201)["id"]
     invite = server.post("/api/invites", {"role": "viewer", "email": MARK + "2@e.org"}, key=alpha, expect=201)
     server.post("/api/invites/accept", {"token": invite["url"].split("=")[1], "name": MARK,
@@ -222,7 +224,7 @@ def fill(pattern, ids):
               "jobs": ["job_00000000000000000000000000"], "calls": ["call_00000000000000000000000000"],
               "prompts": [MARK, "1"], "collections": [MARK, "doc_00000000000000000000000000"],
               "pipelines": [MARK, "1"], "runs": ["run_00000000000000000000000000"], "public": [MARK],
-              "prompt-labels": [MARK]}[area]
+              "prompt-labels": [MARK], "triggers": [ids["trigger"]], "feedback": ["score_00000000000000000000000000"]}[area]
     for value in values:
         pattern = re.sub(r"\{\w+\}", value, pattern, count=1)
     return pattern
@@ -231,7 +233,7 @@ def fill(pattern, ids):
 def snapshot(server, key):
     return {path: server.get(path, key=key) for path in
             ("/api/providers", "/api/routes", "/api/keys", "/api/limits", "/api/members", "/api/invites", "/api/settings",
-             "/api/prompts", "/api/pipelines", "/api/collections")}
+             "/api/prompts", "/api/pipelines", "/api/collections", "/api/triggers")}
 
 
 def test_no_project_reaches_into_another(server, projects):

@@ -420,6 +420,30 @@ static void burdens_end(void **state)
     arena_reset(&arena);
 }
 
+/* Whoever gives up root's rights meets the permissions of the folders above this program: without
+ * namespaces, that is every child of root. */
+static bool others_can_run(void)
+{
+    char path[sizeof(self)];
+    struct stat status;
+    memcpy(path, self, sizeof(path));
+    for (char *slash = path; (slash = strchr(slash + 1, '/'));) {
+        *slash = 0;
+        if (stat(path, &status) != 0 || !(status.st_mode & S_IXOTH))
+            return false;
+        *slash = '/';
+    }
+    return true;
+}
+
+static void escapes_fail_without_namespaces(void **state)
+{
+    if (geteuid() != 0 || others_can_run())
+        escapes_fail(state);
+    else
+        print_message("# left out: a user without rights cannot reach %s\n", self);
+}
+
 static void refused_without_walls(void **state)
 {
     sandbox_pretend_without(true, true);
@@ -439,7 +463,7 @@ static void refused_without_walls(void **state)
     assert_null(child_start(loop, &options, &calls, NULL, &err));
     assert_int_equal(err.code, ERR_FORBIDDEN);
     loop_free(loop);
-    escapes_fail(state); /* EXTRACTOR holds by its filter alone */
+    escapes_fail_without_namespaces(state); /* EXTRACTOR holds by its filter alone */
     sandbox_pretend_without(false, false);
 }
 
@@ -455,7 +479,7 @@ static void with_landlock_only(void **state)
 {
     sandbox_pretend_without(true, false);
     if (sandbox_self_test()->landlock) {
-        escapes_fail(state);
+        escapes_fail_without_namespaces(state);
         interpreters_run(state);
     }
     sandbox_pretend_without(false, false);
