@@ -36,15 +36,17 @@ static struct str make_chain(struct arena *arena)
                              "%.*s,{\"id\":\"t%d\",\"type\":\"template\",\"config\":{\"text\":"
                              "\"{{ start.query }} %d\"}}",
                              STR_ARG(nodes), i, i);
-        edges = arena_printf(arena, i < 9 ? "%.*s,{\"from\":\"t%d\",\"to\":\"t%d\"}"
-                                          : "%.*s,{\"from\":\"t%d\",\"to\":\"done\"}",
+        edges = arena_printf(arena,
+                             i < 9 ? "%.*s,{\"from\":\"t%d\",\"to\":\"t%d\"}"
+                                   : "%.*s,{\"from\":\"t%d\",\"to\":\"done\"}",
                              STR_ARG(edges), i, i + 1);
     }
-    return arena_printf(arena,
-                        "{\"schema\":1,\"nodes\":[%.*s,{\"id\":\"done\",\"type\":\"end\",\"config\":"
-                        "{\"outputs\":[{\"name\":\"text\",\"value\":\"t9.output\"}]}}],\"edges\":"
-                        "[%.*s]}",
-                        STR_ARG(nodes), STR_ARG(edges));
+    return arena_printf(
+        arena,
+        "{\"schema\":1,\"nodes\":[%.*s,{\"id\":\"done\",\"type\":\"end\",\"config\":"
+        "{\"outputs\":[{\"name\":\"text\",\"value\":\"t9.output\"}]}}],\"edges\":"
+        "[%.*s]}",
+        STR_ARG(nodes), STR_ARG(edges));
 }
 
 static const char echo[] =

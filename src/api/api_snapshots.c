@@ -1,4 +1,5 @@
-/* /api/collections/{name}/snapshots: copies of a collection of raw vectors, and going back to one. */
+/* /api/collections/{name}/snapshots: copies of a collection of raw vectors, and going back to one.
+ */
 #include "api/api_knowledge.h"
 #include "knowledge/snapshot.h"
 

@@ -210,7 +210,9 @@ static enum rc read_mcp_server(struct config *config, const struct place *at, st
     *out = (struct mcp_stdio_server){.name = arena_copy(&config->arena, name),
                                      .argv = text_array(config, command, count),
                                      .envp = text_array(config, texts, env_count)};
-    return out->name.p && out->argv && out->envp ? RC_OK : err_set(err, ERR_TOO_LARGE, "the file is too large");
+    return out->name.p && out->argv && out->envp
+               ? RC_OK
+               : err_set(err, ERR_TOO_LARGE, "the file is too large");
 }
 
 static enum rc read_mcp_servers(struct config *config, const struct place *section, struct err *err)

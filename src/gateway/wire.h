@@ -54,7 +54,7 @@ struct wire_citation {
     struct str file_id, filename;
 };
 struct wire_search {
-    struct str queries, results; /* JSON lists; results may be null */
+    struct str queries, results;           /* JSON lists; results may be null */
     const struct wire_citation *citations; /* [0] is "[1]" */
     size_t citation_count;
 };

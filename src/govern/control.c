@@ -340,8 +340,7 @@ static const struct {
     {OBJECT_LIMIT, add_limit, false},      {OBJECT_PRICE, add_price, false},
     {OBJECT_KEY, add_key, false},          {OBJECT_PROMPT, add_prompt, true},
     {OBJECT_PIPELINE, add_pipeline, true}, {OBJECT_COLLECTION, add_collection, true},
-    {OBJECT_TRIGGER, add_trigger, false},
-    {OBJECT_TOOL, add_tool, false},
+    {OBJECT_TRIGGER, add_trigger, false},  {OBJECT_TOOL, add_tool, false},
 };
 
 /* Nothing else in a snapshot refers to objects of these kinds, but for sessions to keys, so that

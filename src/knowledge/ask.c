@@ -143,10 +143,9 @@ static void append_passage(struct buf *out, size_t number, const struct retrieve
 static struct str system_prompt(struct answer *answer)
 {
     const struct collection_spec *spec = &answer->found.collection.spec;
-    struct str instructions =
-        answer->model.n                ? instructions_search
-        : spec->answer.instructions.n ? spec->answer.instructions
-                                       : instructions_default;
+    struct str instructions = answer->model.n               ? instructions_search
+                              : spec->answer.instructions.n ? spec->answer.instructions
+                                                            : instructions_default;
     struct buf buf;
     buf_init(&buf, PASSAGES_BYTES_MAX);
     if (buf_append(&buf, instructions) != RC_OK ||
@@ -166,8 +165,7 @@ static struct str system_prompt(struct answer *answer)
 /* The collection's route, else the first local model that talks. Empty: none. */
 static struct str choose_route(struct answer *answer)
 {
-    struct str route = answer->model.n ? answer->model
-                                       : answer->found.collection.spec.answer.route,
+    struct str route = answer->model.n ? answer->model : answer->found.collection.spec.answer.route,
                first = STR_EMPTY;
     const struct project *project =
         snapshot_project(snapshot_current(), answer->scope.principal->project);
@@ -402,7 +400,8 @@ static enum rc tell_search(struct answer *answer, struct err *err)
     yyjson_mut_arr_append(queries, json_new_text(doc, answer->query.text));
     for (size_t i = 0; i < answer->found.count; i++) {
         const struct retrieve_hit *hit = &answer->found.hits[i];
-        citations[search.citation_count++] = (struct wire_citation){file_id(answer, hit), hit->name};
+        citations[search.citation_count++] =
+            (struct wire_citation){file_id(answer, hit), hit->name};
         put_found(answer, doc, results, hit);
     }
     enum rc rc = json_write_tree(queries, arena, &search.queries, err);

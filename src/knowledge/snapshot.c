@@ -18,8 +18,7 @@
 #define PART_SUFFIX      ".part"
 #define REMOVE_DEPTH     4
 
-static void folder_of(struct knowledge *knowledge, struct id collection,
-                      char out[FOLDER_BYTES_MAX])
+static void folder_of(struct knowledge *knowledge, struct id collection, char out[FOLDER_BYTES_MAX])
 {
     char id[ID_TEXT_BYTES_MAX];
     id_format(collection, "coll", id);

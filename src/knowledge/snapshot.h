@@ -10,8 +10,8 @@ struct snapshot_info {
     int64_t created_ns;
 };
 
-/* A consistent copy; changes go on meanwhile. Its name, the time, goes into the arena. ERR_CONFLICT:
- * a collection of documents. */
+/* A consistent copy; changes go on meanwhile. Its name, the time, goes into the arena.
+ * ERR_CONFLICT: a collection of documents. */
 enum rc knowledge_snapshot(struct knowledge *knowledge, const struct collection *collection,
                            struct arena *arena, struct str *name, struct err *err) MUST_CHECK;
 /* Newest first. */

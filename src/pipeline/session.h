@@ -28,8 +28,8 @@ void sessions_give_up(struct sessions *sessions, struct id project, struct str p
 /* RC_OK: its turn, and the run knows the session. RC_AGAIN: run_has_turn comes. */
 enum rc session_enter(struct run *run, struct err *err) MUST_CHECK;
 /* With `store`, what the run leaves is kept; false: session_stored comes when it is durable. True:
- * session_forget passes the turn on once the run's end is in the journal, so that after a crash only
- * one open run can have found the session. */
+ * session_forget passes the turn on once the run's end is in the journal, so that after a crash
+ * only one open run can have found the session. */
 bool session_leave(struct run *run, bool store) MUST_CHECK;
 void session_forget(struct run *run);                           /* the run is being freed */
 void run_has_turn(struct run *run);                             /* run.c */

@@ -47,21 +47,27 @@ static void on_ended(void *arg, const struct run *run)
     ((struct known *)arg)->ended = run_status(run) == RUN_SUCCEEDED;
 }
 
-#define WAIT(id) "{\"id\":\"" id "\",\"type\":\"wait\",\"config\":{\"mode\":\"time\",\"duration_ms\":1000}}"
+/* clang-format off */
+static const char four_waits[] =
+#define WAIT(id) \
+    "{\"id\":\"" id "\",\"type\":\"wait\",\"config\":{\"mode\":\"time\",\"duration_ms\":1000}},"
 #define EDGE(from, to) "{\"from\":\"" from "\",\"to\":\"" to "\"}"
+    "{\"schema\":1,\"nodes\":["
+    "{\"id\":\"start\",\"type\":\"start\",\"config\":{}},"
+    WAIT("w1") WAIT("w2") WAIT("w3") WAIT("w4")
+    "{\"id\":\"say\",\"type\":\"answer\",\"config\":{\"text\":\"done\"}}],"
+    "\"edges\":[" EDGE("start", "w1") "," EDGE("w1", "w2") "," EDGE("w2", "w3") ","
+    EDGE("w3", "w4") "," EDGE("w4", "say") "],"
+    "\"settings\":{\"journal\":\"sync\"}}";
+/* clang-format on */
 
 static void start_run(struct history *history, struct life *life)
 {
-    static const char spec[] =
-        "{\"schema\":1,\"nodes\":[{\"id\":\"start\",\"type\":\"start\",\"config\":{}}," WAIT("w1") "," WAIT("w2") "," WAIT(
-            "w3") "," WAIT("w4") ",{\"id\":\"say\",\"type\":\"answer\",\"config\":{\"text\":"
-                                 "\"done\"}}],\"edges\":[" EDGE("start", "w1") "," EDGE("w1", "w2") "," EDGE("w2", "w3") "," EDGE(
-                                     "w3", "w4") "," EDGE("w4", "say") "],\"settings\":{\"journal\":\"sync\"}}";
     const struct principal principal = {.project = project, .name = STR("me")};
     struct err err = {0};
     struct plan *plan;
     struct known *known = &history->runs[history->count];
-    if (plan_compile(str_from(spec), &plan, &err) != RC_OK)
+    if (plan_compile(str_from(four_waits), &plan, &err) != RC_OK)
         abort(); /* the definition above is wrong */
     const struct run_request request = {
         .plan = plan,
@@ -130,7 +136,8 @@ static bool check(struct history *history, struct life *life, struct arena *aren
     for (size_t i = 0; i < history->count; i++) {
         struct known *known = &history->runs[i];
         struct run_index_row row;
-        bool found = run_index_get(life->pipelines->index, project, known->id, arena, &row) == RC_OK;
+        bool found =
+            run_index_get(life->pipelines->index, project, known->id, arena, &row) == RC_OK;
         if (known->begun && !found)
             return power_problem(&history->power, "run %zu was told its start and is lost", i);
         if (known->ended && (row.loop >= 0 || row.head.status != RUN_SUCCEEDED))

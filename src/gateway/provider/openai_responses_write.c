@@ -222,10 +222,7 @@ static void put_item(struct event_writer *writer, const struct answer_part *part
 
 /* ---- what file_search found: an item before the others ---- */
 
-static int first_item(const struct event_writer *writer)
-{
-    return writer->request->search ? 1 : 0;
-}
+static int first_item(const struct event_writer *writer) { return writer->request->search ? 1 : 0; }
 
 static void put_search_id(const struct event_writer *writer, struct json_writer *w,
                           const char *name)
