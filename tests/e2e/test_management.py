@@ -207,7 +207,7 @@ def projects(server):
     server.post("/api/prompts", {"name": MARK, "prompt": "Hello"}, key=alpha, expect=201)
     server.post("/api/pipelines", {"name": MARK}, key=alpha, expect=201)
     server.post("/api/collections", {"name": MARK, "encoder": "none"}, key=alpha, expect=201)
-    ids["trigger"] = server.post("/api/triggers", {"name": MARK, "pipeline": MARK, "kind": "webhook", "label": "production"},
+    ids["trigger"] = server.post("/api/triggers", {"title": MARK, "pipeline": MARK, "kind": "webhook"},
                                  key=alpha, expect=201)["id"]
     ids["invite"] = server.post("/api/invites", {"role": "viewer", "email": MARK + "@e.org"}, key=alpha, expect=201)["id"]
     invite = server.post("/api/invites", {"role": "viewer", "email": MARK + "2@e.org"}, key=alpha, expect=201)
