@@ -13,34 +13,12 @@ import urllib.error
 import urllib.request
 
 from _common import (BINARY, Report, free_port, load, measure, resident_bytes, start_nginx, start_program, stop)
+from _gateway import KEY, STREAM, WHOLE, configuration, serve
 
 ROUNDS, SECONDS = 3, "3s"
-WHOLE = "gpt-mock?tokens=150"
-STREAM = "gpt-mock?tokens=200"
-
-
-KEY = "cap_benchbenchbenchbenchbench"
 SLOW = "gpt-mock?tokens=40&event_delay=3s"  # an event every three seconds: a stream that is open
 OPEN_STREAMS, OPEN_STREAMS_H2 = 9000, 2000
 ROUTES, KEYS = 5000, 10000
-
-
-def configuration(upstream):
-    return f"""
-providers:
-  mock:   {{ format: openai, base_url: "{upstream}/v1", api_key: sk-mock }}
-  claude: {{ format: anthropic, base_url: "{upstream}", api_key: sk-mock }}
-routes:
-  whole:  {{ targets: [ {{ provider: mock, model: "{WHOLE}" }} ] }}
-  stream: {{ targets: [ {{ provider: mock, model: "{STREAM}" }} ] }}
-  whole-translated:  {{ targets: [ {{ provider: claude, model: "claude-mock?tokens=150" }} ] }}
-  stream-translated: {{ targets: [ {{ provider: claude, model: "claude-mock?tokens=200" }} ] }}
-prices: {{ mock: {{ "{WHOLE}": {{ input_tokens: 1.25, output_tokens: 10 }}, "{STREAM}": {{ input_tokens: 1.25, output_tokens: 10 }} }} }}
-keys:
-  - {{ name: bench, key: {KEY}, scopes: [call], models: ["*"],
-      limits: {{ requests_per_minute: 1000000000, tokens_per_minute: 100000000000, parallel: 100000 }},
-      budget: {{ day: 1000000 }} }}
-"""
 
 
 def best(function):
@@ -58,15 +36,6 @@ def certificate(folder):
                     "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", folder / "key.pem",
                     "-out", folder / "cert.pem"], check=True, stderr=subprocess.DEVNULL)
     return folder / "cert.pem", folder / "key.pem"
-
-
-def serve(folder, text):
-    """A second start, so that the first one's set-up is not measured."""
-    folder.mkdir()
-    (folder / "capstan.yaml").write_text(text)
-    command = ("serve", "--config", str(folder / "capstan.yaml"), "--data", str(folder / "data"), "--listen", "127.0.0.1:0")
-    stop(start_program(*command)[0])
-    return start_program(*command)
 
 
 def tls_call(report, folder):
