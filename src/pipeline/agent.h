@@ -45,6 +45,7 @@ struct agent_call {
     const struct agent_function *function; /* NULL: there is none of that name */
     struct value *result;                  /* NULL: failed, `error` tells */
     char error[ERR_MESSAGE_BYTES_MAX];
+    struct str seen; /* what the model reads of it */
 };
 
 struct agent {

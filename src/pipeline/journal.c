@@ -445,6 +445,8 @@ void journal_intent(struct step *step, void (*go)(struct step *step))
     list_remove(&op->node);
     free(op);
     err_set(&err, ERR_OVERLOADED, "the journal of runs is too far behind");
+    if (step->plan->operations->cancel)
+        step->plan->operations->cancel(step); /* what it was about to send */
     step_failed(step, &err);
 }
 

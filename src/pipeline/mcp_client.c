@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #define REQUEST_ARENA_BYTES (32 * 1024 * 1024)
+#define SESSION_ARENA_BYTES (1024 * 1024)
 #define OPEN_TIMEOUT_NS     (30 * NS_PER_S)
 #define PROTOCOL_NEWEST     "2025-11-25" /* older ones are taken as the server says */
 
@@ -19,8 +20,8 @@ static void request_send(struct mcp_request *request);
 
 /* ---- requests ---- */
 
-static struct mcp_request *request_new(struct mcp_session *session, const struct tool *tool,
-                                       const char *method, struct str params)
+static struct mcp_request *request_new(struct mcp_session *session, const char *method,
+                                       struct str params)
 {
     struct arena arena;
     arena_init(&arena, REQUEST_ARENA_BYTES);
@@ -28,7 +29,6 @@ static struct mcp_request *request_new(struct mcp_session *session, const struct
     ASSERT(request); /* the first bytes of an arena */
     request->arena = arena;
     request->session = session;
-    request->tool = tool;
     request->method = method;
     request->params = arena_copy(&request->arena, params);
     request->id = session->next_id++;
@@ -92,12 +92,24 @@ static void on_timer(struct timer *timer)
     request_fail(request, &err);
 }
 
+/* Nobody waits for the session's first messages any more; another may begin it at once. */
+static void drop_opener(struct mcp_session *session)
+{
+    struct mcp_request *opener = session->opener;
+    session->opener = NULL;
+    if (!opener)
+        return;
+    opener->done = NULL;
+    fetch_free(opener->fetch);
+    opener->fetch = NULL;
+    mcp_end_soon(opener);
+}
+
 void mcp_session_failed(struct mcp_session *session, const struct err *err)
 {
     session->state = MCP_CLOSED;
     session->id[0] = 0;
-    if (session->opener)
-        request_fail(session->opener, err);
+    drop_opener(session);
     LIST_FOR_EACH (request, &session->requests, struct mcp_request, node)
         request_fail(request, err);
 }
@@ -125,9 +137,9 @@ static void forget_fetch(void *arg, struct fetch *fetch, const struct err *err)
     fetch_free(fetch);
 }
 
-static enum rc add_headers(struct fetch *fetch, const struct mcp_session *session,
-                           const struct tool *tool, struct err *err)
+static enum rc add_headers(struct fetch *fetch, const struct mcp_session *session, struct err *err)
 {
+    const struct tool *tool = &session->peer;
     enum rc rc = RC_OK;
     for (size_t i = 0; rc == RC_OK && i < tool->header_count; i++)
         rc = fetch_add_header(fetch, tool->headers[i].name, tool->headers[i].value, err);
@@ -143,23 +155,22 @@ static enum rc add_headers(struct fetch *fetch, const struct mcp_session *sessio
     return rc;
 }
 
-static struct fetch *make_fetch(struct mcp_session *session, const struct tool *tool,
-                                struct str message, struct err *err)
+static struct fetch *make_fetch(struct mcp_session *session, struct str message, struct err *err)
 {
     struct fetch *fetch = fetch_new();
     fetch->method = STR("POST");
-    fetch->url = tool->url;
+    fetch->url = session->peer.url;
     fetch->body = arena_copy(&fetch->arena, message);
     if (!fetch->body.p)
         err_set(err, ERR_TOO_LARGE, "the request is too large");
-    else if (add_headers(fetch, session, tool, err) == RC_OK &&
+    else if (add_headers(fetch, session, err) == RC_OK &&
              fetch_prepare(fetch, session->loop, STR_EMPTY, err) == RC_OK)
         return fetch;
     fetch_free(fetch);
     return NULL;
 }
 
-static void send_aside(struct mcp_session *session, const struct tool *tool, struct str message)
+static void send_aside(struct mcp_session *session, struct str message)
 {
     struct err err = {0};
     if (session->stdio) {
@@ -167,14 +178,13 @@ static void send_aside(struct mcp_session *session, const struct tool *tool, str
             mcp_session_failed(session, &err);
         return;
     }
-    struct fetch *fetch = make_fetch(session, tool, message, &err);
+    struct fetch *fetch = make_fetch(session, message, &err);
     if (fetch)
         fetch_send(fetch, forget_fetch, NULL);
 }
 
 /* What the server asks of us. */
-static void answer_server(struct mcp_session *session, const struct tool *tool,
-                          const struct jsonrpc_message *message)
+static void answer_server(struct mcp_session *session, const struct jsonrpc_message *message)
 {
     struct buf out;
     if (message->kind != JSONRPC_REQUEST)
@@ -191,7 +201,7 @@ static void answer_server(struct mcp_session *session, const struct tool *tool,
                           STR("this client offers nothing to servers"), STR_EMPTY);
     }
     if (w.rc == RC_OK)
-        send_aside(session, tool, buf_str(&out));
+        send_aside(session, buf_str(&out));
     buf_fini(&out);
 }
 
@@ -204,7 +214,7 @@ static bool take_answer(struct mcp_request *request, struct str text)
     if (request->answered || jsonrpc_read(text, &request->arena, &message, NULL) != RC_OK)
         return false;
     if (message.kind != JSONRPC_RESULT && message.kind != JSONRPC_ERROR) {
-        answer_server(request->session, request->tool, &message);
+        answer_server(request->session, &message);
         return false;
     }
     if (message.id && jsonrpc_id_number(&message) != request->id)
@@ -228,7 +238,7 @@ void mcp_take_message(struct mcp_session *session, struct str text)
             if (request->id == id && request->sent)
                 found = request;
         if (!answers)
-            answer_server(session, NULL, &message);
+            answer_server(session, &message);
         else if (found && take_answer(found, text))
             mcp_end_soon(found);
     }
@@ -264,6 +274,22 @@ static void on_data(void *arg, struct fetch *fetch)
     buf_clear(&fetch->received);
 }
 
+/* The server has begun anew: so do we, once. The first request that learns it begins the session;
+ * those that were under way beside it go out in the new one. */
+static void send_again(struct mcp_request *request)
+{
+    struct mcp_session *session = request->session;
+    fetch_free(request->fetch);
+    request->fetch = NULL;
+    request->again = true;
+    request->sent = false;
+    if (request->generation == session->generation) {
+        session->id[0] = 0;
+        session->state = MCP_CLOSED;
+    }
+    request_send(request);
+}
+
 static void on_fetched(void *arg, struct fetch *fetch, const struct err *failure)
 {
     struct mcp_request *request = arg;
@@ -273,19 +299,14 @@ static void on_fetched(void *arg, struct fetch *fetch, const struct err *failure
         return; /* the fetch goes with it */
     if (request->is_opener)
         note_session(session, fetch);
-    bool forgotten = session->id[0] && (fetch->status == 404 || fetch->status == 400);
+    bool forgotten = (fetch->status == 404 || fetch->status == 400) &&
+                     (session->id[0] || request->generation != session->generation);
     if (failure) {
         err = *failure;
     } else if (fetch->status == 202 && request->id < 0) {
         request->answered = true;
-    } else if (fetch->status >= 300 && forgotten && !request->again && !request->is_opener) {
-        request->again = true; /* the server has begun anew: so do we, once */
-        request->sent = false;
-        request->fetch = NULL;
-        fetch_free(fetch);
-        session->id[0] = 0;
-        session->state = MCP_CLOSED;
-        request_send(request);
+    } else if (forgotten && !request->again && !request->is_opener) {
+        send_again(request);
         return;
     } else if (fetch->status >= 300) {
         err_set(&err, ERR_UPSTREAM, "the MCP server answered with status %d", fetch->status);
@@ -308,13 +329,14 @@ static void transmit(struct mcp_request *request)
     struct err err = {0};
     struct str message = mcp_encode(request);
     request->sent = true;
+    request->generation = session->generation;
     if (!message.p) {
         err_set(&err, ERR_TOO_LARGE, "the request is too large");
     } else if (session->stdio) {
         if (mcp_stdio_send(session, message, &err) == RC_OK && request->id < 0)
             mcp_end_soon(request);
     } else {
-        request->fetch = make_fetch(session, request->tool, message, &err);
+        request->fetch = make_fetch(session, message, &err);
         if (request->fetch) {
             request->fetch->grown = on_data;
             fetch_send(request->fetch, on_fetched, request);
@@ -324,10 +346,10 @@ static void transmit(struct mcp_request *request)
         request_fail(request, &err);
 }
 
-static void begin_opener(struct mcp_session *session, const struct tool *tool, const char *method,
-                         struct str params, mcp_answered *done)
+static void begin_opener(struct mcp_session *session, const char *method, struct str params,
+                         mcp_answered *done)
 {
-    struct mcp_request *opener = session->opener = request_new(session, tool, method, params);
+    struct mcp_request *opener = session->opener = request_new(session, method, params);
     opener->is_opener = true;
     opener->done = done;
     opener->arg = session;
@@ -356,7 +378,6 @@ static void on_confirmed(void *arg, yyjson_val *result, const struct err *err)
 static void on_opened(void *arg, yyjson_val *result, const struct err *err)
 {
     struct mcp_session *session = arg;
-    const struct tool *tool = session->opener->tool;
     struct str version = json_get_text(result, "protocolVersion");
     session->opener = NULL;
     if (err) {
@@ -365,17 +386,18 @@ static void on_opened(void *arg, yyjson_val *result, const struct err *err)
     }
     snprintf(session->protocol, sizeof(session->protocol), "%.*s", STR_ARG(version));
     session->state = MCP_CONFIRMING;
-    begin_opener(session, tool, "notifications/initialized", STR_EMPTY, on_confirmed);
+    begin_opener(session, "notifications/initialized", STR_EMPTY, on_confirmed);
 }
 
-static void session_open(struct mcp_session *session, const struct tool *tool)
+static void session_open(struct mcp_session *session)
 {
     static const char params[] =
         "{\"protocolVersion\":\"" PROTOCOL_NEWEST "\",\"capabilities\":{},\"clientInfo\":{\"name\":"
         "\"capstan\",\"version\":\"" CAPSTAN_VERSION "\"}}";
     session->state = MCP_OPENING;
+    session->generation++;
     session->protocol[0] = 0;
-    begin_opener(session, tool, "initialize", STR(params), on_opened);
+    begin_opener(session, "initialize", STR(params), on_opened);
 }
 
 static void request_send(struct mcp_request *request)
@@ -384,14 +406,16 @@ static void request_send(struct mcp_request *request)
     if (session->state == MCP_READY)
         transmit(request);
     else if (session->state == MCP_CLOSED)
-        session_open(session, request->tool);
+        session_open(session);
 }
 
-/* Address and headers: who sends another credential has another session. */
-static struct str session_key(const struct tool *tool, struct arena *arena)
+/* Project, address and headers: who sends another credential has another session. */
+static struct str session_key(struct id project, const struct tool *tool, struct arena *arena)
 {
-    struct str key =
-        tool->server.n ? arena_printf(arena, "stdio %.*s", STR_ARG(tool->server)) : tool->url;
+    char id[ID_TEXT_BYTES_MAX];
+    size_t n = id_format(project, "proj", id);
+    struct str key = arena_printf(arena, "%.*s %s %.*s", (int)n, id, tool->server.n ? "stdio" : "",
+                                  STR_ARG(tool->server.n ? tool->server : tool->url));
     for (size_t i = 0; key.p && i < tool->header_count; i++)
         key = arena_printf(arena, "%.*s\n%.*s: %.*s", STR_ARG(key), STR_ARG(tool->headers[i].name),
                            STR_ARG(tool->headers[i].value));
@@ -407,47 +431,106 @@ static const struct mcp_stdio_server *find_stdio(const struct pipeline_loop *loo
     return NULL;
 }
 
-static struct mcp_session *session_get(struct pipeline_loop *loop, const struct tool *tool)
+/* False: there is no memory for it. */
+static bool copy_peer(struct mcp_session *session, const struct tool *tool)
+{
+    struct arena *arena = &session->arena;
+    struct tool *peer = &session->peer;
+    peer->url = arena_copy(arena, tool->url);
+    peer->headers = ARENA_NEW_ARRAY(arena, struct tool_header, tool->header_count + 1);
+    if (!peer->url.p || !peer->headers)
+        return false;
+    for (size_t i = 0; i < tool->header_count; i++) {
+        struct tool_header *header = &peer->headers[peer->header_count++];
+        header->name = arena_copy(arena, tool->headers[i].name);
+        header->value = arena_copy(arena, tool->headers[i].value);
+        if (!header->name.p || !header->value.p)
+            return false;
+    }
+    return true;
+}
+
+static void session_free(struct mcp_session *session)
+{
+    ASSERT(list_empty(&session->requests));
+    drop_opener(session);
+    mcp_stdio_close(session);
+    struct arena arena = session->arena;
+    arena_fini(&arena);
+}
+
+/* One that nobody uses makes room for another. */
+static bool make_room(struct pipeline_loop *loop)
+{
+    if (loop->mcp_sessions.count < MCP_SESSIONS_MAX)
+        return true;
+    MAP_FOR_EACH (slot, &loop->mcp_sessions) {
+        struct mcp_session *session = slot->value;
+        if (!list_empty(&session->requests))
+            continue;
+        map_remove(&loop->mcp_sessions, session->key);
+        session_free(session);
+        return true;
+    }
+    return false;
+}
+
+/* NULL: err tells. */
+static struct mcp_session *session_get(struct pipeline_loop *loop, struct id project,
+                                       const struct tool *tool, struct err *err)
 {
     struct arena arena;
-    arena_init(&arena, 1024 * 1024);
-    struct str key = session_key(tool, &arena);
-    struct mcp_session *session = map_get(&loop->mcp_sessions, key);
-    if (!session) {
-        session = xcalloc(1, sizeof(*session) + key.n);
-        memcpy(session + 1, key.p, key.n);
-        session->key = str_make((const char *)(session + 1), key.n);
-        session->loop = loop;
-        session->next_id = 1;
-        session->stdio = tool->server.n ? find_stdio(loop, tool->server) : NULL;
-        list_init(&session->requests);
-        map_put(&loop->mcp_sessions, session->key, session);
+    arena_init(&arena, SESSION_ARENA_BYTES);
+    struct mcp_session *session = ARENA_NEW(&arena, struct mcp_session);
+    ASSERT(session); /* the first bytes of an arena */
+    session->arena = arena;
+    session->key = session_key(project, tool, &session->arena);
+    struct mcp_session *known = session->key.p ? map_get(&loop->mcp_sessions, session->key) : NULL;
+    session->stdio = tool->server.n ? find_stdio(loop, tool->server) : NULL;
+    list_init(&session->requests);
+    if (known)
+        ;
+    else if (tool->server.n && !session->stdio)
+        err_set(err, ERR_NOT_FOUND, "the configuration file has no MCP server '%.*s'",
+                STR_ARG(tool->server));
+    else if (!session->key.p || !copy_peer(session, tool))
+        err_set(err, ERR_TOO_LARGE, "the MCP server's address and headers are too large");
+    else if (!make_room(loop))
+        err_set(err, ERR_OVERLOADED, "too many MCP servers are asked at once");
+    if (known || err->code != ERR_NONE) {
+        session_free(session);
+        return known;
     }
-    arena_fini(&arena);
+    session->loop = loop;
+    session->next_id = 1;
+    map_put(&loop->mcp_sessions, session->key, session);
     return session;
 }
 
-struct mcp_request *mcp_ask(struct pipeline_loop *loop, const struct tool *tool, const char *method,
-                            struct str params, mcp_answered *done, void *arg)
+struct mcp_request *mcp_ask(struct pipeline_loop *loop, struct id project, const struct tool *tool,
+                            const char *method, struct str params, mcp_answered *done, void *arg,
+                            struct err *err)
 {
-    struct mcp_session *session = session_get(loop, tool);
-    struct mcp_request *request = request_new(session, tool, method, params);
-    struct err err = {0};
+    struct mcp_session *session = session_get(loop, project, tool, err);
+    if (!session)
+        return NULL;
+    if (session->request_count >= MCP_REQUESTS_MAX) {
+        err_set(err, ERR_OVERLOADED, "too many requests to this MCP server are under way");
+        return NULL;
+    }
+    struct mcp_request *request = request_new(session, method, params);
+    if (!request->params.p) {
+        err_set(err, ERR_TOO_LARGE, "the request is too large");
+        request_free(request);
+        return NULL;
+    }
     request->done = done;
     request->arg = arg;
     list_push_back(&session->requests, &request->node);
     session->request_count++;
     timer_init(&request->timer, on_timer);
     timer_start(loop->loop, &request->timer, tool->timeout_ms * NS_PER_MS);
-    if (tool->server.n && !session->stdio)
-        err_set(&err, ERR_NOT_FOUND, "the configuration file has no MCP server '%.*s'",
-                STR_ARG(tool->server));
-    else if (session->request_count > MCP_REQUESTS_MAX)
-        err_set(&err, ERR_OVERLOADED, "too many requests to this MCP server are under way");
-    if (err.code != ERR_NONE)
-        request_fail(request, &err);
-    else
-        request_send(request);
+    request_send(request);
     return request;
 }
 
@@ -463,7 +546,7 @@ void mcp_cancel(struct mcp_request *request)
                          "{\"jsonrpc\":\"2.0\",\"method\":\"notifications/cancelled\",\"params\":{"
                          "\"requestId\":%lld}}",
                          (long long)request->id);
-        send_aside(session, request->tool, str_make(text, (size_t)n));
+        send_aside(session, str_make(text, (size_t)n));
     }
     mcp_end_soon(request);
     fetch_free(request->fetch);
@@ -472,18 +555,7 @@ void mcp_cancel(struct mcp_request *request)
 
 void mcp_sessions_free(struct pipeline_loop *loop)
 {
-    MAP_FOR_EACH (slot, &loop->mcp_sessions) {
-        struct mcp_session *session = slot->value;
-        struct mcp_request *opener = session->opener;
-        ASSERT(list_empty(&session->requests));
-        if (opener) {
-            opener->done = NULL;
-            fetch_free(opener->fetch);
-            opener->fetch = NULL;
-            mcp_end_soon(opener);
-        }
-        mcp_stdio_close(session);
-        free(session);
-    }
+    MAP_FOR_EACH (slot, &loop->mcp_sessions)
+        session_free(slot->value);
     map_fini(&loop->mcp_sessions);
 }

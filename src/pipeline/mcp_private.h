@@ -15,9 +15,12 @@ enum mcp_state {
 };
 
 struct mcp_session {
+    struct arena arena; /* this lies in it, with the key and the peer */
     struct pipeline_loop *loop;
-    struct str key; /* in the map; lies behind the session */
+    struct str key; /* in the map */
+    struct tool peer; /* url and headers: tools come and go while the session stays */
     enum mcp_state state;
+    int64_t generation; /* how often it was begun */
     int64_t next_id;
     struct list requests; /* mcp_request: that wait for the session, or for their answers */
     size_t request_count;
@@ -30,11 +33,11 @@ struct mcp_session {
 struct mcp_request {
     struct list node;
     struct mcp_session *session;
-    const struct tool *tool; /* url and headers */
-    struct arena arena;      /* this lies in it */
+    struct arena arena; /* this lies in it */
     const char *method;
     struct str params;
-    int64_t id; /* -1: a notification */
+    int64_t id;         /* -1: a notification */
+    int64_t generation; /* the session's when it was sent */
     mcp_answered *done;
     void *arg;
     struct timer timer;

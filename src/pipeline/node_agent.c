@@ -750,16 +750,17 @@ static struct str observation(struct agent *agent, const struct agent_call *call
     if (!call->result)
         return arena_printf(&agent->arena, "Error: %s", call->error);
     yyjson_val *json = value_json(call->result);
+    yyjson_val *tree = yyjson_obj_get(json, "json");
     struct str text = json_get_text(json, "text");
-    if (!text.n && yyjson_obj_get(json, "json"))
-        text = json_write(yyjson_obj_get(json, "json"), &agent->arena);
+    if (!text.n)
+        text = tree && !yyjson_is_null(tree) ? json_write(tree, &agent->arena) : STR("");
     if (text.n <= AGENT_RESULT_BYTES_MAX)
         return text;
     return arena_printf(&agent->arena, "%.*s\n[cut: %zu bytes in all]",
                         (int)utf8_cut(text, AGENT_RESULT_BYTES_MAX), text.p, text.n);
 }
 
-static void note_call(struct agent *agent, const struct agent_call *call, struct str result)
+static void note_call(struct agent *agent, const struct agent_call *call)
 {
     struct json_writer w = open_list(&agent->steps);
     json_begin_object(&w);
@@ -772,7 +773,7 @@ static void note_call(struct agent *agent, const struct agent_call *call, struct
     else
         json_null(&w);
     if (call->result)
-        json_put_string(&w, "result", result);
+        json_put_string(&w, "result", call->seen);
     else
         json_put_text(&w, "error", call->error);
     json_end_object(&w);
@@ -784,6 +785,8 @@ static void put_function_results(struct agent *agent, struct json_writer *w)
 {
     yyjson_val *turn = value_json(agent->turn);
     struct str text = json_get_text(turn, "text");
+    yyjson_val *item;
+    size_t i, n;
     json_begin_object(w);
     json_put_text(w, "role", "assistant");
     if (text.n)
@@ -792,11 +795,14 @@ static void put_function_results(struct agent *agent, struct json_writer *w)
         json_put_null(w, "content");
     json_put_value(w, "tool_calls", yyjson_obj_get(turn, "tool_calls"));
     json_end_object(w);
-    for (uint32_t i = 0; i < agent->call_count; i++) {
+    yyjson_arr_foreach(yyjson_obj_get(turn, "tool_calls"), i, n, item)
+    {
+        struct str seen = i < agent->call_count ? agent->calls[i].seen
+                                                : STR("Error: too many calls at once");
         json_begin_object(w);
         json_put_text(w, "role", "tool");
-        json_put_string(w, "tool_call_id", agent->calls[i].id);
-        json_put_string(w, "content", observation(agent, &agent->calls[i]));
+        json_put_value(w, "tool_call_id", yyjson_obj_get(item, "id"));
+        json_put_string(w, "content", seen);
         json_end_object(w);
     }
 }
@@ -804,7 +810,7 @@ static void put_function_results(struct agent *agent, struct json_writer *w)
 static void put_react_result(struct agent *agent, struct json_writer *w)
 {
     struct str seen = arena_printf(&agent->arena, "Observation: %.*s",
-                                   STR_ARG(observation(agent, &agent->calls[0])));
+                                   STR_ARG(agent->calls[0].seen));
     json_begin_object(w);
     json_put_text(w, "role", "assistant");
     json_put_value(w, "content", yyjson_obj_get(value_json(agent->turn), "text"));
@@ -820,14 +826,19 @@ static void next_round(struct agent *agent, struct frame *frame)
 {
     const struct agent_config *config = agent->step->plan->config;
     struct json_writer w = open_list(&agent->messages);
-    for (uint32_t i = 0; i < agent->call_count; i++)
-        note_call(agent, &agent->calls[i], observation(agent, &agent->calls[i]));
+    bool room = true;
+    for (uint32_t i = 0; i < agent->call_count; i++) {
+        struct agent_call *call = &agent->calls[i];
+        call->seen = observation(agent, call);
+        room = room && call->seen.p;
+        note_call(agent, call);
+    }
     if (config->strategy == AGENT_REACT)
         put_react_result(agent, &w);
     else
         put_function_results(agent, &w);
     agent->tool_calls += agent->call_count;
-    if (w.rc != RC_OK) {
+    if (w.rc != RC_OK || !room) {
         agent_fail(agent, frame, ERR_TOO_LARGE, "the conversation is too long");
         return;
     }

@@ -32,6 +32,7 @@ struct tool_function {
     struct tool_parameter *parameters_placed; /* those that do not stand where the method says */
     size_t placed_count;
     bool body_is_argument; /* the body is the argument `body` alone */
+    bool form;             /* the body is a form; else JSON */
     bool safe;             /* GET and HEAD: may be repeated */
 };
 

@@ -1,7 +1,9 @@
 /* See tool_call.h. */
 #include "pipeline/tool_call.h"
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "gateway/snapshot.h"
+#include "knowledge/source_url.h"
 #include "pipeline/connector.h"
 #include "pipeline/journal.h"
 #include "pipeline/loop_private.h"
@@ -15,6 +17,8 @@
 
 #define CALL_ARENA_BYTES_MAX (64 * 1024 * 1024)
 #define ERROR_BODY_BYTES_MAX 300
+#define URL_BYTES_MAX        8192
+#define REDIRECTS_MAX        5
 
 struct tool_call {
     struct step *step; /* NULL: nobody wants it any more; a plan is still being looked for */
@@ -26,6 +30,7 @@ struct tool_call {
     yyjson_val *arguments;
     bool safe;
     struct fetch *fetch; /* http, openapi */
+    int redirects;
     struct mcp_request *mcp;
     struct flow *flow; /* pipeline, while it runs */
     struct timer timer;
@@ -72,6 +77,7 @@ static void on_timer(struct timer *timer)
     err_set(&err, ERR_TIMEOUT, "the tool took longer than %lld ms",
             (long long)call->tool->timeout_ms);
     tool_call_cancel(step);
+    journal_forget_step(step); /* an intent may be on its way */
     step_failed(step, &err);
     if (!run->finishing)
         run_pump(run);
@@ -172,30 +178,54 @@ static enum rc add_query(struct tool_call *call, struct buf *query, struct str n
                       STR_ARG(text));
 }
 
+/* The body's arguments as JSON, or as a form. */
+struct body_writer {
+    struct tool_call *call;
+    struct buf *out;
+    struct json_writer json;
+    bool any;
+};
+
+static enum rc put_in_body(struct body_writer *body, struct str name, yyjson_val *value)
+{
+    const struct tool_function *function = body->call->function;
+    size_t i, n;
+    yyjson_val *item;
+    enum rc rc = RC_OK;
+    body->any = true;
+    if (!function->form) {
+        if (!function->body_is_argument)
+            json_key_str(&body->json, name);
+        json_value(&body->json, value);
+        return body->json.rc;
+    }
+    if (!yyjson_is_arr(value))
+        return add_query(body->call, body->out, name, value);
+    yyjson_arr_foreach(value, i, n, item) if (rc == RC_OK) rc =
+        add_query(body->call, body->out, name, item);
+    return rc;
+}
+
 /* Query, headers and body from the arguments. */
 static enum rc place_arguments(struct tool_call *call, struct buf *query, struct buf *body,
                                struct err *err)
 {
     const struct tool_function *function = call->function;
-    struct json_writer w = json_writer_to(body);
+    struct body_writer writer = {call, body, json_writer_to(body), false};
+    bool object = !function->form && !function->body_is_argument;
     size_t i, n, k, m;
     yyjson_val *key, *value, *item;
     enum rc rc = RC_OK;
-    bool any = false;
-    if (!function->body_is_argument)
-        json_begin_object(&w);
+    if (object)
+        json_begin_object(&writer.json);
     yyjson_obj_foreach(call->arguments, i, n, key, value)
     {
         struct str name = json_text(key);
         enum tool_place place = place_of(function, name);
         if (place == TOOL_IN_HEADER && rc == RC_OK)
             rc = fetch_add_header(call->fetch, name, plain(call, value), err);
-        if (place == TOOL_IN_BODY) {
-            any = true;
-            if (!function->body_is_argument)
-                json_key_str(&w, name);
-            json_value(&w, value);
-        }
+        if (place == TOOL_IN_BODY && rc == RC_OK)
+            rc = put_in_body(&writer, name, value);
         if (place != TOOL_IN_QUERY || rc != RC_OK)
             continue;
         if (!yyjson_is_arr(value))
@@ -203,12 +233,12 @@ static enum rc place_arguments(struct tool_call *call, struct buf *query, struct
         yyjson_arr_foreach(value, k, m, item) if (rc == RC_OK) rc =
             add_query(call, query, name, item);
     }
-    if (!function->body_is_argument)
-        json_end_object(&w);
-    if (!any)
+    if (object)
+        json_end_object(&writer.json);
+    if (!writer.any)
         buf_clear(body);
-    if (rc == RC_OK && w.rc != RC_OK)
-        rc = w.rc;
+    if (rc == RC_OK)
+        rc = writer.json.rc;
     return rc == RC_OK || err->code != ERR_NONE ? rc : no_memory(err);
 }
 
@@ -220,7 +250,10 @@ static enum rc make_headers(struct tool_call *call, bool body, struct err *err)
     for (size_t i = 0; rc == RC_OK && i < tool->header_count; i++)
         rc = fetch_add_header(fetch, tool->headers[i].name, tool->headers[i].value, err);
     if (rc == RC_OK && body && !http_header_get(&fetch->headers, STR("content-type")).p)
-        rc = fetch_add_header(fetch, STR("content-type"), STR("application/json"), err);
+        rc = fetch_add_header(fetch, STR("content-type"),
+                              call->function->form ? STR("application/x-www-form-urlencoded")
+                                                   : STR("application/json"),
+                              err);
     if (rc == RC_OK && !http_header_get(&fetch->headers, STR("user-agent")).p)
         rc = fetch_add_header(fetch, STR("user-agent"), STR("capstan"), err);
     if (rc == RC_OK && tool->idempotency_key && !call->function->safe)
@@ -252,15 +285,74 @@ static enum rc make_request(struct tool_call *call, struct err *err)
     return rc;
 }
 
+static bool is_redirect(const struct fetch *fetch)
+{
+    return fetch->status == 301 || fetch->status == 302 || fetch->status == 303 ||
+           fetch->status == 307 || fetch->status == 308;
+}
+
+static void http_done(void *arg, struct fetch *fetch, const struct err *failure);
+
+/* What may be repeated may be asked elsewhere: a new request with all checks of the connector. The
+ * tool's headers (credentials among them) go to the origin they are meant for only. */
+static enum rc follow(struct tool_call *call, struct str location, struct err *err)
+{
+    struct fetch *old = call->fetch, *fetch = fetch_new();
+    struct str url = STR_EMPTY;
+    fetch->method = old->method;
+    fetch->repeatable = true;
+    enum rc rc =
+        source_url_resolve(old->url, location, URL_BYTES_MAX, &fetch->arena, &fetch->url) == RC_OK
+            ? RC_OK
+            : err_set(err, ERR_UPSTREAM_PROTOCOL, "the service redirects to no address");
+    if (rc == RC_OK && (url = source_url_origin(fetch->url)).n &&
+        str_eq_nocase(url, source_url_origin(old->url)))
+        for (size_t i = 0; rc == RC_OK && i < old->headers.count; i++)
+            rc = fetch_add_header(fetch, old->headers.items[i].name, old->headers.items[i].value,
+                                  err);
+    else if (rc == RC_OK)
+        rc = fetch_add_header(fetch, STR("user-agent"), STR("capstan"), err);
+    if (rc == RC_OK)
+        rc = fetch_prepare(fetch, call->step->run->loop, STR_EMPTY, err);
+    if (rc != RC_OK) {
+        fetch_free(fetch);
+        return rc;
+    }
+    call->fetch = fetch;
+    fetch_send(fetch, http_done, call);
+    fetch_free(old);
+    return RC_OK;
+}
+
+/* Pages of before UTF-8 are read as Latin-1: no byte is wrong in it, and most of them are. */
+static struct str valid_text(struct str text, struct arena *arena)
+{
+    if (utf8_valid(text))
+        return text;
+    char *out = arena_alloc(arena, 2 * text.n + 1);
+    size_t n = 0;
+    for (size_t i = 0; out && i < text.n; i++)
+        n += utf8_encode((unsigned char)text.p[i], out + n);
+    return out ? str_make(out, n) : STR_EMPTY;
+}
+
 static void http_done(void *arg, struct fetch *fetch, const struct err *failure)
 {
     struct tool_call *call = arg;
     struct err err = {0};
     struct value *out = NULL;
-    struct str text = buf_str(&fetch->received);
+    struct str location = http_header_get(&fetch->answered, STR("location"));
     yyjson_doc *doc;
+    if (!failure && is_redirect(fetch) && location.n && call->function->safe &&
+        call->redirects++ < REDIRECTS_MAX && follow(call, location, &err) == RC_OK)
+        return;
+    struct str text = valid_text(buf_str(&fetch->received), &call->arena);
     if (failure) {
         err = *failure;
+    } else if (err.code != ERR_NONE) {
+        err_prefix(&err, "redirected: ");
+    } else if (fetch->status >= 300 && fetch->status < 400) {
+        err_set(&err, ERR_UPSTREAM, "the service answered with status %d, elsewhere", fetch->status);
     } else if (fetch->status >= 400) {
         err_set(&err, ERR_UPSTREAM, "the service answered with status %d: %.*s", fetch->status,
                 (int)MIN(text.n, (size_t)ERROR_BODY_BYTES_MAX), text.p);
@@ -415,9 +507,12 @@ static void mcp_send(struct step *step)
     json_put_string(&w, "name", call->name);
     json_put_value(&w, "arguments", call->arguments);
     json_end_object(&w);
-    call->mcp =
-        mcp_ask(step->run->loop, call->tool, "tools/call", buf_str(&params), on_mcp_answered, call);
+    struct err err = {0};
+    call->mcp = mcp_ask(step->run->loop, step->run->principal.project, call->tool, "tools/call",
+                        buf_str(&params), on_mcp_answered, call, &err);
     buf_fini(&params);
+    if (!call->mcp)
+        call_end(call, NULL, &err);
 }
 
 /* ---- starting and ending ---- */
@@ -440,6 +535,8 @@ static bool check_arguments(struct tool_call *call)
     struct err err = {0};
     if (!yyjson_is_obj(call->arguments))
         err_set(&err, ERR_BAD_FIELD, "the arguments must be a JSON object");
+    else if (call->tool->kind == TOOL_MCP && !call->name.n)
+        err_set(&err, ERR_MISSING_FIELD, "choose one of the server's functions");
     else if (call->function && call->function->schema &&
              json_schema_check(call->function->schema, call->arguments, &problem) != RC_OK)
         err_set(&err, ERR_BAD_FIELD, "the arguments do not fit: %s %s", problem.path,

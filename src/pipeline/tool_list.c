@@ -1,5 +1,5 @@
-/* What functions a tool has, where somebody must be asked: an MCP server, whose list comes in pages
- * and is kept for a while, or a pipeline, whose start declares its inputs. */
+/* What functions a tool has, where somebody must be asked: an MCP server, whose list comes in
+ * pages, or a pipeline, whose start declares its inputs. */
 #include "pipeline/loop_private.h"
 #include "pipeline/mcp_client.h"
 #include "pipeline/mcp_message.h"
@@ -11,6 +11,7 @@
 
 struct tool_listing {
     struct pipeline_loop *loop;
+    struct id project;
     const struct tool *tool;
     tool_listed *done; /* NULL: nobody wants it any more */
     void *arg;
@@ -81,7 +82,7 @@ static void on_plan_listed(void *arg, struct plan *plan, int64_t version, const 
     struct arena arena;
     arena_init(&arena, 1024 * 1024);
     UNUSED(version);
-    if (err) {
+    if (err || !listing->done) { /* nobody waits: the tool may be gone, too */
         listing_end(listing, NULL, 0, err);
     } else {
         struct str words = json_get_text(plan->document->root, "description");
@@ -152,9 +153,12 @@ static void ask_page(struct tool_listing *listing, struct str cursor)
     if (cursor.n)
         json_put_string(&w, "cursor", cursor);
     json_end_object(&w);
-    listing->request =
-        mcp_ask(listing->loop, listing->tool, "tools/list", buf_str(&params), on_page, listing);
+    struct err err = {0};
+    listing->request = mcp_ask(listing->loop, listing->project, listing->tool, "tools/list",
+                               buf_str(&params), on_page, listing, &err);
     buf_fini(&params);
+    if (!listing->request)
+        listing_end(listing, NULL, 0, &err);
 }
 
 struct tool_listing *tool_list(struct pipeline_loop *loop, struct id project,
@@ -162,7 +166,7 @@ struct tool_listing *tool_list(struct pipeline_loop *loop, struct id project,
 {
     struct tool_listing *listing = xcalloc(1, sizeof(*listing));
     *listing = (struct tool_listing){
-        .loop = loop, .tool = tool, .done = done, .arg = arg, .starting = true};
+        .loop = loop, .project = project, .tool = tool, .done = done, .arg = arg, .starting = true};
     arena_init(&listing->arena, LISTING_ARENA_BYTES);
     listing->functions = ARENA_NEW_ARRAY(&listing->arena, struct tool_function, TOOL_FUNCTIONS_MAX);
     ASSERT(listing->functions);

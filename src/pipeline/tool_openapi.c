@@ -2,6 +2,7 @@
  * operation and of its JSON (or form) body. References inside the document are followed, to a
  * depth; a schema that contains itself ends there as `{}`, which takes anything. */
 #include "pipeline/tool.h"
+#include "base/map.h"
 #include "http/message.h"
 #include "text/json_schema.h"
 #include "text/json_tree.h"
@@ -18,6 +19,7 @@ struct reading {
     yyjson_mut_doc *doc;
     size_t cells;
     struct err *err;
+    struct map names; /* of all operations, wanted or not: they stay what they are */
 };
 
 static enum rc full(struct err *err)
@@ -166,14 +168,38 @@ static bool add_members(struct operation *o, yyjson_mut_val *schema)
     return true;
 }
 
+/* The body as JSON ("application/json; charset=utf-8", "application/merge-patch+json"), or else as
+ * a form; NULL: neither. */
+static yyjson_val *find_media(yyjson_val *content, bool *form)
+{
+    yyjson_val *key, *media, *found = NULL;
+    size_t i, n;
+    *form = false;
+    yyjson_obj_foreach(content, i, n, key, media)
+    {
+        struct str type = json_text(key), rest = type;
+        str_split(&rest, ';', &type);
+        type = str_trim(type);
+        if (str_eq_nocase(type, STR("application/json")) || str_ends(type, STR("+json"))) {
+            *form = false;
+            return media;
+        }
+        if (str_eq_nocase(type, STR("application/x-www-form-urlencoded"))) {
+            *form = true;
+            found = media;
+        }
+    }
+    return found;
+}
+
 static void add_body(struct operation *o, yyjson_val *given)
 {
-    yyjson_val *body = follow(o->r, given), *content = yyjson_obj_get(body, "content"),
-               *media = yyjson_obj_get(content, "application/json");
+    yyjson_val *body = follow(o->r, given),
+               *media = find_media(yyjson_obj_get(body, "content"), &o->function->form);
     if (!media)
         return;
     yyjson_mut_val *schema = expand(o->r, yyjson_obj_get(media, "schema"), false, 0, 0);
-    if (add_members(o, schema) || is_known(o, STR("body")))
+    if (add_members(o, schema) || o->function->form || is_known(o, STR("body")))
         return;
     o->function->body_is_argument = true;
     add_property(o, STR("body"), schema, json_get_bool(body, "required", false));
@@ -204,14 +230,26 @@ static struct str operation_name(struct reading *r, yyjson_val *operation, struc
     return id.n ? id : arena_printf(r->arena, "%.*s%.*s", STR_ARG(method), STR_ARG(path));
 }
 
+/* As functions may be called; names that are cut or differ in other letters only get a number. */
+static struct str unique_name(struct reading *r, struct str name)
+{
+    struct str shown = tool_function_name(name, r->arena);
+    for (int k = 2; shown.p && map_get(&r->names, shown); k++)
+        shown = tool_function_name(arena_printf(r->arena, "%d_%.*s", k, STR_ARG(name)), r->arena);
+    if (shown.p)
+        map_put(&r->names, shown, r);
+    return shown;
+}
+
 static enum rc add_operation(struct reading *r, struct str method, struct str path,
                              yyjson_val *item, yyjson_val *operation)
 {
     struct tool *tool = r->tool;
     struct str name = operation_name(r, operation, method, path);
-    if (!name.p)
+    struct str shown = name.p ? unique_name(r, name) : STR_EMPTY;
+    if (!shown.p)
         return full(r->err);
-    if (!tool_wants(tool, name))
+    if (!tool_wants(tool, name) && !tool_wants(tool, shown))
         return RC_OK;
     if (tool->function_count == TOOL_FUNCTIONS_MAX)
         return err_set_field(r->err, ERR_BAD_FIELD, "operations",
@@ -221,7 +259,7 @@ static enum rc add_operation(struct reading *r, struct str method, struct str pa
     struct str summary = json_get_text(operation, "summary"),
                words = json_get_text(operation, "description");
     struct operation o = {r, function, yyjson_mut_obj(r->doc), yyjson_mut_arr(r->doc), 128};
-    function->name = tool_function_name(name, r->arena);
+    function->name = shown;
     function->description = words.n ? words : summary;
     function->method = method;
     function->url = arena_printf(r->arena, "%.*s%.*s", STR_ARG(r->server), STR_ARG(path));
@@ -271,7 +309,7 @@ enum rc tool_read_openapi(struct tool *tool, yyjson_val *document, struct str se
     } methods[] = {{"get", STR_INIT("GET")},       {"post", STR_INIT("POST")},
                    {"put", STR_INIT("PUT")},       {"patch", STR_INIT("PATCH")},
                    {"delete", STR_INIT("DELETE")}, {"head", STR_INIT("HEAD")}};
-    struct reading r = {tool, document, server, arena, json_tree_new(arena), 0, err};
+    struct reading r = {tool, document, server, arena, json_tree_new(arena), 0, err, {0}};
     size_t i, n;
     yyjson_val *path, *given;
     if (!str_starts(json_get_text(document, "openapi"), STR("3.")))
@@ -280,6 +318,7 @@ enum rc tool_read_openapi(struct tool *tool, yyjson_val *document, struct str se
     tool->functions = ARENA_NEW_ARRAY(arena, struct tool_function, TOOL_FUNCTIONS_MAX);
     if (rc != RC_OK || !tool->functions || !r.doc)
         return rc != RC_OK ? rc : full(err);
+    map_init(&r.names);
     yyjson_obj_foreach(yyjson_obj_get(document, "paths"), i, n, path, given)
     {
         yyjson_val *item = follow(&r, given);
@@ -289,6 +328,7 @@ enum rc tool_read_openapi(struct tool *tool, yyjson_val *document, struct str se
                 rc = add_operation(&r, methods[m].method, json_text(path), item, operation);
         }
     }
+    map_fini(&r.names);
     if (rc == RC_OK && tool->function_count == 0)
         rc = err_set_field(err, ERR_BAD_FIELD, tool->only_count ? "operations" : "document",
                            "The document has no such operation.");
