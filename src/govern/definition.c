@@ -199,6 +199,50 @@ static enum rc guard_provider(const struct principal *principal, yyjson_mut_doc 
     return RC_OK;
 }
 
+static bool same_text(yyjson_val *old, yyjson_mut_val *spec, const char *member)
+{
+    struct str text = json_get_text(old, member);
+    yyjson_mut_val *value = yyjson_mut_obj_get(spec, member);
+    return yyjson_mut_is_str(value) ? yyjson_mut_equals_strn(value, text.p, text.n)
+                                    : !value && !yyjson_obj_get(old, member);
+}
+
+/* Whether the object has a secret that was given before and is not given again. */
+static bool keeps_secret(yyjson_val *old, yyjson_mut_val *spec, const char *member,
+                         struct arena *arena)
+{
+    yyjson_mut_val *list = yyjson_mut_obj_get(spec, member), *key, *value;
+    size_t i, n;
+    yyjson_mut_obj_foreach(list, i, n, key, value)
+    {
+        struct str name = str_make(yyjson_mut_get_str(key), yyjson_mut_get_len(key)), mask,
+                   now = str_make(yyjson_mut_get_str(value), yyjson_mut_get_len(value)),
+                   before = json_text(yyjson_obj_getn(yyjson_obj_get(old, member), name.p, name.n));
+        if (secret_is_sealed(before) &&
+            (str_eq(now, before) ||
+             (secret_mask(before, arena, &mask, NULL) == RC_OK && str_eq(now, mask))))
+            return true;
+    }
+    return false;
+}
+
+/* A secret goes where its giver meant it to go: with another address it must be given again, or
+ * whoever may change the tool could have it sent to himself. */
+static enum rc guard_tool(const struct principal *principal, yyjson_val *old, yyjson_mut_val *spec,
+                          struct arena *arena, struct err *err)
+{
+    static const char *const addresses[] = {"url", "server", "document"}, *const secrets[] = {
+                                                                              "headers", "fixed"};
+    bool moved = false;
+    for (size_t i = 0; i < COUNT_OF(addresses); i++)
+        moved |= !same_text(old, spec, addresses[i]);
+    for (size_t i = 0; moved && i < COUNT_OF(secrets); i++)
+        if (keeps_secret(old, spec, secrets[i], arena))
+            return err_set_field(err, ERR_BAD_FIELD, secrets[i],
+                                 "With another address, give the secrets again.");
+    return guard_references(principal, spec, arena, err);
+}
+
 /* ---- changing ---- */
 
 /* `old` (NULL: none) with `body` merged in, without what is only shown. */
@@ -220,7 +264,7 @@ static enum rc merged_spec(const struct principal *principal, enum object_kind k
     for (size_t i = 0; i < COUNT_OF(shown); i++)
         yyjson_mut_obj_remove_key(spec, shown[i]);
     enum rc rc = kind == OBJECT_PROVIDER ? guard_provider(principal, doc, spec, arena, err)
-                 : kind == OBJECT_TOOL   ? guard_references(principal, spec, arena, err)
+                 : kind == OBJECT_TOOL   ? guard_tool(principal, old, spec, arena, err)
                                          : RC_OK;
     if (rc != RC_OK)
         return rc;

@@ -4,6 +4,7 @@
 #include "gateway/config.h"
 #include "gateway/price.h"
 #include "govern/key.h"
+#include "pipeline/tool.h"
 #include "text/decode.h"
 #include "text/json_tree.h"
 #include <stdio.h>
@@ -11,8 +12,8 @@
 #define ITEMS_MAX        50000
 #define DETAIL_BYTES_MAX 400
 
-const char *const MANIFEST_SECTIONS[] = {"providers", "routes",   "keys", "limits",
-                                         "prices",    "settings", NULL};
+const char *const MANIFEST_SECTIONS[] = {"providers", "routes", "keys",     "limits",
+                                         "prices",    "tools",  "settings", NULL};
 
 /* ---- reading ---- */
 
@@ -175,6 +176,8 @@ enum rc manifest_read(yyjson_val *root, struct arena *arena, struct manifest *ou
         rc = read_limits(&r, section);
     if (rc == RC_OK && (section = yyjson_obj_get(root, "prices")))
         rc = read_prices(&r, section);
+    if (rc == RC_OK && (section = yyjson_obj_get(root, "tools")))
+        rc = read_named(&r, section, "tools", OBJECT_TOOL);
     if (rc == RC_OK && (section = yyjson_obj_get(root, "settings")))
         rc = add_item(&r,
                       (struct manifest_item){
@@ -199,6 +202,7 @@ static enum rc check_item(struct checking *c, const struct manifest_item *item, 
     struct provider *provider;
     struct route route;
     struct limits limits;
+    struct tool *tool;
     struct key key;
     struct object object = {.project = c->project, .kind = OBJECT_KEY};
     char id[ID_TEXT_BYTES_MAX];
@@ -230,6 +234,7 @@ static enum rc check_item(struct checking *c, const struct manifest_item *item, 
         return price_table_add(c->prices, c->arena, str_slice(item->name, 0, (size_t)slash),
                                str_slice(item->name, (size_t)slash + 1, item->name.n), item->spec,
                                err);
+    case OBJECT_TOOL: return tool_decode(item->name, item->spec, c->arena, &tool, err);
     default: return RC_OK;
     }
 }
@@ -503,8 +508,8 @@ static enum rc prune_kind(struct applying *a, const struct manifest *manifest,
     return rc;
 }
 
-static const enum object_kind KINDS[] = {OBJECT_ROUTE, OBJECT_PROVIDER, OBJECT_KEY,
-                                         OBJECT_LIMIT, OBJECT_PRICE,    OBJECT_SETTING};
+static const enum object_kind KINDS[] = {OBJECT_ROUTE, OBJECT_PROVIDER, OBJECT_KEY,    OBJECT_LIMIT,
+                                         OBJECT_PRICE, OBJECT_TOOL,     OBJECT_SETTING};
 
 /* Providers that the database has besides the manifest's: routes may refer to them. */
 static enum rc add_stored_providers(struct checking *c, struct db_txn *txn, struct err *err)
@@ -575,8 +580,11 @@ static void export_object(yyjson_mut_doc *doc, yyjson_mut_val *root, const struc
     ssize_t at;
     switch (object->kind) {
     case OBJECT_PROVIDER:
+    case OBJECT_TOOL:
     case OBJECT_ROUTE: {
-        const char *section = object->kind == OBJECT_PROVIDER ? "providers" : "routes";
+        const char *section = object->kind == OBJECT_PROVIDER ? "providers"
+                              : object->kind == OBJECT_TOOL   ? "tools"
+                                                              : "routes";
         if (!yyjson_mut_obj_get(root, section))
             yyjson_mut_obj_add_obj(doc, root, section);
         yyjson_mut_obj_add(yyjson_mut_obj_get(root, section), json_new_text(doc, object->name),
@@ -627,7 +635,8 @@ enum rc manifest_export(struct db_txn *txn, struct id project, struct arena *are
                         yyjson_val **out, struct err *err)
 {
     static const enum object_kind order[] = {OBJECT_PROVIDER, OBJECT_ROUTE, OBJECT_KEY,
-                                             OBJECT_LIMIT,    OBJECT_PRICE, OBJECT_SETTING};
+                                             OBJECT_LIMIT,    OBJECT_PRICE, OBJECT_TOOL,
+                                             OBJECT_SETTING};
     yyjson_mut_doc *doc = json_tree_new(arena);
     yyjson_mut_val *root = yyjson_mut_obj(doc);
     for (size_t k = 0; k < COUNT_OF(order); k++) {

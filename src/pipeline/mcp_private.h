@@ -17,7 +17,7 @@ enum mcp_state {
 struct mcp_session {
     struct arena arena; /* this lies in it, with the key and the peer */
     struct pipeline_loop *loop;
-    struct str key; /* in the map */
+    struct str key;   /* in the map */
     struct tool peer; /* url and headers: tools come and go while the session stays */
     enum mcp_state state;
     int64_t generation; /* how often it was begun */

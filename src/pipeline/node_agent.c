@@ -797,8 +797,8 @@ static void put_function_results(struct agent *agent, struct json_writer *w)
     json_end_object(w);
     yyjson_arr_foreach(yyjson_obj_get(turn, "tool_calls"), i, n, item)
     {
-        struct str seen = i < agent->call_count ? agent->calls[i].seen
-                                                : STR("Error: too many calls at once");
+        struct str seen =
+            i < agent->call_count ? agent->calls[i].seen : STR("Error: too many calls at once");
         json_begin_object(w);
         json_put_text(w, "role", "tool");
         json_put_value(w, "tool_call_id", yyjson_obj_get(item, "id"));
@@ -809,8 +809,8 @@ static void put_function_results(struct agent *agent, struct json_writer *w)
 
 static void put_react_result(struct agent *agent, struct json_writer *w)
 {
-    struct str seen = arena_printf(&agent->arena, "Observation: %.*s",
-                                   STR_ARG(agent->calls[0].seen));
+    struct str seen =
+        arena_printf(&agent->arena, "Observation: %.*s", STR_ARG(agent->calls[0].seen));
     json_begin_object(w);
     json_put_text(w, "role", "assistant");
     json_put_value(w, "content", yyjson_obj_get(value_json(agent->turn), "text"));

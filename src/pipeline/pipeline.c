@@ -75,6 +75,13 @@ struct pipeline_loop *pipelines_loop(struct pipelines *pipelines, int index)
 
 struct run_index *pipelines_index(struct pipelines *pipelines) { return pipelines->index; }
 
+const struct mcp_stdio_server *pipelines_mcp_servers(const struct pipelines *pipelines,
+                                                     size_t *count)
+{
+    *count = pipelines->options.mcp_server_count;
+    return pipelines->options.mcp_servers;
+}
+
 struct loop *pipeline_loop_loop(struct pipeline_loop *loop) { return loop->loop; }
 
 void pipeline_loop_free(struct pipeline_loop *loop)

@@ -64,6 +64,9 @@ void plan_find(struct pipeline_loop *loop, struct id project, struct str name, s
 
 struct run_index;
 struct run_index *pipelines_index(struct pipelines *pipelines); /* index.h */
+/* The administrator's, that tools may ask by name (mcp_client.h). */
+const struct mcp_stdio_server *pipelines_mcp_servers(const struct pipelines *pipelines,
+                                                     size_t *count);
 struct loop *pipeline_loop_loop(struct pipeline_loop *loop);
 /* A run under way on this loop; its own thread. NULL: there is none. */
 struct run *pipeline_loop_find(struct pipeline_loop *loop, struct id id);

@@ -700,7 +700,7 @@ uint64_t run_output_tokens(const struct run *run) { return run->output_tokens; }
 const char *run_trigger(struct str name)
 {
     static const char *const names[] = {"api", "model", "draft", "hook", "webhook", "schedule",
-                                        "mcp", "retry", "fork",  "node", "failure"};
+                                        "mcp", "retry", "fork",  "node", "failure", "tool"};
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (str_eq(name, str_from(names[i])))
             return names[i];

@@ -368,6 +368,10 @@ yyjson_mut_val *tool_functions_encode(const struct tool *tool, yyjson_mut_doc *d
         yyjson_mut_obj_add_val(
             doc, o, "parameters",
             yyjson_mut_rawn(doc, function->parameters.p, function->parameters.n));
+        if (function->method.n)
+            json_set_text(doc, o, "method", function->method);
+        if (function->url.n)
+            json_set_text(doc, o, "url", function->url);
     }
     return list;
 }

@@ -352,7 +352,8 @@ static void http_done(void *arg, struct fetch *fetch, const struct err *failure)
     } else if (err.code != ERR_NONE) {
         err_prefix(&err, "redirected: ");
     } else if (fetch->status >= 300 && fetch->status < 400) {
-        err_set(&err, ERR_UPSTREAM, "the service answered with status %d, elsewhere", fetch->status);
+        err_set(&err, ERR_UPSTREAM, "the service answered with status %d, elsewhere",
+                fetch->status);
     } else if (fetch->status >= 400) {
         err_set(&err, ERR_UPSTREAM, "the service answered with status %d: %.*s", fetch->status,
                 (int)MIN(text.n, (size_t)ERROR_BODY_BYTES_MAX), text.p);

@@ -21,6 +21,7 @@ class Services:
     def __init__(self):
         self.seen, self.models, self.gate = [], {}, threading.Event()
         self.gate.set()
+        self.document, self.elsewhere = "", ""
         services = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -38,6 +39,12 @@ class Services:
                 services.seen.append((self.command, self.path, dict(self.headers.items()), raw.decode()))
                 if "held" in url.path:
                     services.gate.wait(60)
+                if "circle" in url.path:
+                    return self.send(302, b"", location=url.path)
+                if "/moved/" in url.path:
+                    return self.send(302, b"", location=services.elsewhere if "elsewhere" in url.path else "../arrived/here")
+                if url.path == "/openapi.yaml":
+                    return self.send(200, services.document.encode(), "application/yaml")
                 if "broken" in url.path:
                     return self.send(500, {"error": "the service is ill"})
                 if "page" in url.path:
@@ -45,12 +52,14 @@ class Services:
                                           b"<p>It is <b>warm</b> &amp; dry.</p><script>x()</script></body></html>", "text/html")
                 return self.send(200, {"path": url.path, "query": urllib.parse.parse_qs(url.query), "body": raw.decode()})
 
-            def send(self, status, body, type="application/json"):
+            def send(self, status, body, type="application/json", location=None):
                 data = body if isinstance(body, bytes) else json.dumps(body).encode()
                 try:
                     self.send_response(status)
                     self.send_header("content-type", type)
                     self.send_header("content-length", str(len(data)))
+                    if location:
+                        self.send_header("location", location)
                     self.end_headers()
                     self.wfile.write(data)
                 except OSError:

@@ -206,6 +206,7 @@ def projects(server):
     server.request("PUT", f"/api/prices/{MARK}/m", {"prices": {"input_tokens": 1}}, key=alpha)
     server.post("/api/prompts", {"name": MARK, "prompt": "Hello"}, key=alpha, expect=201)
     server.post("/api/pipelines", {"name": MARK}, key=alpha, expect=201)
+    server.post("/api/tools", {"name": MARK, "kind": "pipeline", "pipeline": MARK}, key=alpha, expect=201)
     server.post("/api/collections", {"name": MARK, "encoder": "none"}, key=alpha, expect=201)
     ids["trigger"] = server.post("/api/triggers", {"title": MARK, "pipeline": MARK, "kind": "webhook"},
                                  key=alpha, expect=201)["id"]
@@ -224,7 +225,7 @@ def fill(pattern, ids):
               "jobs": ["job_00000000000000000000000000"], "calls": ["call_00000000000000000000000000"],
               "prompts": [MARK, "1"], "collections": [MARK, "doc_00000000000000000000000000"],
               "pipelines": [MARK, "1"], "runs": ["run_00000000000000000000000000"], "public": [MARK],
-              "prompt-labels": [MARK], "triggers": [ids["trigger"]], "feedback": ["score_00000000000000000000000000"]}[area]
+              "prompt-labels": [MARK], "tools": [MARK], "triggers": [ids["trigger"]], "feedback": ["score_00000000000000000000000000"]}[area]
     for value in values:
         pattern = re.sub(r"\{\w+\}", value, pattern, count=1)
     return pattern
@@ -233,7 +234,7 @@ def fill(pattern, ids):
 def snapshot(server, key):
     return {path: server.get(path, key=key) for path in
             ("/api/providers", "/api/routes", "/api/keys", "/api/limits", "/api/members", "/api/invites", "/api/settings",
-             "/api/prompts", "/api/pipelines", "/api/collections", "/api/triggers")}
+             "/api/prompts", "/api/pipelines", "/api/collections", "/api/tools", "/api/triggers")}
 
 
 def test_no_project_reaches_into_another(server, projects):
