@@ -104,16 +104,17 @@ uint32_t index_tail_append(struct index_tail *tail, const struct index *index,
     tail->payloads[at] =
         row->payload.n ? yyjson_read(row->payload.p, row->payload.n, YYJSON_READ_NOFLAG) : NULL;
     tail->disabled += row->disabled;
-    tail->bytes += (int64_t)(row->id.n + 2 * row->payload.n);
+    int64_t bytes = (int64_t)(row->id.n + 2 * row->payload.n);
     for (size_t t = 0; t < index->config.text_count; t++)
-        tail->bytes += (int64_t)row->texts[t].n;
+        bytes += (int64_t)row->texts[t].n;
     for (size_t v = 0; v < index->config.vector_count; v++) {
         append_vector(tail, &index->config.vectors[v], v, row->vectors[v], at);
         if (row->vectors[v])
-            tail->bytes += (int64_t)(2 * sizeof(float) * index->config.vectors[v].dimension);
+            bytes += (int64_t)(2 * sizeof(float) * index->config.vectors[v].dimension);
     }
     tail->log_seq = log_seq;
     pthread_rwlock_wrlock(&tail->lock);
+    tail->bytes += bytes;
     map_put(&tail->ids, row->id, (void *)(uintptr_t)(at + 1));
     words_memory_add(tail->words, index->analyzer, row->texts);
     pthread_rwlock_unlock(&tail->lock);
