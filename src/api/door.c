@@ -1,11 +1,12 @@
 /* From an HTTP request to a call and back: see door.h. The `struct visit` is the sink of the call;
- * it lives in the request's arena, as the call does. Answering is the last thing that happens: the
+ * it does not lie in the request's arena, which may be parked while the answer flows. Answering is the last thing that happens: the
  * server may free the request as soon as it has its end. */
 #include "api/door.h"
 #include "api/api.h"
 #include "base/limits.h"
 #include "gateway/limit.h"
 #include "gateway/price.h"
+#include <stdlib.h>
 
 struct visit {
     struct http_request *request;
@@ -177,6 +178,8 @@ static void visit_gone(struct http_request *request)
         gateway_call_cancel(call);
 }
 
+static void visit_ended(struct http_request *request) { free(request->user); }
+
 static void visit_writable(struct http_request *request)
 {
     struct visit *visit = request->user;
@@ -219,7 +222,6 @@ static void visit_start(struct visit *visit, struct gateway_loop *gateway, const
         .started_ns = request->started_ns,
         .received_ns = request->received_ns,
     };
-    request->user = visit;
     request->gone = visit_gone;
     request->writable = visit_writable;
     visit->call = gateway_call_start(gateway, &visit->scope, &call, &sink, visit);
@@ -235,7 +237,9 @@ static void handle_call(const struct door *door, const struct door_path *path,
 {
     struct err err;
     struct key *key = NULL;
-    struct visit *visit = ARENA_NEW(request->arena, struct visit);
+    struct visit *visit = calloc(1, sizeof(*visit));
+    request->user = visit;
+    request->ended = visit_ended;
     if (!visit)
         err_set(&err, ERR_TOO_LARGE, "the request needs more memory than it may have");
     else if (!str_eq(request->method, STR("POST")))

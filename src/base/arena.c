@@ -2,35 +2,30 @@
  * request that needs little holds little (thousands of open streams each have an arena), and a
  * large one soon has few, large blocks. Freed blocks stay in a small cache of their thread. Under
  * AddressSanitizer there is no cache and allocations are kept apart, so that it sees what it
- * should. */
-#include "base/arena.h"
+ * should. Arenas that may be parked take pages first (arena_park.c). */
+#include "base/arena_private.h"
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
 #define ARENA_GAP_BYTES  16
 #define CACHED_BYTES_MAX 0
 #else
-#define ASAN_POISON_MEMORY_REGION(p, n)   ((void)0)
-#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)0)
-#define ARENA_GAP_BYTES                   0
-#define CACHED_BYTES_MAX                  (512 * 1024) /* per thread and block size */
+#define ARENA_GAP_BYTES  0
+#define CACHED_BYTES_MAX (512 * 1024) /* per thread and block size */
 #endif
 
 #define ARENA_ALIGN 16
 
-struct arena_block {
-    struct arena_block *next;
-    size_t bytes; /* with this header */
-};
-
 _Static_assert(sizeof(struct arena_block) % ARENA_ALIGN == 0, "what follows the header is aligned");
 
 /* A little under the powers of two, which leaves room for malloc's own header. */
-static const size_t block_sizes[] = {1008, 4080, 16368, 65520};
+static const size_t block_sizes[] = {1008, 4080, 16368, 65520, ARENA_PAGE_BYTES};
 #define BLOCK_SIZE_COUNT COUNT_OF(block_sizes)
+#define HEAP_SIZE_COUNT  (BLOCK_SIZE_COUNT - 1) /* all but pages */
+#define PAGES_MAX        3                      /* of an arena; behind them blocks grow as ever */
+_Static_assert(PAGES_MAX <= ARENA_PARKED_PAGES_MAX, "all of them can be parked");
 
 struct block_cache {
     struct arena_block *free[BLOCK_SIZE_COUNT];
@@ -47,14 +42,23 @@ static struct arena_block *block_take(size_t bytes)
             cache.count[i]--;
             return block;
         }
-    struct arena_block *block = malloc(bytes);
+    struct arena_block *block = bytes == ARENA_PAGE_BYTES ? arena_page_take() : malloc(bytes);
     if (block)
-        block->bytes = bytes;
+        *block = (struct arena_block){.bytes = (uint32_t)MIN(bytes, UINT32_MAX)};
     return block;
+}
+
+static void block_free(struct arena_block *block)
+{
+    if (block->bytes == ARENA_PAGE_BYTES)
+        arena_page_give(block);
+    else
+        free(block);
 }
 
 static void block_give(struct arena_block *block)
 {
+    ASAN_UNPOISON_MEMORY_REGION(block, sizeof(*block));
     ASAN_UNPOISON_MEMORY_REGION(block, block->bytes);
     for (size_t i = 0; i < BLOCK_SIZE_COUNT; i++)
         if (block_sizes[i] == block->bytes &&
@@ -64,7 +68,7 @@ static void block_give(struct arena_block *block)
             cache.count[i]++;
             return;
         }
-    free(block);
+    block_free(block);
 }
 
 void arena_thread_exit(void)
@@ -74,8 +78,9 @@ void arena_thread_exit(void)
             struct arena_block *block = cache.free[i];
             cache.free[i] = block->next;
             cache.count[i]--;
-            free(block);
+            block_free(block);
         }
+    arena_park_thread_exit();
 }
 
 void arena_init(struct arena *arena, size_t bytes_max)
@@ -83,14 +88,21 @@ void arena_init(struct arena *arena, size_t bytes_max)
     *arena = (struct arena){.used_bytes_max = bytes_max};
 }
 
+void arena_init_paged(struct arena *arena, size_t bytes_max)
+{
+    *arena = (struct arena){.used_bytes_max = bytes_max, .paged = true};
+}
+
 void arena_reset(struct arena *arena)
 {
+    if (UNLIKELY(arena->parked != NULL))
+        arena_drop_parked(arena);
     while (arena->blocks) {
         struct arena_block *block = arena->blocks;
         arena->blocks = block->next;
         block_give(block);
     }
-    arena_init(arena, arena->used_bytes_max);
+    *arena = (struct arena){.used_bytes_max = arena->used_bytes_max, .paged = arena->paged};
 }
 
 void arena_fini(struct arena *arena) { arena_reset(arena); }
@@ -100,9 +112,12 @@ void arena_fini(struct arena *arena) { arena_reset(arena); }
 static size_t block_bytes_for(const struct arena *arena, size_t n)
 {
     size_t need = sizeof(struct arena_block) + n;
-    for (size_t i = 0; i < BLOCK_SIZE_COUNT; i++)
+    if (arena->paged && need <= ARENA_PAGE_BYTES &&
+        arena->used_bytes < PAGES_MAX * ARENA_PAGE_BYTES)
+        return ARENA_PAGE_BYTES;
+    for (size_t i = 0; i < HEAP_SIZE_COUNT; i++)
         if (block_sizes[i] >= need &&
-            (i + 1 == BLOCK_SIZE_COUNT || arena->used_bytes < block_sizes[i] * 2))
+            (i + 1 == HEAP_SIZE_COUNT || arena->used_bytes < block_sizes[i] * 2))
             return block_sizes[i];
     return need;
 }
@@ -121,6 +136,8 @@ static bool arena_grow(struct arena *arena, size_t n)
     struct arena_block *block = block_take(bytes);
     if (block == NULL)
         return false;
+    if (arena->blocks && arena->at)
+        arena->blocks->used = (uint32_t)MIN(arena->at - (char *)arena->blocks, UINT32_MAX);
     block->next = arena->blocks;
     arena->blocks = block;
     arena->used_bytes += bytes;

@@ -149,8 +149,8 @@ static enum rc add_limit(struct call *call, enum limit_kind kind, struct str val
     const struct limits *share = share_of(call, limits);
     if (!share)
         return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
-    return bounded(share) ? limit_add(&call->limits, call->project->id, kind, value, share,
-                                      call->record.started_wall_ns, err)
+    return bounded(share) ? limit_add(call->limits, call->project->id, kind, value, share,
+                                      call->record->started_wall_ns, err)
                           : RC_OK;
 }
 
@@ -175,7 +175,7 @@ static enum rc add_named_limit(struct call *call, enum limit_kind kind, struct s
 static enum rc add_limits(struct call *call, struct err *err)
 {
     const struct key *key = call->scope->key;
-    const struct call_record *record = &call->record;
+    const struct call_record *record = call->record;
     enum rc rc = RC_OK;
     if (key)
         rc = add_limit(call, LIMIT_KEY, str_make(key->id.bytes, sizeof(key->id.bytes)),
@@ -200,10 +200,10 @@ static enum rc add_limits(struct call *call, struct err *err)
 static void estimate(struct call *call, struct usage *usage)
 {
     int64_t most = call->wire.output_tokens_max;
-    bool writes = call->request.operation == OPERATION_CHAT ||
-                  call->request.operation == OPERATION_COMPLETION;
+    bool writes = call->request->operation == OPERATION_CHAT ||
+                  call->request->operation == OPERATION_COMPLETION;
     *usage = (struct usage){.known = true, .estimated = true};
-    if (call->request.operation == OPERATION_COUNT_TOKENS)
+    if (call->request->operation == OPERATION_COUNT_TOKENS)
         return;
     usage->tokens[USAGE_INPUT] = call->wire.input_tokens_estimate;
     if (writes)
@@ -214,21 +214,21 @@ static void estimate(struct call *call, struct usage *usage)
 static enum rc reserve(struct call *call, struct err *err)
 {
     int64_t now_ns = loop_now_ns(call->gateway->loop);
-    if (call->limits.count == 0 && call->scope->budget_pico == COST_UNKNOWN)
+    if (call->limits->count == 0 && call->scope->budget_pico == COST_UNKNOWN)
         return RC_OK;
     struct usage usage;
     int64_t prices[USAGE_BUCKET_COUNT];
     estimate(call, &usage);
     const struct target *first = &call->resolved.route->targets[call->order[0]];
-    price_at(gateway_price(call, first), call->record.started_wall_ns, &call->price_context,
+    price_at(gateway_price(call, first), call->record->started_wall_ns, &call->price_context,
              usage.tokens[USAGE_INPUT], prices);
     int64_t cost = price_cost(&usage, prices);
     if (call->scope->budget_pico != COST_UNKNOWN && cost != COST_UNKNOWN &&
         cost > call->scope->budget_pico)
         return err_set(err, ERR_BUDGET,
                        "what is left of this run's budget does not cover the call");
-    return limit_reserve(&call->limits, usage.tokens[USAGE_INPUT] + usage.tokens[USAGE_OUTPUT],
-                         cost, now_ns, call->record.started_wall_ns, err);
+    return limit_reserve(call->limits, usage.tokens[USAGE_INPUT] + usage.tokens[USAGE_OUTPUT],
+                         cost, now_ns, call->record->started_wall_ns, err);
 }
 
 static bool look_up(struct call *call)
@@ -236,20 +236,20 @@ static bool look_up(struct call *call)
     const struct route *route = call->resolved.route;
     if (route->cache_ttl_ns <= 0 || !call->resolved.is_route || call->wire.body.n == 0)
         return false;
-    if (call->request.headers &&
-        str_eq_nocase(http_header_get(call->request.headers, STR("x-capstan-cache")), STR("no")))
+    if (call->request->headers &&
+        str_eq_nocase(http_header_get(call->request->headers, STR("x-capstan-cache")), STR("no")))
         return false;
-    uint8_t door = (uint8_t)call->request.format;
+    uint8_t door = (uint8_t)call->request->format;
     const struct str parts[] = {str_make(call->project->id.bytes, 16),
                                 route->name,
                                 str_make(&route->hash, sizeof(route->hash)),
                                 str_make(&door, 1),
-                                call->request.path,
+                                call->request->path,
                                 call->wire.body};
     cache_make_key(parts, COUNT_OF(parts), &call->cache_key);
     call->cached = cache_get(&call->cache_key, loop_now_ns(call->gateway->loop));
     call->caching = !call->cached;
-    call->record.cache = call->cached ? CALL_CACHE_HIT : CALL_CACHE_MISS;
+    call->record->cache = call->cached ? CALL_CACHE_HIT : CALL_CACHE_MISS;
     if (call->cached)
         call->gateway->metrics->cache_hits++;
     else
@@ -264,7 +264,7 @@ static bool target_eligible(void *arg, const struct target *target)
 
 static enum rc choose_order(struct call *call, struct err *err)
 {
-    const struct call_record *record = &call->record;
+    const struct call_record *record = call->record;
     struct balance_options options = {
         .sticky_key = record->session.n ? record->session
                       : record->user.n  ? record->user
@@ -324,7 +324,7 @@ static enum rc admit(struct call *call, struct err *err)
         return rc;
     const struct route *route = call->resolved.route;
     if (call->resolved.is_route)
-        call->record.route = route->name;
+        call->record->route = route->name;
     record_set_capture(call);
     if (route->check_count && call->wire.doc)
         rc = check_input(call, err);
@@ -350,6 +350,7 @@ static void call_break_off(struct call *call)
 void call_step(struct call *call)
 {
     CHECK_MAGIC(call, CALL_MAGIC);
+    call_wake(call);
     if (call->state == CALL_NEW && call->err)
         call_finish(call, call->err);
     else if (call->state == CALL_NEW && call->cached)
@@ -370,13 +371,19 @@ struct call *gateway_call_start(struct gateway_loop *gateway, const struct scope
                                 const struct call_request *request, const struct call_sink *sink,
                                 void *arg)
 {
-    struct call *call = ARENA_NEW(scope->arena, struct call);
+    struct call_request *kept = arena_alloc(scope->arena, sizeof(*kept));
+    struct call_record *record = ARENA_NEW(scope->arena, struct call_record);
+    struct limit_holds *limits = ARENA_NEW(scope->arena, struct limit_holds);
+    struct call *call = kept && record && limits ? slab_take(&gateway->slab) : NULL;
     if (!call)
         return NULL;
+    *kept = *request;
     call->magic = CALL_MAGIC;
     call->gateway = gateway;
     call->scope = scope;
-    call->request = *request;
+    call->request = kept;
+    call->record = record;
+    call->limits = limits;
     call->sink = *sink;
     call->sink_arg = arg;
     list_init(&call->ready_node);
@@ -417,6 +424,7 @@ static void call_fini(struct call *call)
     list_remove(&call->node);
     if (!list_detached(&call->ready_node))
         list_remove(&call->ready_node);
+    park_forget(call);
     call->gateway->call_count--;
     call->gateway->metrics->calls_now--;
     if (call->cached)
@@ -437,13 +445,17 @@ static void call_tell(struct call *call)
 {
     const struct err *err = call->passed_status ? NULL : call->err;
     call_move(call, CALL_ENDED);
-    if (gateway_options.ended && !id_is_zero(call->record.project))
-        gateway_options.ended(gateway_options.arg, &call->record);
+    if (gateway_options.ended && !id_is_zero(call->record->project))
+        gateway_options.ended(gateway_options.arg, call->record);
     struct arena parsed = call->parsed; /* texts of the record may lie there */
     arena_init(&call->parsed, 0);
     call_fini(call);
-    /* Last: the sink may free the scope, and the call with it. */
-    call->sink.done(call->sink_arg, &call->record, err);
+    struct call_sink sink = call->sink;
+    void *arg = call->sink_arg;
+    const struct call_record *record = call->record;
+    slab_give(&call->gateway->slab, call);
+    /* Last: the sink may free the scope, and the record with it. */
+    sink.done(arg, record, err);
     arena_fini(&parsed);
 }
 
@@ -474,9 +486,9 @@ static enum call_status status_of(const struct call *call)
 
 static void settle(struct call *call)
 {
-    struct call_record *record = &call->record;
+    struct call_record *record = call->record;
     uint64_t input = usage_input_total(&record->usage), output = usage_output_total(&record->usage);
-    limit_settle(&call->limits, input + output, record->cost_pico,
+    limit_settle(call->limits, input + output, record->cost_pico,
                  loop_now_ns(call->gateway->loop));
 
     struct gateway_metrics *metrics = call->gateway->metrics;
@@ -496,7 +508,7 @@ static void settle(struct call *call)
 
 static void fill_cache(struct call *call)
 {
-    const struct call_record *record = &call->record;
+    const struct call_record *record = call->record;
     int64_t now_ns = loop_now_ns(call->gateway->loop);
     struct cache_entry entry = {
         .content_type = call->content_type,
@@ -513,12 +525,13 @@ static void fill_cache(struct call *call)
 /* Everything but telling: `call->err` says how it ended. */
 static void conclude(struct call *call)
 {
+    call_wake(call);
     timer_stop(&call->timer);
     bool answered = !call->err;
     attempt_close(call, call->err);
     if (answered)
         attempt_report(call, false);
-    call->record.status = status_of(call);
+    call->record->status = status_of(call);
     record_complete(call);
     count_cancel(call);
     if (call->caching && answered && !call->kept_cut)
@@ -535,7 +548,7 @@ void call_finish(struct call *call, const struct err *err)
     else
         call->err = NULL; /* an attempt before may have failed */
     conclude(call);
-    bool recorded = gateway_options.trace && !id_is_zero(call->record.project);
+    bool recorded = gateway_options.trace && !id_is_zero(call->record->project);
     if (recorded && gateway_options.durability_sync) {
         struct commit *commit = xcalloc(1, sizeof(*commit));
         commit->waiter.task.run = commit_done;
@@ -543,12 +556,12 @@ void call_finish(struct call *call, const struct err *err)
         commit->call = call;
         call->commit = commit;
         call_move(call, CALL_COMMITTING);
-        trace_submit(gateway_options.trace, &call->record, &commit->waiter);
+        trace_submit(gateway_options.trace, call->record, &commit->waiter);
         return;
     }
     answer_send_last(call);
     if (recorded)
-        trace_submit(gateway_options.trace, &call->record, NULL);
+        trace_submit(gateway_options.trace, call->record, NULL);
     call_tell(call);
 }
 
@@ -562,13 +575,14 @@ void gateway_call_cancel(struct call *call)
         err_set(&err, ERR_CANCELLED, "the client left before the answer was complete");
         call_keep_err(call, &err);
         conclude(call);
-        if (gateway_options.trace && !id_is_zero(call->record.project))
-            trace_submit(gateway_options.trace, &call->record, NULL);
+        if (gateway_options.trace && !id_is_zero(call->record->project))
+            trace_submit(gateway_options.trace, call->record, NULL);
     }
     call_move(call, CALL_ENDED);
-    if (gateway_options.ended && !id_is_zero(call->record.project))
-        gateway_options.ended(gateway_options.arg, &call->record);
+    if (gateway_options.ended && !id_is_zero(call->record->project))
+        gateway_options.ended(gateway_options.arg, call->record);
     call_fini(call);
+    slab_give(&call->gateway->slab, call);
 }
 
 void gateway_call_resume(struct call *call)
@@ -589,9 +603,9 @@ void gateway_call_resume(struct call *call)
     }
 }
 
-const struct call_record *gateway_call_record(const struct call *call) { return &call->record; }
+const struct call_record *gateway_call_record(const struct call *call) { return call->record; }
 
 void gateway_call_limits(const struct call *call, struct limit_state *out)
 {
-    limit_state_of(&call->limits, loop_now_ns(call->gateway->loop), out);
+    limit_state_of(call->limits, loop_now_ns(call->gateway->loop), out);
 }

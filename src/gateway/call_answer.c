@@ -20,12 +20,12 @@ static void send_head(struct call *call, int status, int64_t body_bytes)
 {
     ASSERT(!call->head_sent);
     call->head_sent = true;
-    call->record.http_status = status;
+    call->record->http_status = status;
     struct call_head head = {
         .status = status,
         .content_type = call->content_type,
         .body_bytes = body_bytes,
-        .record = &call->record,
+        .record = call->record,
     };
     call->sink.head(call->sink_arg, &head);
 }
@@ -40,7 +40,7 @@ static void send_data(struct call *call, struct str bytes)
 /* Keeps what record and cache want of a stream. */
 static void keep(struct call *call, struct str bytes)
 {
-    bool wanted = call->caching || call->record.capture == CAPTURE_FULL;
+    bool wanted = call->caching || call->captures;
     if (!wanted || call->kept_cut)
         return;
     bool packs = call->wire.stream && !call->caching;
@@ -63,6 +63,8 @@ static void flow(struct call *call, struct str bytes)
     if (!call->head_sent) {
         call_move(call, CALL_RELAYING);
         send_head(call, 200, -1);
+        if (call->wire.stream)
+            park_later(call);
     }
     bool hold = call->attempt.complete && gateway_options.durability_sync;
     if (hold && buf_append(&call->last, bytes) == RC_OK)
@@ -136,7 +138,7 @@ static void pass_on(struct call *call)
     struct attempt *attempt = &call->attempt;
     if ((bytes.n || call->whole.n) && attempt->first_content_ns == 0) {
         attempt->first_content_ns = loop_now_ns(call->gateway->loop);
-        call->record.first_token_ns = attempt->first_content_ns - call->request.started_ns;
+        call->record->first_token_ns = attempt->first_content_ns - call->request->started_ns;
         call->first_token_due_ns = 0;
     }
     if (call->head_sent || call->flows) {
@@ -193,6 +195,8 @@ static void judge(struct call *call, enum wire_verdict verdict)
         err_set(err, ERR_UPSTREAM_PROTOCOL, "the target's answer is larger than %lld bytes",
                 (long long)LIMIT_RESPONSE_BYTES);
     }
+    if (verdict == WIRE_FAILED || verdict == WIRE_DONE)
+        call_wake(call);
     if (verdict == WIRE_FAILED) {
         if (call->head_sent)
             pass_on(call);
@@ -245,7 +249,7 @@ static void exchange_head(void *owner, int status, const struct http_headers *he
     if (attempt->answer) {
         call->flows = call->wire.stream;
         call->content_type = call->wire.stream ? STR("text/event-stream") : STR("application/json");
-        if (call->request.format != WIRE_OPAQUE)
+        if (call->request->format != WIRE_OPAQUE)
             return;
     }
     /* Unread bytes: the target's own type. JSON is sent whole, anything else (speech) as it comes.
@@ -298,8 +302,8 @@ static void read_error(struct call *call)
         failure = FAILURE_RATE;
     else if (attempt->status == 503 || attempt->status == 529)
         failure = FAILURE_OVERLOAD;
-    bool own_credential = call->resolved.route->pass_credential && call->request.credential.n;
-    bool same_format = attempt->upstream.format == call->request.format;
+    bool own_credential = call->resolved.route->pass_credential && call->request->credential.n;
+    bool same_format = attempt->upstream.format == call->request->format;
     /* What is the request's own fault is told in the provider's own words, unchanged. */
     attempt->pass_error =
         same_format &&
@@ -320,7 +324,7 @@ static void record_timing(struct call *call, const struct http_exchange_timing *
     if (!timing)
         return;
     if (timing->connected_ns && timing->queued_ns)
-        call->record.connect_ns = timing->reused ? 0 : timing->connected_ns - timing->queued_ns;
+        call->record->connect_ns = timing->reused ? 0 : timing->connected_ns - timing->queued_ns;
     if (timing->head_ns && timing->queued_ns)
         call->upstream_ns += MAX(timing->done_ns, timing->head_ns) - timing->queued_ns;
 }
@@ -347,6 +351,7 @@ static void exchange_done(void *owner, const struct err *err,
     CHECK_MAGIC(call, CALL_MAGIC);
     struct attempt *attempt = &call->attempt;
     attempt->exchange = NULL;
+    call_wake(call);
     record_timing(call, timing);
     if (attempt->over)
         return; /* call_step is on its way */
@@ -385,6 +390,7 @@ void answer_break(struct call *call, const struct err *err)
 {
     if (!call->attempt.answer || !call->head_sent || call->attempt.complete)
         return;
+    call_wake(call);
     buf_clear(&call->gateway->gathered);
     wire_answer_break(call->attempt.answer, err);
     pass_on(call);
@@ -398,9 +404,9 @@ void answer_replay(struct call *call)
     if (call->state == CALL_NEW) {
         call_move(call, CALL_REPLAYING);
         call->content_type = entry->content_type;
-        call->record.provider = entry->provider;
-        call->record.model = entry->model;
-        call->record.finish_reason = entry->finish_reason;
+        call->record->provider = entry->provider;
+        call->record->model = entry->model;
+        call->record->finish_reason = entry->finish_reason;
         if (!call->wire.stream) {
             call->whole = arena_copy(call->scope->arena, entry->body);
             struct err err;

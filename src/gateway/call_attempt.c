@@ -14,14 +14,14 @@
 
 static struct call_attempt *record_line(struct call *call)
 {
-    ASSERT(call->record.attempt_count > 0);
-    return &call->attempt_lines[call->record.attempt_count - 1];
+    ASSERT(call->record->attempt_count > 0);
+    return &call->attempt_lines[call->record->attempt_count - 1];
 }
 
 /* A new line in the record; past its bound the last line is used again. */
 static void record_begin(struct call *call, const struct target *target)
 {
-    struct call_record *record = &call->record;
+    struct call_record *record = call->record;
     if (record->attempt_count == call->attempt_capacity &&
         record->attempt_count < CALL_ATTEMPTS_MAX) {
         size_t capacity = MAX(call->attempt_capacity * 4, (size_t)1);
@@ -43,7 +43,7 @@ static void record_begin(struct call *call, const struct target *target)
     *record_line(call) = (struct call_attempt){
         .provider = target->provider->name,
         .model = target->model,
-        .started_ns = call->attempt.started_ns - call->request.started_ns,
+        .started_ns = call->attempt.started_ns - call->request->started_ns,
     };
 }
 
@@ -66,6 +66,7 @@ void attempt_report(struct call *call, bool failed)
     struct attempt *attempt = &call->attempt;
     if (!attempt->admitted)
         return;
+    call_wake(call);
     attempt->admitted = false;
     bool measure =
         call->resolved.route->balance == BALANCE_LATENCY && attempt->first_content_ns > 0;
@@ -147,16 +148,16 @@ static void add_headers(struct call *call, struct http_headers *headers)
     const struct provider *provider = call->attempt.target->provider;
     for (size_t i = 0; i < provider->header_count; i++)
         add_header(headers, arena, provider->headers[i].name, provider->headers[i].value);
-    const struct http_headers *from = call->request.headers;
+    const struct http_headers *from = call->request->headers;
     for (size_t i = 0; from && i < from->count; i++)
         if (header_passes(call, from->items[i].name) && !is_credential(from->items[i].name))
             add_header(headers, arena, from->items[i].name, from->items[i].value);
     char *traceparent = arena_alloc(arena, TRACEPARENT_BYTES);
     if (!traceparent)
         return;
-    trace_context_format(call->record.trace_id, call->record.span_id, traceparent);
+    trace_context_format(call->record->trace_id, call->record->span_id, traceparent);
     add_header(headers, arena, STR("traceparent"), str_make(traceparent, TRACEPARENT_BYTES - 1));
-    add_header(headers, arena, STR("x-request-id"), call->request.request_id);
+    add_header(headers, arena, STR("x-request-id"), call->request->request_id);
 }
 
 /* The base URL's path before the call's own: "/v1" + "/chat/completions". */
@@ -164,7 +165,7 @@ static struct str join_path(struct call *call, struct str base_url, struct str p
 {
     if (path.n == 0) {
         const struct provider_row *row = call->attempt.target->provider->row;
-        path = call->request.path;
+        path = call->request->path;
         if (row && row->path_prefix.n)
             path = arena_concat(call->scope->arena, row->path_prefix, path);
     }
@@ -226,7 +227,7 @@ static enum rc answer_prepare(struct call *call, struct err *err)
         .write_whole = answer_write_whole,
         .arg = call,
     };
-    if (!call->wire.doc || call->request.path_suffix.n)
+    if (!call->wire.doc || call->request->path_suffix.n)
         return RC_OK; /* nothing is known of the answer: its bytes pass unread */
     attempt->answer = wire_answer_new(call->scope->arena, &options);
     if (!attempt->answer)
@@ -237,7 +238,7 @@ static enum rc answer_prepare(struct call *call, struct err *err)
 /* "/v1/messages" + "/count_tokens" */
 static enum rc add_suffix(struct call *call, struct wire_call *wire, struct err *err)
 {
-    wire->path = arena_concat(call->scope->arena, wire->path, call->request.path_suffix);
+    wire->path = arena_concat(call->scope->arena, wire->path, call->request->path_suffix);
     return wire->path.p
                ? RC_OK
                : err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
@@ -255,12 +256,12 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
     struct wire_upstream *upstream = &attempt->upstream;
     upstream->row = target->provider->row;
     unsigned quirks = upstream->row ? upstream->row->quirks : 0;
-    bool counts = call->request.path_suffix.n > 0;
+    bool counts = call->request->path_suffix.n > 0;
     bool encoder = is_local(target->provider) && resolve_encoder(call->project, target->model);
     /* llama-server counts tokens in this door's format, whatever calls are made in. */
     upstream->format = counts && (quirks & PROVIDER_LEAVES_RUNNING)
-                           ? call->request.format
-                           : wire_choose_format(call->request.format, upstream->row);
+                           ? call->request->format
+                           : wire_choose_format(call->request->format, upstream->row);
     upstream->model = target->model;
     upstream->params = target->params;
     /* A whole call to a server of this kind would go on after its client has left: it is always
@@ -269,12 +270,12 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
     bool leaves_running = is_engine || inner || (quirks & PROVIDER_LEAVES_RUNNING);
     upstream->stream =
         call->wire.stream || (leaves_running && streams(upstream->format) && !counts);
-    if (counts && upstream->format != call->request.format) {
+    if (counts && upstream->format != call->request->format) {
         count_begin(call);
         return;
     }
-    if (call->resolved.route->pass_credential && call->request.credential.n)
-        secret = call->request.credential;
+    if (call->resolved.route->pass_credential && call->request->credential.n)
+        secret = call->request->credential;
 
     struct wire_call wire = {0};
     struct err *err = &call->gateway->err;
@@ -284,7 +285,7 @@ static void ask(struct call *call, struct str base_url, struct str secret, bool 
         rc = call->wire.doc
                  ? wire_write_request(&call->wire, upstream, secret, call->scope->arena, &wire, err)
                  : request_write_multipart(call, secret, &wire, err);
-    if (rc == RC_OK && call->request.path_suffix.n)
+    if (rc == RC_OK && call->request->path_suffix.n)
         rc = add_suffix(call, &wire, err);
     if (rc == RC_OK)
         rc = answer_prepare(call, err);
@@ -509,7 +510,7 @@ static void give_up(struct call *call)
 void attempt_failed(struct call *call, enum failure failure, const struct err *err)
 {
     struct attempt *attempt = &call->attempt;
-    ASSERT(err->code != ERR_NONE && !call->head_sent);
+    ASSERT(err->code != ERR_NONE && !call->head_sent); /* so nothing is parked */
     bool targets_fault =
         failure == FAILURE_ERROR || failure == FAILURE_TIMEOUT || failure == FAILURE_OVERLOAD;
     call->gateway->metrics->attempts_failed++;

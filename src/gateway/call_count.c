@@ -63,7 +63,7 @@ void count_begin(struct call *call)
         call_finish(call, &err);
         return;
     }
-    *count = (struct count){.call = call, .format = call->request.format};
+    *count = (struct count){.call = call, .format = call->request->format};
     memcpy(count->bytes, model.p, model.n);
     memcpy(count->bytes + model.n, body.p, body.n);
     count->model = str_make(count->bytes, model.n);

@@ -14,6 +14,7 @@
 #include "gateway/resolve.h"
 #include "gateway/slots.h"
 #include "gateway/snapshot.h"
+#include "base/slab.h"
 #include "io/loop.h"
 #include "model/engine.h"
 #include "model/model.h"
@@ -68,6 +69,9 @@ struct gateway_loop {
     struct list ready; /* those whose next step may not happen inside a callback */
     struct task step;  /* deferred: hands out `ready` */
     bool step_posted;
+    struct slab slab;    /* of calls: what a parked one still holds */
+    struct list flowing; /* streams whose requests are to be parked, the longest flowing first */
+    struct timer park;
     size_t call_count;
     uint32_t key_turn;
     struct snapshot_hold *hold; /* of the current snapshot */
@@ -109,7 +113,7 @@ struct call {
     struct list node;
     struct gateway_loop *gateway;
     const struct scope *scope;
-    struct call_request request;
+    struct call_request *request; /* this, limits and record lie in the arena: they may be parked */
     struct call_sink sink;
     void *sink_arg;
     struct snapshot_hold *hold;
@@ -120,7 +124,7 @@ struct call {
     bool released;           /* it was given back: the next attempt reads the request again */
     struct str prompt_model; /* "prompt/NAME@label" as the caller said, or empty */
     struct check_report *input_checks; /* NULL: no checks ran */
-    struct limit_holds limits;
+    struct limit_holds *limits;
     const struct price_model *price; /* of the target asked last */
     struct price_context price_context;
 
@@ -156,7 +160,10 @@ struct call {
     struct count *count;                /* what a worker is busy with for this call */
     struct call_attempt *attempt_lines; /* what record.attempts points to; grows 1, 4, 16 */
     size_t attempt_capacity;
-    struct call_record record;
+    struct call_record *record;
+    bool captures; /* the record wants the answer's bytes */
+    bool may_park; /* on gateway->flowing */
+    struct list flowing_node;
 };
 
 #define CALL_MAGIC 0xca11ca11
@@ -193,6 +200,15 @@ void attempt_abandon(struct call *call);
 void attempt_report(struct call *call, bool failed);
 /* The line in the record of the attempt under way, if there is one, is finished. */
 void attempt_close(struct call *call, const struct err *err);
+
+/* ---- call_park.c ---- */
+/* A stream began to flow: after a while its request, record and limits are parked. */
+void park_later(struct call *call);
+/* Before anything but the flow touches the arena. Harmless when nothing is parked. */
+static inline void call_wake(struct call *call) { arena_wake(call->scope->arena); }
+/* The call ends. */
+void park_forget(struct call *call);
+void park_timer_fired(struct timer *timer);
 
 /* ---- embed.c ---- */
 enum rc embed_begin(struct call *call, const struct wire_call *wire, struct err *err) MUST_CHECK;

@@ -8,7 +8,7 @@
 
 static struct str client_header(const struct call *call, struct str name)
 {
-    return call->request.headers ? http_header_get(call->request.headers, name) : STR_EMPTY;
+    return call->request->headers ? http_header_get(call->request->headers, name) : STR_EMPTY;
 }
 
 static struct str first_of(struct str a, struct str b, struct str c)
@@ -20,11 +20,11 @@ static void add_tag(struct call *call, struct call_tag *tags, struct str name, s
 {
     if (name.n == 0 || name.n > LIMIT_TAG_BYTES || value.n > LIMIT_TAG_BYTES)
         return;
-    for (size_t i = 0; i < call->record.tag_count; i++)
+    for (size_t i = 0; i < call->record->tag_count; i++)
         if (str_eq(tags[i].name, name))
             return;
-    if (call->record.tag_count < LIMIT_TAGS)
-        tags[call->record.tag_count++] = (struct call_tag){name, value};
+    if (call->record->tag_count < LIMIT_TAGS)
+        tags[call->record->tag_count++] = (struct call_tag){name, value};
 }
 
 /* The key's own tags cannot be overridden; then the header's, then metadata. */
@@ -39,7 +39,7 @@ static enum rc collect_tags(struct call *call, struct err *err)
         ARENA_NEW_ARRAY(call->scope->arena, struct call_tag, MIN(most, (size_t)LIMIT_TAGS));
     if (!tags)
         return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
-    call->record.tags = tags;
+    call->record->tags = tags;
     for (size_t i = 0; key && i < key->tag_count; i++)
         add_tag(call, tags, key->tags[i].name, key->tags[i].value);
     while (str_split(&header, ',', &item)) {
@@ -55,7 +55,7 @@ static enum rc collect_tags(struct call *call, struct err *err)
 
 static void identify_trace(struct call *call)
 {
-    struct call_record *record = &call->record;
+    struct call_record *record = call->record;
     uint64_t span = rand_u64() | 1;
     memcpy(record->trace_id, call->scope->trace.trace_id, sizeof(record->trace_id));
     memcpy(record->parent_id, call->scope->trace.parent_id, sizeof(record->parent_id));
@@ -66,8 +66,8 @@ static void identify_trace(struct call *call)
 void record_begin_call(struct call *call)
 {
     struct loop *loop = call->gateway->loop;
-    struct call_record *record = &call->record;
-    const struct call_request *request = &call->request;
+    struct call_record *record = call->record;
+    const struct call_request *request = call->request;
     record->id = id_new();
     record->started_wall_ns = loop_wall_ns(loop) - (loop_now_ns(loop) - request->started_ns);
     record->door = request->door;
@@ -91,7 +91,7 @@ void record_begin_call(struct call *call)
 
 enum rc record_identify(struct call *call, struct err *err)
 {
-    struct call_record *record = &call->record;
+    struct call_record *record = call->record;
     const struct key *key = call->scope->key;
     record->model_requested = call->prompt_model.n ? call->prompt_model : call->wire.model;
     record->stream = call->wire.stream;
@@ -128,7 +128,8 @@ void record_set_capture(struct call *call)
         capture = CAPTURE_FULL;
     if (call->scope->key)
         capture = stricter(capture, call->scope->key->capture);
-    call->record.capture = stricter(capture, capture_asked(call));
+    call->record->capture = stricter(capture, capture_asked(call));
+    call->captures = call->record->capture == CAPTURE_FULL;
 }
 
 /* ---- what became of it ---- */
@@ -178,7 +179,7 @@ static char *put_quoted(char *at, struct str s, char after)
 /* Headers as they usually are: nothing to escape. .p NULL: something is, or there is no memory. */
 static struct str plain_headers_json(struct call *call)
 {
-    const struct http_headers *headers = call->request.headers;
+    const struct http_headers *headers = call->request->headers;
     size_t bytes = 2;
     for (size_t i = 0; i < headers->count; i++)
         bytes += headers->items[i].name.n + headers->items[i].value.n + 6;
@@ -203,7 +204,7 @@ static struct str plain_headers_json(struct call *call)
 
 static struct str escaped_headers_json(struct call *call)
 {
-    const struct http_headers *headers = call->request.headers;
+    const struct http_headers *headers = call->request->headers;
     struct buf *out = &call->gateway->gathered; /* free between pieces */
     buf_clear(out);
     struct json_writer writer = json_writer_to(out);
@@ -222,7 +223,7 @@ static struct str escaped_headers_json(struct call *call)
 
 static struct str headers_json(struct call *call)
 {
-    if (!call->request.headers)
+    if (!call->request->headers)
         return STR_EMPTY;
     struct str json = plain_headers_json(call);
     return json.p ? json : escaped_headers_json(call);
@@ -230,11 +231,11 @@ static struct str headers_json(struct call *call)
 
 static void record_bodies(struct call *call)
 {
-    struct call_record *record = &call->record;
+    struct call_record *record = call->record;
     record->request_headers = headers_json(call);
-    record->request_body = call->wire.doc ? call->wire.body : call->request.body;
-    bool is_text = call->wire.doc || call->request.content_type.n == 0;
-    if (!is_text && str_starts(call->request.content_type, STR("multipart/")))
+    record->request_body = call->wire.doc ? call->wire.body : call->request->body;
+    bool is_text = call->wire.doc || call->request->content_type.n == 0;
+    if (!is_text && str_starts(call->request->content_type, STR("multipart/")))
         record->request_body = STR_EMPTY; /* audio and images are not kept */
     record->request_cut = record->request_body.n > LIMIT_CAPTURE_BYTES;
     record->request_body.n = MIN(record->request_body.n, (size_t)LIMIT_CAPTURE_BYTES);
@@ -255,8 +256,8 @@ static void record_bodies(struct call *call)
  * by leaving. */
 static void estimate_usage(struct call *call)
 {
-    struct usage *usage = &call->record.usage;
-    if (usage->known || call->attempts_in_all == 0 || call->request.operation == OPERATION_OTHER ||
+    struct usage *usage = &call->record->usage;
+    if (usage->known || call->attempts_in_all == 0 || call->request->operation == OPERATION_OTHER ||
         call->attempt.first_content_ns == 0)
         return;
     usage->estimated = true;
@@ -268,7 +269,7 @@ static void estimate_usage(struct call *call)
 
 static void record_outcome(struct call *call)
 {
-    struct call_record *record = &call->record;
+    struct call_record *record = call->record;
     struct wire_outcome outcome = {0};
     if (!call->attempt.answer)
         return;
@@ -287,11 +288,11 @@ static void record_outcome(struct call *call)
 
 static void record_cost(struct call *call)
 {
-    struct call_record *record = &call->record;
+    struct call_record *record = call->record;
     for (size_t i = 0; i < USAGE_BUCKET_COUNT; i++)
         record->bucket_price_pico[i] = COST_UNKNOWN;
     if (call->cached || call->attempts_in_all == 0 ||
-        call->request.operation == OPERATION_COUNT_TOKENS) {
+        call->request->operation == OPERATION_COUNT_TOKENS) {
         record->cost_pico = 0; /* nothing was asked of anybody, or what costs nothing */
         return;
     }
@@ -315,10 +316,10 @@ static void record_cost(struct call *call)
 
 void record_complete(struct call *call)
 {
-    struct call_record *record = &call->record;
+    struct call_record *record = call->record;
     int64_t now_ns = loop_now_ns(call->gateway->loop);
     record_outcome(call);
-    record->total_ns = now_ns - call->request.started_ns;
+    record->total_ns = now_ns - call->request->started_ns;
     if (record->attempt_count)
         record->queue_ns = record->attempts[0].started_ns;
     record->error = call->err ? call->err->code : ERR_NONE;

@@ -8,7 +8,7 @@
 
 static enum rc read_multipart(struct call *call, struct str boundary, struct err *err)
 {
-    const struct call_request *request = &call->request;
+    const struct call_request *request = call->request;
     call->wire =
         (struct wire_request){.format = request->format, .body = request->body, .choices = 1};
     /* Strict: were the field there twice, the upstream could take the one that was not checked. */
@@ -59,8 +59,8 @@ static enum rc rewrite_prompt(struct call *call, struct err *err)
                                      .body = yyjson_doc_get_root(call->wire.doc)};
     struct str who = call->wire.session.n ? call->wire.session
                      : call->wire.user.n  ? call->wire.user
-                                          : str_make(call->record.id.bytes, 16);
-    if (!prompt_door(call->request.format, &request.door) || !call->wire.doc)
+                                          : str_make(call->record->id.bytes, 16);
+    if (!prompt_door(call->request->format, &request.door) || !call->wire.doc)
         return err_set_field(err, ERR_UNSUPPORTED, "model",
                              "a prompt cannot be called here: only by the doors for chat");
     if (key && !key_allows_model(key, request.model))
@@ -77,13 +77,13 @@ static enum rc rewrite_prompt(struct call *call, struct err *err)
     if (!copy_text(call->scope->arena, &rewritten.body) ||
         !copy_text(call->scope->arena, &rewritten.called))
         return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
-    call->record.prompt = rewritten.called;
-    return wire_read_request(call->request.format, rewritten.body, &call->parsed, &call->wire, err);
+    call->record->prompt = rewritten.called;
+    return wire_read_request(call->request->format, rewritten.body, &call->parsed, &call->wire, err);
 }
 
 enum rc request_read(struct call *call, struct err *err)
 {
-    const struct call_request *request = &call->request;
+    const struct call_request *request = call->request;
     struct str boundary = multipart_boundary(request->content_type);
     if (boundary.n)
         return read_multipart(call, boundary, err);
@@ -109,7 +109,7 @@ enum rc request_read(struct call *call, struct err *err)
 
 void request_release(struct call *call)
 {
-    struct call_record *record = &call->record;
+    struct call_record *record = call->record;
     struct arena *arena = call->scope->arena;
     if (!call->wire.doc || !call->attempt.answer ||
         wire_answer_needs_document(call->attempt.answer))
@@ -125,7 +125,7 @@ void request_release(struct call *call)
             return;
     if (call->prompt_model.n && !copy_text(arena, &call->wire.model))
         return;
-    call->request.body = call->wire.body;
+    call->request->body = call->wire.body;
     call->wire.doc = NULL;
     call->wire.members = (struct json_object){0};
     if (call->prompt_model.n)
@@ -178,7 +178,7 @@ enum rc request_write_multipart(struct call *call, struct str secret, struct wir
     out->body[2] = str_slice(body, from + model.n, body.n);
     out->body_parts = 3;
     enum rc rc = http_header_add(&out->headers, call->scope->arena, STR("content-type"),
-                                 call->request.content_type);
+                                 call->request->content_type);
     if (rc == RC_OK)
         rc = add_credential(call, secret, out);
     if (rc != RC_OK)

@@ -21,10 +21,10 @@ static void look_up_name(void *arg, const struct str *path, size_t path_count,
                          struct expression_value *out)
 {
     const struct call *call = arg;
-    const struct call_record *record = &call->record;
+    const struct call_record *record = call->record;
     yyjson_val *body = call->wire.doc ? yyjson_doc_get_root(call->wire.doc) : NULL;
-    if (str_eq(path[0], STR("header")) && path_count == 2 && call->request.headers)
-        text_value(http_header_get(call->request.headers, path[1]), out);
+    if (str_eq(path[0], STR("header")) && path_count == 2 && call->request->headers)
+        text_value(http_header_get(call->request->headers, path[1]), out);
     else if (str_eq(path[0], STR("tags")) && path_count == 2)
         text_value(tag_of(record, path[1]), out);
     else if (str_eq(path[0], STR("metadata")) && body)

@@ -14,7 +14,7 @@ void gateway_register_embedder(const struct embedder *embedder) { registered = *
 enum rc embed_begin(struct call *call, const struct wire_call *wire, struct err *err)
 {
     struct arena *arena = call->scope->arena;
-    enum call_operation operation = call->request.operation;
+    enum call_operation operation = call->request->operation;
     struct str body = STR_EMPTY;
     if (operation != OPERATION_EMBEDDING && operation != OPERATION_RERANK)
         return err_set_field(err, ERR_UNSUPPORTED, "model",

@@ -88,6 +88,9 @@ struct gateway_loop *gateway_loop_new(struct loop *loop, struct http_client *cli
     gateway->metrics = metrics_loop_new();
     list_init(&gateway->calls);
     list_init(&gateway->ready);
+    list_init(&gateway->flowing);
+    slab_init(&gateway->slab, sizeof(struct call), 0);
+    timer_init(&gateway->park, park_timer_fired);
     gateway->step.run = gateway_step;
     buf_init(&gateway->gathered, GATHERED_BYTES_MAX);
     timer_init(&gateway->tick, gateway_tick);
@@ -101,6 +104,8 @@ void gateway_loop_free(struct gateway_loop *gateway)
     while (!list_empty(&gateway->calls))
         gateway_call_cancel(LIST_FIRST(&gateway->calls, struct call, node));
     timer_stop(&gateway->tick);
+    timer_stop(&gateway->park);
+    slab_fini(&gateway->slab);
     if (gateway->hold) {
         gateway->hold->calls++; /* so that giving frees it */
         struct snapshot_hold *hold = gateway->hold;

@@ -13,6 +13,7 @@ struct gateway_options {
     struct engines *engines;     /* NULL: local models answer ERR_ENGINE_MISSING */
     struct worker_pool *workers; /* for what would hold up a loop: counting tokens */
     bool durability_sync;        /* hold back the last byte until the record is durable */
+    int64_t park_after_ns;       /* a stream flows so long before its request is parked; 0: 1 s */
     size_t cache_bytes_max;      /* of all cached answers together; 0: 64 MiB */
     /* Called on the call's loop when a call has ended, for the event stream; may be NULL. */
     void (*ended)(void *arg, const struct call_record *record);

@@ -113,7 +113,7 @@ static void make_scope(const struct call *call, struct scope *scope)
 {
     *scope = *call->scope;
     scope->inside = true;
-    memcpy(scope->trace.parent_id, call->record.span_id, sizeof(scope->trace.parent_id));
+    memcpy(scope->trace.parent_id, call->record->span_id, sizeof(scope->trace.parent_id));
 }
 
 enum rc inner_begin(struct call *call, const struct wire_call *wire, struct err *err)
@@ -123,7 +123,7 @@ enum rc inner_begin(struct call *call, const struct wire_call *wire, struct err 
     char id[ID_TEXT_BYTES_MAX];
     yyjson_val *body = NULL;
 
-    if (call->request.operation != OPERATION_CHAT)
+    if (call->request->operation != OPERATION_CHAT)
         return err_set_field(err, ERR_UNSUPPORTED, "model",
                              "'%.*s' answers chats only; this endpoint needs another model",
                              STR_ARG(call->wire.model));
@@ -131,7 +131,7 @@ enum rc inner_begin(struct call *call, const struct wire_call *wire, struct err 
     if (rc != RC_OK)
         return rc;
     struct inner_call *inner = ARENA_NEW(arena, struct inner_call);
-    size_t id_n = id_format(call->record.id, "chatcmpl", id);
+    size_t id_n = id_format(call->record->id, "chatcmpl", id);
     struct str id_text = arena_copy(arena, str_make(id, id_n));
     if (!inner || !id_text.p)
         return no_memory(err);
@@ -147,8 +147,8 @@ enum rc inner_begin(struct call *call, const struct wire_call *wire, struct err 
         .name = call->attempt.target->model,
         .body = body,
         .door_body = yyjson_doc_get_root(call->wire.doc),
-        .session = call->record.session,
-        .user = call->record.user,
+        .session = call->record->session,
+        .user = call->record->user,
     };
     call->attempt.inner = inner;
     void *answer = model->start(model->arg, inner, &request);
@@ -360,7 +360,7 @@ void inner_complete_whole(struct inner_call *inner)
     struct call *call = inner->call;
     struct arena *arena = call->scope->arena;
 
-    if (inner->extra.n == 0 || call->head_sent || call->request.format != WIRE_OPENAI_CHAT ||
+    if (inner->extra.n == 0 || call->head_sent || call->request->format != WIRE_OPENAI_CHAT ||
         !str_starts(call->whole, STR("{")))
         return;
     struct str head = arena_printf(arena, "{%.*s,", STR_ARG(inner->extra));

@@ -18,6 +18,8 @@
     METRIC(refused_budget, "capstan_refused_budget_total", "Calls refused by a budget")            \
     METRIC(breaker_skips, "capstan_breaker_skips_total",                                           \
            "Targets passed over because their breaker was open")                                   \
+    METRIC(calls_parked, "capstan_calls_parked_total",                                             \
+           "Streams whose requests were packed away while they flow")                              \
     METRIC(answer_bytes, "capstan_answer_bytes_total", "Bytes of answers sent to clients")         \
     METRIC(input_tokens, "capstan_input_tokens_total", "Tokens read by models")                    \
     METRIC(output_tokens, "capstan_output_tokens_total", "Tokens written by models")               \

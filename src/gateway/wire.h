@@ -142,7 +142,8 @@ struct wire_answer_options {
 
 struct wire_answer; /* one answer being relayed; lives in the arena */
 
-/* NULL: the arena's cap was reached. Memory: constant for same-format streams. */
+/* NULL: the arena's cap was reached. Memory: constant for same-format streams, which do not look into
+ * the arena while content flows: it may be parked. */
 struct wire_answer *wire_answer_new(struct arena *arena, const struct wire_answer_options *options);
 /* Upstream body bytes as they came, any cut. Held-back frames (opening events without content) are
  * kept and written once content follows. */
@@ -157,7 +158,7 @@ void wire_answer_break(struct wire_answer *answer, const struct err *err);
 /* Whether it still looks into the parsed request; else only its plain members are needed. */
 bool wire_answer_needs_document(const struct wire_answer *answer);
 void wire_answer_outcome(const struct wire_answer *answer, struct wire_outcome *out);
-/* Frees what does not live in the arena. */
+/* Frees the answer, and what else does not live in the arena. */
 void wire_answer_fini(struct wire_answer *answer);
 
 /* ---- errors ---- */

@@ -1,6 +1,7 @@
 /* An answer's way: bytes that pass (wire_pass.c) or a translation (wire_translate.c). Which of the
  * two is decided once, when the answer begins. */
 #include "gateway/wire_internal.h"
+#include <stdlib.h>
 
 struct wire_answer {
     struct wire_pass *pass; /* one of the two is NULL */
@@ -35,7 +36,8 @@ static bool passes(const struct wire_answer_options *options)
 
 struct wire_answer *wire_answer_new(struct arena *arena, const struct wire_answer_options *options)
 {
-    struct wire_answer *answer = ARENA_NEW(arena, struct wire_answer);
+    /* Not in the arena, which may be parked while the answer flows. */
+    struct wire_answer *answer = calloc(1, sizeof(*answer));
     if (!answer)
         return NULL;
     answer->options = *options;
@@ -44,7 +46,10 @@ struct wire_answer *wire_answer_new(struct arena *arena, const struct wire_answe
         answer->pass = wire_pass_new(arena, &answer->options);
     else
         answer->translation = wire_translation_new(arena, &answer->options);
-    return answer->pass || answer->translation ? answer : NULL;
+    if (answer->pass || answer->translation)
+        return answer;
+    free(answer);
+    return NULL;
 }
 
 enum wire_verdict wire_answer_data(struct wire_answer *answer, struct str bytes, struct err *err)
@@ -93,4 +98,5 @@ void wire_answer_fini(struct wire_answer *answer)
         wire_pass_fini(answer->pass);
     else
         wire_translation_fini(answer->translation);
+    free(answer);
 }

@@ -7,6 +7,7 @@
  * two. */
 #include "gateway/wire_internal.h"
 #include "gateway/wire_scan.h"
+#include <stdlib.h>
 
 #define SCRATCH_BYTES_MAX (LIMIT_SSE_EVENT_BYTES * 8)
 
@@ -38,7 +39,7 @@ static bool is_streamed(const struct wire_answer_options *options)
 
 struct wire_pass *wire_pass_new(struct arena *arena, const struct wire_answer_options *options)
 {
-    struct wire_pass *pass = ARENA_NEW(arena, struct wire_pass);
+    struct wire_pass *pass = calloc(1, sizeof(*pass)); /* as wire_answer */
     if (!pass)
         return NULL;
     pass->options = options;
@@ -58,6 +59,7 @@ void wire_pass_fini(struct wire_pass *pass)
     buf_fini(&pass->held);
     buf_fini(&pass->out);
     arena_fini(&pass->scratch);
+    free(pass);
 }
 
 /* ---- what is known of the answer ---- */

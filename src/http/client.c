@@ -324,6 +324,11 @@ void exchange_sent(struct http_exchange *exchange)
         timer_start(loop, &exchange->timer, exchange->head_timeout_ns);
 }
 
+bool http_exchange_is_sent(const struct http_exchange *exchange)
+{
+    return exchange_request_sent(exchange) && !exchange->retry_stale;
+}
+
 bool exchange_request_sent(const struct http_exchange *exchange)
 {
     return exchange->timing.sent_ns != 0;

@@ -57,6 +57,8 @@ struct http_exchange_request {
                          of the answer came */
 };
 
+/* The request is sent whole: its headers and body are not looked at any more. */
+bool http_exchange_is_sent(const struct http_exchange *exchange);
 /* `done` may come with an error at once, but only after this returned. */
 struct http_exchange *http_exchange_start(struct http_origin *origin,
                                           const struct http_exchange_request *request,

@@ -666,7 +666,7 @@ void http_server_accept(void *arg, struct stream *stream)
     connection->task.run = connection_task;
     connection->headers_end = &connection->headers;
     timer_init(&connection->timer, connection_timer);
-    arena_init(&connection->arena, server->options.request_arena_bytes_max);
+    arena_init_paged(&connection->arena, server->options.request_arena_bytes_max);
     buf_init(&connection->in, LIMIT_HEADER_BYTES + SERVER_READ_BYTES);
     buf_init(&connection->out, LIMIT_RESPONSE_BYTES);
     buf_init(&connection->body, LIMIT_BODY_BYTES);

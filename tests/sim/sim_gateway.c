@@ -398,8 +398,9 @@ static void run(uint64_t seed)
     loop_sim_set_faults(test.loop, &faults);
     test.friendly = loop_sim_below(test.loop, 3) == 0;
     breaker_reset_all();
-    SIM_CHECK(gateway_init(&(struct gateway_options){.ended = call_ended, .arg = &test}, &err) ==
-              RC_OK);
+    struct gateway_options options = {.ended = call_ended, .arg = &test};
+    options.park_after_ns = 1 + (int64_t)loop_sim_below(test.loop, 20) * NS_PER_MS;
+    SIM_CHECK(gateway_init(&options, &err) == RC_OK);
     test.client = http_client_new(test.loop);
     test.gateway_client = http_client_new(test.loop);
     test.gateway = gateway_loop_new(test.loop, test.gateway_client);

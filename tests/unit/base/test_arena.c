@@ -1,6 +1,7 @@
 /* Arenas keep their cap, align what they give, and survive sizes that overflow. */
 #include "base/arena.h"
 #include <setjmp.h>
+#include <stdio.h>
 #include <stdarg.h>
 #include <cmocka.h>
 
@@ -63,6 +64,46 @@ static void copies_text(void **state)
     arena_fini(&arena);
 }
 
+/* What was parked stands where it stood; what is allocated meanwhile stays, too. */
+static void parks_and_wakes(void **state)
+{
+    struct arena arena;
+    struct str texts[40];
+    arena_init_paged(&arena, 1 << 20);
+    assert_false(arena_park(&arena)); /* nothing is there */
+    for (size_t i = 0; i < COUNT_OF(texts); i++)
+        texts[i] = arena_printf(&arena, "text %zu of %*zu", i, (int)(i * 37 % 700), i);
+    char *large = arena_alloc(&arena, 50000); /* in no page */
+    memset(large, 7, 50000);
+    assert_true(arena_park(&arena));
+    assert_false(arena_park(&arena));
+    assert_int_equal(large[49999], 7);
+    struct str meanwhile = arena_copy(&arena, STR("said while it was parked"));
+    assert_true(str_eq(meanwhile, STR("said while it was parked")));
+    for (int round = 0; round < 3; round++) {
+        arena_wake(&arena);
+        arena_wake(&arena);
+        for (size_t i = 0; i < COUNT_OF(texts); i++) {
+            char expected[1024];
+            snprintf(expected, sizeof(expected), "text %zu of %*zu", i, (int)(i * 37 % 700), i);
+            assert_string_equal(texts[i].p, expected);
+        }
+        assert_true(str_eq(meanwhile, STR("said while it was parked")));
+        assert_non_null(arena_alloc(&arena, 100));
+        assert_true(arena_park(&arena));
+    }
+    arena_reset(&arena); /* parked as it is */
+    assert_null(arena.parked);
+    assert_non_null(arena_alloc(&arena, 100));
+    arena_fini(&arena);
+
+    arena_init(&arena, 1 << 20);
+    assert_non_null(arena_alloc(&arena, 100));
+    assert_false(arena_park(&arena)); /* it was not made for it */
+    arena_fini(&arena);
+    arena_thread_exit();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -70,6 +111,7 @@ int main(void)
         cmocka_unit_test(starts_small),
         cmocka_unit_test(keeps_its_cap),
         cmocka_unit_test(copies_text),
+        cmocka_unit_test(parks_and_wakes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,6 +65,9 @@ static void ended(void *arg, const struct call_record *record)
     snprintf(stand->record_model, sizeof(stand->record_model), "%.*s", STR_ARG(record->model));
     snprintf(stand->record_error, sizeof(stand->record_error), "%.*s",
              STR_ARG(record->error_message));
+    snprintf(stand->record_request, sizeof(stand->record_request), "%.*s",
+             STR_ARG(record->request_body));
+    snprintf(stand->record_user, sizeof(stand->record_user), "%.*s", STR_ARG(record->user));
     stand->records++;
 }
 
@@ -123,7 +126,8 @@ struct stand *stand_new(stand_script *script, size_t target_count)
     stand->loop = loop_new(0);
     stand->client = http_client_new(stand->loop);
     stand->gateway_client = http_client_new(stand->loop);
-    if (gateway_init(&(struct gateway_options){.ended = ended, .arg = stand}, &err) != RC_OK)
+    if (gateway_init(&(struct gateway_options){.ended = ended, .arg = stand, .park_after_ns = 1},
+                     &err) != RC_OK)
         abort();
     breaker_reset_all();
     stand->gateway = gateway_loop_new(stand->loop, stand->gateway_client);

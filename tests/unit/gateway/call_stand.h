@@ -47,10 +47,10 @@ struct stand {
     struct call_record record;
     struct call_attempt attempts[CALL_ATTEMPTS_MAX];
     int records;
-    char record_model[64], record_error[512];
+    char record_model[64], record_error[512], record_request[512], record_user[64];
 };
 
-/* Everything up, one route "smart" with `target_count` targets p0/m0, p1/m1 … at the scripted
+/* Everything up, streams parked as soon as they flow, one route "smart" with `target_count` targets p0/m0, p1/m1 … at the scripted
  * upstream. */
 struct stand *stand_new(stand_script *script, size_t target_count);
 void stand_free(struct stand *stand);

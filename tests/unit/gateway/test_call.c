@@ -315,6 +315,86 @@ static void test_calls_cancelled_at_once(void **state)
     stand_free(stand);
 }
 
+static struct http_request *open_stream;
+
+static void opens(struct http_request *request, int nth)
+{
+    open_stream = request;
+    request->gone = upstream_lost;
+    http_respond_begin(request, 200, STR("text/event-stream"));
+    http_respond_write(request, str_from(frames[0]));
+    http_respond_write(request, str_from(frames[1]));
+}
+
+/* Of all stands so far. */
+static int parked_in_all(void)
+{
+    static const char name[] = "\ncapstan_calls_parked_total ";
+    struct buf text;
+    buf_init(&text, 1 << 20);
+    assert_int_equal(gateway_metrics_render(&text), RC_OK);
+    assert_int_equal(buf_append_char(&text, '\0'), RC_OK);
+    const char *line = strstr(buf_str(&text).p, name);
+    assert_non_null(line);
+    int count = atoi(line + sizeof(name) - 1);
+    buf_fini(&text);
+    return count;
+}
+
+static struct stand *with_parked_stream(void)
+{
+    struct stand *stand = hanging = stand_new(opens, 1);
+    int before = parked_in_all();
+    stand_begin(stand, "POST", "/v1/chat/completions", chat_stream_body);
+    while (parked_in_all() == before)
+        stand_run_for(stand, 1000000);
+    return stand;
+}
+
+/* A stream whose request was parked flows on, and its record has everything. */
+static void test_parked_stream(void **state)
+{
+    struct stand *stand = with_parked_stream();
+    for (size_t i = 2; i < COUNT_OF(frames); i++) {
+        http_respond_write(open_stream, str_from(frames[i]));
+        stand_run_for(stand, 1000000);
+    }
+    http_respond_end(open_stream);
+    stand_run(stand);
+    assert_false(stand->failed);
+    assert_true(contains(stand->body, "data: [DONE]"));
+    assert_int_equal(stand->record.status, CALL_OK);
+    assert_int_equal(stand->record.usage.tokens[USAGE_OUTPUT], 2);
+    assert_string_equal(stand->record_request, chat_stream_body);
+    assert_string_equal(stand->record_user, "ann");
+    assert_string_equal(stand->record_model, "gpt-4o");
+    stand_post(stand, "/v1/models", ""); /* the connection is as good as new */
+    assert_int_equal(stand->status, 405);
+    stand_free(stand);
+}
+
+static void test_parked_stream_that_is_left(void **state)
+{
+    struct stand *stand = with_parked_stream();
+    http_exchange_cancel(stand->exchange);
+    stand_run_until_records(stand, 1);
+    assert_int_equal(stand->record.status, CALL_CANCELLED);
+    assert_string_equal(stand->record_request, chat_stream_body);
+    assert_string_equal(stand->record_user, "ann");
+    stand_free(stand);
+}
+
+static void test_parked_stream_that_breaks_off(void **state)
+{
+    struct stand *stand = with_parked_stream();
+    http_respond_abort(open_stream);
+    stand_run(stand);
+    assert_true(contains(stand->body, "\"error\""));
+    assert_int_equal(stand->record.status, CALL_ERROR);
+    assert_string_equal(stand->record_request, chat_stream_body);
+    stand_free(stand);
+}
+
 static void test_stalled_stream_ends(void **state)
 {
     struct stand *stand = hanging = stand_new(hangs, 1);
@@ -480,6 +560,9 @@ int main(void)
         cmocka_unit_test(test_stream_that_breaks_off_says_so),
         cmocka_unit_test(test_client_that_leaves_cancels_the_upstream),
         cmocka_unit_test(test_calls_cancelled_at_once),
+        cmocka_unit_test(test_parked_stream),
+        cmocka_unit_test(test_parked_stream_that_is_left),
+        cmocka_unit_test(test_parked_stream_that_breaks_off),
         cmocka_unit_test(test_stalled_stream_ends),
         cmocka_unit_test(test_first_token_deadline_falls_back),
         cmocka_unit_test(test_total_deadline),
