@@ -1,6 +1,6 @@
 /* From an HTTP request to a call and back: see door.h. The `struct visit` is the sink of the call;
- * it does not lie in the request's arena, which may be parked while the answer flows. Answering is the last thing that happens: the
- * server may free the request as soon as it has its end. */
+ * it does not lie in the request's arena, which may be parked while the answer flows. Answering is
+ * the last thing that happens: the server may free the request as soon as it has its end. */
 #include "api/door.h"
 #include "api/api.h"
 #include "base/limits.h"

@@ -23,8 +23,9 @@ static struct {
 } pages = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
 struct arena_parked {
-    struct arena_block *pages[ARENA_PARKED_PAGES_MAX]; /* as they stood in the arena, newest first */
-    uint16_t used[ARENA_PARKED_PAGES_MAX];             /* bytes of each, header included */
+    struct arena_block
+        *pages[ARENA_PARKED_PAGES_MAX];    /* as they stood in the arena, newest first */
+    uint16_t used[ARENA_PARKED_PAGES_MAX]; /* bytes of each, header included */
     uint16_t count;
     uint32_t packed_bytes;
     unsigned char packed[];
@@ -66,10 +67,7 @@ void *arena_page_take(void)
     return page;
 }
 
-static void page_empty(void *page)
-{
-    madvise(page, ARENA_PAGE_BYTES, MADV_DONTNEED);
-}
+static void page_empty(void *page) { madvise(page, ARENA_PAGE_BYTES, MADV_DONTNEED); }
 
 void arena_page_give(void *page)
 {
@@ -137,8 +135,7 @@ bool arena_park(struct arena *arena)
         return false;
     size_t packed = ZSTD_compressCCtx(packer->pack, packer->packed, sizeof(packer->packed),
                                       packer->plain, n, PACKED_LEVEL);
-    struct arena_parked *parked =
-        ZSTD_isError(packed) ? NULL : malloc(sizeof(*parked) + packed);
+    struct arena_parked *parked = ZSTD_isError(packed) ? NULL : malloc(sizeof(*parked) + packed);
     if (!parked)
         return false;
     *parked = head;

@@ -227,8 +227,8 @@ static enum rc reserve(struct call *call, struct err *err)
         cost > call->scope->budget_pico)
         return err_set(err, ERR_BUDGET,
                        "what is left of this run's budget does not cover the call");
-    return limit_reserve(call->limits, usage.tokens[USAGE_INPUT] + usage.tokens[USAGE_OUTPUT],
-                         cost, now_ns, call->record->started_wall_ns, err);
+    return limit_reserve(call->limits, usage.tokens[USAGE_INPUT] + usage.tokens[USAGE_OUTPUT], cost,
+                         now_ns, call->record->started_wall_ns, err);
 }
 
 static bool look_up(struct call *call)
@@ -488,8 +488,7 @@ static void settle(struct call *call)
 {
     struct call_record *record = call->record;
     uint64_t input = usage_input_total(&record->usage), output = usage_output_total(&record->usage);
-    limit_settle(call->limits, input + output, record->cost_pico,
-                 loop_now_ns(call->gateway->loop));
+    limit_settle(call->limits, input + output, record->cost_pico, loop_now_ns(call->gateway->loop));
 
     struct gateway_metrics *metrics = call->gateway->metrics;
     metrics->calls[record->status]++;

@@ -1,13 +1,13 @@
-/* Parking: a stream that flows needs its call's struct and its answer's; the request, the record and
- * what the limits hold are not looked at until its end. So once a stream has flowed for a while its
- * arena is parked (base/arena.h), and woken by whatever is not the flow: its end, an error, a
+/* Parking: a stream that flows needs its call's struct and its answer's; the request, the record
+ * and what the limits hold are not looked at until its end. So once a stream has flowed for a while
+ * its arena is parked (base/arena.h), and woken by whatever is not the flow: its end, an error, a
  * deadline, the client's leaving. Short streams never pay for it.
  *
  * What may be touched while parked: struct call, wire_answer, the snapshot. Nothing that lies in
  * scope->arena: call->request, call->record, call->limits, and targets made for one call. */
 #include "gateway/call_private.h"
 
-#define PARK_TURN_MAX 16       /* calls parked in one turn: some 20 us each */
+#define PARK_TURN_MAX 16        /* calls parked in one turn: some 20 us each */
 #define PARK_TURN_NS  NS_PER_MS /* until the next ones */
 
 static int64_t park_after_ns(void)
@@ -39,8 +39,7 @@ static bool can_park(const struct call *call)
     const struct attempt *attempt = &call->attempt;
     return call->state == CALL_RELAYING && attempt->answer && attempt->exchange &&
            !attempt->complete && !attempt->over && !call->wire.doc &&
-           !wire_answer_needs_document(attempt->answer) &&
-           http_exchange_is_sent(attempt->exchange);
+           !wire_answer_needs_document(attempt->answer) && http_exchange_is_sent(attempt->exchange);
 }
 
 void park_timer_fired(struct timer *timer)

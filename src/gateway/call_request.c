@@ -78,7 +78,8 @@ static enum rc rewrite_prompt(struct call *call, struct err *err)
         !copy_text(call->scope->arena, &rewritten.called))
         return err_set(err, ERR_TOO_LARGE, "the request needs more memory than it may have");
     call->record->prompt = rewritten.called;
-    return wire_read_request(call->request->format, rewritten.body, &call->parsed, &call->wire, err);
+    return wire_read_request(call->request->format, rewritten.body, &call->parsed, &call->wire,
+                             err);
 }
 
 enum rc request_read(struct call *call, struct err *err)

@@ -6,7 +6,7 @@
 #define DEFAULT_FIRST_TOKEN_NS (60 * NS_PER_S)  /* streams: from asking to the first content */
 #define DEFAULT_BETWEEN_NS     (60 * NS_PER_S)  /* between two pieces of a stream */
 #define DEFAULT_TOTAL_NS       (600 * NS_PER_S) /* the whole call with all its attempts */
-#define DEFAULT_PARK_AFTER_NS  NS_PER_S          /* a stream flows so long, then its request is parked */
+#define DEFAULT_PARK_AFTER_NS  NS_PER_S /* a stream flows so long, then its request is parked */
 #define DEFAULT_RETRY          1
 #define RETRY_BACKOFF_NS       (250 * NS_PER_MS) /* doubled each time, with jitter */
 #define RETRY_BACKOFF_NS_MAX   (8 * NS_PER_S)

@@ -142,8 +142,8 @@ struct wire_answer_options {
 
 struct wire_answer; /* one answer being relayed; lives in the arena */
 
-/* NULL: the arena's cap was reached. Memory: constant for same-format streams, which do not look into
- * the arena while content flows: it may be parked. */
+/* NULL: the arena's cap was reached. Memory: constant for same-format streams, which do not look
+ * into the arena while content flows: it may be parked. */
 struct wire_answer *wire_answer_new(struct arena *arena, const struct wire_answer_options *options);
 /* Upstream body bytes as they came, any cut. Held-back frames (opening events without content) are
  * kept and written once content follows. */

@@ -107,10 +107,8 @@ static void parks_and_wakes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(gives_aligned_memory),
-        cmocka_unit_test(starts_small),
-        cmocka_unit_test(keeps_its_cap),
-        cmocka_unit_test(copies_text),
+        cmocka_unit_test(gives_aligned_memory), cmocka_unit_test(starts_small),
+        cmocka_unit_test(keeps_its_cap),        cmocka_unit_test(copies_text),
         cmocka_unit_test(parks_and_wakes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

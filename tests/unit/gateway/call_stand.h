@@ -50,8 +50,8 @@ struct stand {
     char record_model[64], record_error[512], record_request[512], record_user[64];
 };
 
-/* Everything up, streams parked as soon as they flow, one route "smart" with `target_count` targets p0/m0, p1/m1 … at the scripted
- * upstream. */
+/* Everything up, streams parked as soon as they flow, one route "smart" with `target_count` targets
+ * p0/m0, p1/m1 … at the scripted upstream. */
 struct stand *stand_new(stand_script *script, size_t target_count);
 void stand_free(struct stand *stand);
 /* POSTs and runs the loop until the answer is complete. */
