@@ -4,6 +4,7 @@
 #include "api/pipelines.h"
 #include "api/triggers.h"
 #include "base/limits.h"
+#include "pipeline/pipeline.h"
 #include "pipeline/document.h"
 #include "store/object.h"
 #include "store/conversation_table.h"
@@ -180,6 +181,13 @@ enum rc api_pipelines_nodes(struct api_call *call)
     call->content_type = STR("application/json");
     call->raw_answer = nodes_json();
     return RC_OK;
+}
+
+enum rc api_pipelines_presets(struct api_call *call)
+{
+    call->content_type = STR("application/json");
+    return presets_json(pipelines_services(call->services->pipelines), call->arena,
+                        &call->raw_answer, &call->err);
 }
 
 enum rc api_pipelines_schema(struct api_call *call)

@@ -1,6 +1,7 @@
 /* See config.h. */
 #include "app/config.h"
 #include "base/clock.h"
+#include "http/message.h"
 #include "pipeline/mcp_client.h"
 #include "store/account.h"
 #include "text/decode.h"
@@ -239,13 +240,36 @@ static enum rc read_mcp_servers(struct config *config, const struct place *secti
     return rc;
 }
 
+/* {wikipedia, arxiv, search}: http(s) addresses; "" takes a built-in one away. */
+static enum rc read_services(struct config *config, const struct place *section, struct err *err)
+{
+    static const char *const members[] = {"wikipedia", "arxiv", "search", NULL};
+    struct str *const out[] = {&config->services.wikipedia, &config->services.arxiv,
+                               &config->services.search};
+    struct place services;
+    struct url url;
+    enum rc rc = read_section(section, "services", members, &services, err);
+    for (size_t i = 0; rc == RC_OK && services.value && members[i]; i++) {
+        if (!yyjson_obj_get(services.value, members[i]))
+            continue;
+        *out[i] = STR_EMPTY;
+        rc = read_text(&services, members[i], config, out[i], err);
+        while (rc == RC_OK && str_ends(*out[i], STR("/")))
+            out[i]->n--;
+        if (rc == RC_OK && out[i]->n &&
+            (url_parse(*out[i], &url, NULL) != RC_OK || !str_starts(url.scheme, STR("http"))))
+            rc = decode_refuse(&services, err, "'%s' must be an http or https address", members[i]);
+    }
+    return rc;
+}
+
 static enum rc read_rest(struct config *config, const struct place *root, struct err *err)
 {
     static const char *const cache_members[] = {"bytes", NULL}, *const engine_members[] = {"server",
                                                                                            NULL};
     static const char *const pipeline_members[] = {"http_allow",    "runs",        "project_runs",
                                                    "queue",         "node",        "python",
-                                                   "code_children", "mcp_servers", NULL};
+                                                   "code_children", "mcp_servers", "services", NULL};
     struct place cache, engine, pipelines;
     int64_t loops = 0, workers = 0, cache_bytes = 0, code_children = 0;
     enum rc rc = decode_i64(root, "loops", 0, 256, &loops, err);
@@ -274,6 +298,10 @@ static enum rc read_rest(struct config *config, const struct place *root, struct
                           &config->http_allow_count, err);
     if (rc == RC_OK && pipelines.value)
         rc = read_mcp_servers(config, &pipelines, err);
+    config->services.wikipedia = STR(PRESET_WIKIPEDIA);
+    config->services.arxiv = STR(PRESET_ARXIV);
+    if (rc == RC_OK && pipelines.value)
+        rc = read_services(config, &pipelines, err);
     if (rc == RC_OK)
         rc = read_knowledge(config, root, err);
     if (rc == RC_OK && pipelines.value)

@@ -4,6 +4,7 @@
 #pragma once
 #include "govern/applied.h"
 #include "io/stream.h"
+#include "pipeline/presets.h"
 #include "trace/trace.h"
 
 #define CONFIG_ADDRESSES_MAX 16
@@ -35,6 +36,7 @@ struct config {
     size_t http_allow_count;
     struct mcp_stdio_server *mcp_servers; /* that pipelines may start */
     size_t mcp_server_count;
+    struct preset_services services; /* base addresses of what presets ask */
     struct str *source_allow; /* the same for knowledge sources */
     size_t source_allow_count;
     struct str *source_directories; /* folders below which directory sources may read */

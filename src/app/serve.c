@@ -271,6 +271,7 @@ static enum rc open_pipelines(struct server *server, struct err *err)
                        .queue_max = server->config->run_queue_max},
             .mcp_servers = server->config->mcp_servers,
             .mcp_server_count = server->config->mcp_server_count,
+            .services = server->config->services,
         },
         &server->pipelines, err);
     if (rc != RC_OK)

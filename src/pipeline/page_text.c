@@ -63,7 +63,8 @@ static size_t read_tag(struct page *page, struct str text, size_t at)
                             (text.p[end] >= '0' && text.p[end] <= '9')))
         end++;
     struct str name = str_slice(text, begin, end);
-    if (!name.n && !closes && !(begin < text.n && text.p[begin] == '!')) {
+    bool declares = begin < text.n && (text.p[begin] == '!' || text.p[begin] == '?');
+    if (!name.n && !closes && !declares) {
         put_byte(page, '<'); /* "a < b" */
         return at + 1;
     }
@@ -120,9 +121,11 @@ static size_t read_reference(struct page *page, struct str text, size_t at)
 
 struct str page_text(struct str text, struct str type, struct arena *arena)
 {
-    bool html = str_find(type, STR("html")) >= 0 || str_starts(str_trim(text), STR("<!")) ||
-                str_starts(str_trim(text), STR("<html"));
-    if (!html)
+    struct str start = str_trim(str_slice(text, 0, MIN(text.n, 64)));
+    bool tagged = str_find(type, STR("html")) >= 0 || str_find(type, STR("xml")) >= 0 ||
+                  str_starts(start, STR("<!")) || str_starts(start, STR("<html")) ||
+                  str_starts(start, STR("<?xml"));
+    if (!tagged)
         return arena_copy(arena, text);
     /* Each byte of the input puts out two at most: itself and what was owed before it. */
     struct page page = {.out = arena_alloc(arena, 2 * text.n + 1)};

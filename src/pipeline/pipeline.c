@@ -82,6 +82,11 @@ const struct mcp_stdio_server *pipelines_mcp_servers(const struct pipelines *pip
     return pipelines->options.mcp_servers;
 }
 
+const struct preset_services *pipelines_services(const struct pipelines *pipelines)
+{
+    return &pipelines->options.services;
+}
+
 struct loop *pipeline_loop_loop(struct pipeline_loop *loop) { return loop->loop; }
 
 void pipeline_loop_free(struct pipeline_loop *loop)

@@ -6,6 +6,7 @@
 #include "io/file.h"
 #include "io/worker.h"
 #include "pipeline/gate.h"
+#include "pipeline/presets.h"
 #include "pipeline/run.h"
 
 struct db;
@@ -30,6 +31,7 @@ struct pipelines_options {
     struct gate_limits limits;
     const struct mcp_stdio_server *mcp_servers; /* the configuration file's (mcp_client.h) */
     size_t mcp_server_count;
+    struct preset_services services; /* that presets ask; the configuration file's */
     bool no_threads; /* simulation: the owner calls journal_step */
 };
 
@@ -67,6 +69,7 @@ struct run_index *pipelines_index(struct pipelines *pipelines); /* index.h */
 /* The administrator's, that tools may ask by name (mcp_client.h). */
 const struct mcp_stdio_server *pipelines_mcp_servers(const struct pipelines *pipelines,
                                                      size_t *count);
+const struct preset_services *pipelines_services(const struct pipelines *pipelines);
 struct loop *pipeline_loop_loop(struct pipeline_loop *loop);
 /* A run under way on this loop; its own thread. NULL: there is none. */
 struct run *pipeline_loop_find(struct pipeline_loop *loop, struct id id);

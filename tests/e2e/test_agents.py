@@ -21,7 +21,7 @@ class Services:
     def __init__(self):
         self.seen, self.models, self.gate = [], {}, threading.Event()
         self.gate.set()
-        self.document, self.elsewhere = "", ""
+        self.document, self.elsewhere, self.replies = "", "", {}
         services = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -39,6 +39,9 @@ class Services:
                 services.seen.append((self.command, self.path, dict(self.headers.items()), raw.decode()))
                 if "held" in url.path:
                     services.gate.wait(60)
+                if url.path in services.replies:
+                    text, type = services.replies[url.path]
+                    return self.send(200, text if isinstance(text, bytes) else text.encode(), type)
                 if "circle" in url.path:
                     return self.send(302, b"", location=url.path)
                 if "/moved/" in url.path:

@@ -208,3 +208,61 @@ tools:
         assert "own:" in exported and "…ABCD" not in exported.split("own:")[1], exported
     finally:
         assert process.stop() == 0
+
+
+# ---- presets: recorded replies of the services that they ask ----
+
+WIKIPEDIA = {"batchcomplete": True, "query": {"pages": [{"pageid": 1, "title": "Capstan", "index": 1, "extract": "A capstan is a vertical-axled rotating machine."}]}}
+ARXIV = '''<?xml version="1.0" encoding="UTF-8"?>
+<feed xmlns="http://www.w3.org/2005/Atom"><title>arXiv Query</title>
+<entry><id>http://arxiv.org/abs/1706.03762v7</id><title>Attention Is All You Need</title>
+<summary>The dominant sequence transduction models &amp; more.</summary><author><name>Ashish Vaswani</name></author></entry></feed>'''
+SEARCH = {"query": "capstan", "results": [{"url": "https://example.org/", "title": "Capstans", "content": "All about them."}]}
+
+
+def test_presets(tmp_path, mock, services):
+    services.replies = {"/w/api.php": (json.dumps(WIKIPEDIA), "application/json"), "/api/query": (ARXIV, "application/atom+xml"),
+                        "/search": (json.dumps(SEARCH), "application/json"),
+                        "/old": ("<html><p>Gr\xfc\xdfe</p></html>".encode("latin-1"), "text/html; charset=iso-8859-1")}
+    text = mock_config(mock, f'''
+pipelines:
+  http_allow: ["127.0.0.1:*"]
+  services: {{ wikipedia: "{services.url}/", arxiv: "{services.url}", search: "{services.url}" }}
+''')
+    process = Server(tmp_path, text)
+    try:
+        presets = {one["name"]: one for one in process.get("/api/pipelines/presets")["items"]}
+        assert list(presets) == ["generate_response", "search_dataset", "read_web_page", "search_wikipedia", "search_arxiv", "search_web"]
+        assert all(one["available"] for one in presets.values())
+        answers = {}
+        for name, query in [("read_web_page", services.url + "/old"), ("search_wikipedia", "capstan"), ("search_arxiv", "attention"), ("search_web", "capstan")]:
+            publish(process, name, flow({"id": "work", "type": presets[name]["type"], "config": presets[name]["config"]}))
+            answers[name] = run(process, name, inputs={"query": query})
+            assert answers[name]["status"] == "succeeded", answers[name]
+            # The same definition is a tool of the project.
+            process.post("/api/tools", {"name": name, **presets[name]["config"]["definition"]}, expect=201)
+        assert answers["read_web_page"]["text"] == "Grüße"
+        assert answers["search_wikipedia"]["outputs"]["work"]["json"]["query"]["pages"][0]["title"] == "Capstan"
+        assert any(path.startswith("/w/api.php?") and "gsrsearch=capstan" in path and "action=query" in path for _, path, _, _ in services.seen)
+        assert "Attention Is All You Need" in answers["search_arxiv"]["text"] and "models & more" in answers["search_arxiv"]["text"]
+        assert "<" not in answers["search_arxiv"]["text"]
+        assert answers["search_web"]["outputs"]["work"]["json"]["results"][0]["title"] == "Capstans"
+        for name, collection in [("generate_response", None), ("search_dataset", "docs")]:
+            config = presets[name]["config"]
+            if collection:
+                process.post("/api/collections", {"name": collection, "encoder": "none"}, expect=201)
+                config["collections"][0]["name"] = collection
+            else:
+                config["model"] = "mock/gpt-mock?text=Hello"
+            publish(process, name.replace("_", "-"), flow({"id": "work", "type": presets[name]["type"], "config": config}))
+            answer = run(process, name.replace("_", "-"), inputs={"query": "x"})
+            assert answer["status"] == "succeeded" and answer["text"] == ("" if collection else "Hello"), answer
+    finally:
+        services.replies = {}
+        assert process.stop() == 0
+
+
+def test_presets_without_settings(server):
+    presets = {one["name"]: one for one in server.get("/api/pipelines/presets")["items"]}
+    assert presets["search_wikipedia"]["config"]["definition"]["url"] == "https://en.wikipedia.org/w/api.php"
+    assert not presets["search_web"]["available"] and presets["search_web"]["service"] == "search"
