@@ -267,9 +267,9 @@ static enum rc read_rest(struct config *config, const struct place *root, struct
 {
     static const char *const cache_members[] = {"bytes", NULL}, *const engine_members[] = {"server",
                                                                                            NULL};
-    static const char *const pipeline_members[] = {"http_allow",    "runs",        "project_runs",
-                                                   "queue",         "node",        "python",
-                                                   "code_children", "mcp_servers", "services", NULL};
+    static const char *const pipeline_members[] = {
+        "http_allow", "runs",          "project_runs", "queue",    "node",
+        "python",     "code_children", "mcp_servers",  "services", NULL};
     struct place cache, engine, pipelines;
     int64_t loops = 0, workers = 0, cache_bytes = 0, code_children = 0;
     enum rc rc = decode_i64(root, "loops", 0, 256, &loops, err);

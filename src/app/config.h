@@ -37,7 +37,7 @@ struct config {
     struct mcp_stdio_server *mcp_servers; /* that pipelines may start */
     size_t mcp_server_count;
     struct preset_services services; /* base addresses of what presets ask */
-    struct str *source_allow; /* the same for knowledge sources */
+    struct str *source_allow;        /* the same for knowledge sources */
     size_t source_allow_count;
     struct str *source_directories; /* folders below which directory sources may read */
     size_t source_directory_count;

@@ -3,6 +3,6 @@
 #pragma once
 #include "base/arena.h"
 
-/* `type`: the answer's content type; what is neither HTML nor XML comes back as it is. .p NULL: the arena is
- * full. */
+/* `type`: the answer's content type; what is neither HTML nor XML comes back as it is. .p NULL: the
+ * arena is full. */
 struct str page_text(struct str page, struct str type, struct arena *arena);

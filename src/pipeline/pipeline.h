@@ -32,7 +32,7 @@ struct pipelines_options {
     const struct mcp_stdio_server *mcp_servers; /* the configuration file's (mcp_client.h) */
     size_t mcp_server_count;
     struct preset_services services; /* that presets ask; the configuration file's */
-    bool no_threads; /* simulation: the owner calls journal_step */
+    bool no_threads;                 /* simulation: the owner calls journal_step */
 };
 
 enum rc pipelines_open(const struct pipelines_options *options, struct pipelines **out,
