@@ -336,40 +336,24 @@ enum rc api_documents_add(struct api_call *call)
 
 /* ---- changing, deleting ---- */
 
-struct patch {
-    struct document_row row;
-};
-
-static enum rc patch_write(void *arg, struct db_txn *txn, struct err *err)
-{
-    struct patch *patch = arg;
-    patch->row.updated_ns = db_txn_now_ns(txn);
-    return document_row_update(txn, &patch->row, err);
-}
-
 /* {"attributes", "tags"}: carried to the document's chunks before the answer. */
 enum rc api_documents_patch(struct api_call *call)
 {
     struct collection collection;
-    struct patch patch;
+    struct document_row row;
     struct document_new extras = {0};
     enum rc rc = api_need_body(call);
     if (rc == RC_OK)
-        rc = find_document(call, &collection, &patch.row);
+        rc = find_document(call, &collection, &row);
     if (rc == RC_OK)
         rc = read_extras(call, yyjson_obj_get(call->body, "attributes"),
                          yyjson_obj_get(call->body, "tags"), NULL, &extras);
-    if (rc != RC_OK)
-        return rc;
-    if (extras.attributes.n)
-        patch.row.attributes = extras.attributes;
-    if (extras.tags.n)
-        patch.row.tags = extras.tags;
-    rc = db_write_wait(call->services->db, patch_write, &patch, &call->err);
-    if (rc == RC_OK && patch.row.chunks)
-        rc = chunks_set_attributes(call->services->knowledge, &collection, &patch.row, &call->err);
     if (rc == RC_OK)
-        call->answer = api_encode_document(call, &patch.row);
+        rc = knowledge_patch_document(call->services->knowledge, &collection, row.id,
+                                      extras.attributes, extras.tags, call->arena, &row,
+                                      &call->err);
+    if (rc == RC_OK)
+        call->answer = api_encode_document(call, &row);
     return rc;
 }
 

@@ -249,13 +249,6 @@ enum rc door_store_files_get(struct api_call *call)
     return rc;
 }
 
-static enum rc update_write(void *arg, struct db_txn *txn, struct err *err)
-{
-    struct document_row *row = arg;
-    row->updated_ns = db_txn_now_ns(txn);
-    return document_row_update(txn, row, err);
-}
-
 enum rc door_store_files_update(struct api_call *call)
 {
     struct collection collection;
@@ -269,10 +262,9 @@ enum rc door_store_files_update(struct api_call *call)
                              &attributes, &call->err);
     if (rc != RC_OK)
         return rc;
-    row.attributes = attributes.n ? attributes : STR("{}");
-    rc = db_write_wait(call->services->db, update_write, &row, &call->err);
-    if (rc == RC_OK && row.chunks)
-        rc = chunks_set_attributes(call->services->knowledge, &collection, &row, &call->err);
+    rc = knowledge_patch_document(call->services->knowledge, &collection, row.id,
+                                  attributes.n ? attributes : STR("{}"), STR_EMPTY, call->arena,
+                                  &row, &call->err);
     if (rc == RC_OK)
         call->answer = encode_file(call, &row);
     return rc;

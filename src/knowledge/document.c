@@ -492,47 +492,6 @@ enum rc knowledge_requeue(struct knowledge *knowledge, const struct collection *
     return db_write_wait(knowledge->db, requeue_write, &requeue, err);
 }
 
-/* ---- deleting ---- */
-
-static enum rc mark_deleting(void *arg, struct db_txn *txn, struct err *err)
-{
-    struct document_row row = *(const struct document_row *)arg;
-    row.state = DOCUMENT_DELETING;
-    return document_row_update(txn, &row, err);
-}
-
-static enum rc delete_row(void *arg, struct db_txn *txn, struct err *err)
-{
-    const struct document_row *row = arg;
-    return document_row_delete(txn, row->project, row->id, err);
-}
-
-enum rc knowledge_delete_document(struct knowledge *knowledge, const struct collection *collection,
-                                  const struct document_row *row, struct err *err)
-{
-    struct index *index;
-    struct document_row copy = *row;
-    enum rc rc = db_write_wait(knowledge->db, mark_deleting, &copy, err);
-    if (rc == RC_OK && row->chunks > 0) {
-        rc = knowledge_index_get(knowledge, collection, &index, err);
-        if (rc == RC_OK) {
-            rc = ingest_delete_chunks(index, row->id, err);
-            knowledge_index_changed(knowledge, index);
-            knowledge_index_put(knowledge, index);
-        }
-    }
-    if (rc == RC_OK)
-        rc = db_write_wait(knowledge->db, delete_row, &copy, err);
-    if (rc != RC_OK)
-        return rc;
-    knowledge_drop_blob(knowledge, row->sha256);
-    if (row->has_text)
-        knowledge_drop_blob(knowledge, row->text_sha256);
-    copy.state = DOCUMENT_DELETING;
-    knowledge_tell(knowledge, &copy);
-    return RC_OK;
-}
-
 /* ---- files ---- */
 
 static enum rc insert_file(void *arg, struct db_txn *txn, struct err *err)

@@ -288,18 +288,36 @@ enum rc ingest_delete_chunks(struct index *index, struct id document, struct err
     return rc;
 }
 
-/* Chunks that the document had when it was longer. They follow one another without a gap. */
+static bool has_chunk(struct ingest *ingest, size_t ordinal)
+{
+    char id[CHUNK_ID_BYTES_MAX];
+    struct index_row row;
+    size_t n = chunk_id_format(ingest->row->id, ordinal, id);
+    return index_get(ingest->index, str_make(id, n), &ingest->arena, &row, NULL) == RC_OK;
+}
+
+static enum rc delete_group(struct ingest *ingest, size_t first, struct err *err)
+{
+    char texts[GROUP_CHUNKS][CHUNK_ID_BYTES_MAX];
+    struct str ids[GROUP_CHUNKS];
+    for (size_t i = 0; i < GROUP_CHUNKS; i++)
+        ids[i] = str_make(texts[i], chunk_id_format(ingest->row->id, first + i, texts[i]));
+    return index_delete(ingest->index, ids, GROUP_CHUNKS, NULL, err);
+}
+
+/* Chunks that the document had when it was longer. They follow one another without a gap, and stay
+ * so wherever a crash interrupts this: the last group goes first. */
 static enum rc delete_rest(struct ingest *ingest, struct err *err)
 {
-    for (size_t i = ingest->count; i < CHUNKS_MAX; i++) {
-        char id[CHUNK_ID_BYTES_MAX];
-        size_t deleted, n = chunk_id_format(ingest->row->id, i, id);
-        struct str one = str_make(id, n);
-        enum rc rc = index_delete(ingest->index, &one, 1, &deleted, err);
-        if (rc != RC_OK || deleted == 0)
-            return rc;
+    size_t end = ingest->count;
+    while (end < CHUNKS_MAX && has_chunk(ingest, end))
+        end += GROUP_CHUNKS;
+    enum rc rc = RC_OK;
+    while (rc == RC_OK && end > ingest->count) {
+        end -= GROUP_CHUNKS;
+        rc = delete_group(ingest, end, err);
     }
-    return RC_OK;
+    return rc;
 }
 
 /* ---- the end ---- */
@@ -307,9 +325,23 @@ static enum rc delete_rest(struct ingest *ingest, struct err *err)
 struct finishing {
     struct ingest *ingest;
     bool gone, again; /* deleted, or queued anew with other content, meanwhile */
+    struct document_row deleting; /* gone: what is left to delete; .id zero: nothing */
     uint8_t old_text[SHA256_BYTES];
     bool drop_old_text;
 };
+
+static enum rc queue_again(struct finishing *finishing, struct db_txn *txn,
+                           struct document_row *now, struct err *err)
+{
+    struct job_row job;
+    finishing->again = true;
+    now->state = DOCUMENT_QUEUED;
+    enum rc rc = document_row_update(txn, now, err);
+    return rc == RC_OK ? knowledge_submit(finishing->ingest->knowledge, txn, now->project,
+                                          now->collection, STR("system"),
+                                          &finishing->ingest->arena, &job, err)
+                       : rc;
+}
 
 /* A rebuild that ended meanwhile has another index in force: the document must go into that one. */
 static enum rc check_generation(struct finishing *finishing, struct db_txn *txn,
@@ -318,16 +350,10 @@ static enum rc check_generation(struct finishing *finishing, struct db_txn *txn,
     struct ingest *ingest = finishing->ingest;
     const struct collection_row *used = &ingest->collection->row;
     struct collection_row in_force;
-    struct job_row job;
     enum rc rc = collection_row_get(txn, used->project, used->id, &ingest->arena, &in_force, err);
     if (rc != RC_OK || in_force.generation == used->generation)
         return rc;
-    finishing->again = true;
-    now->state = DOCUMENT_QUEUED;
-    rc = document_row_update(txn, now, err);
-    return rc == RC_OK ? knowledge_submit(ingest->knowledge, txn, used->project, used->id,
-                                          STR("system"), &ingest->arena, &job, err)
-                       : rc;
+    return queue_again(finishing, txn, now, err);
 }
 
 static enum rc finish_write(void *arg, struct db_txn *txn, struct err *err)
@@ -340,20 +366,23 @@ static enum rc finish_write(void *arg, struct db_txn *txn, struct err *err)
         finishing->gone = true;
         if (err)
             *err = (struct err){0};
-        return RC_OK;
+        rc = document_row_get_deleting(txn, row->project, row->id, &finishing->ingest->arena,
+                                       &finishing->deleting, err);
+        return rc == RC_NOT_FOUND ? RC_OK : rc;
     }
     if (rc != RC_OK)
         return rc;
     finishing->again = now.state == DOCUMENT_QUEUED;
     if (finishing->again)
         return RC_OK;
+    if (!str_eq(now.attributes, row->attributes) || !str_eq(now.tags, row->tags))
+        return queue_again(finishing, txn, &now, err);
     if ((rc = check_generation(finishing, txn, &now, err)) != RC_OK || finishing->again)
         return rc;
     memcpy(finishing->old_text, now.text_sha256, SHA256_BYTES);
     finishing->drop_old_text =
         now.has_text &&
         (!row->has_text || memcmp(now.text_sha256, row->text_sha256, SHA256_BYTES) != 0);
-    row->attributes = now.attributes; /* may have been patched meanwhile */
     row->batch = now.batch;
     row->updated_ns = db_txn_now_ns(txn);
     return document_row_update(txn, row, err);
@@ -382,8 +411,10 @@ static enum rc finish(struct ingest *ingest, enum rc result, const struct err *w
     if (rc == RC_OK)
         rc = db_write_wait(knowledge->db, finish_write, &finishing, err);
     pthread_rwlock_unlock(&knowledge->blob_lock);
-    if (finishing.gone && ingest->index)
+    if (rc == RC_OK && finishing.gone && ingest->index)
         rc = ingest_delete_chunks(ingest->index, row->id, err);
+    if (rc == RC_OK && !id_is_zero(finishing.deleting.id))
+        rc = document_end_deletion(knowledge, ingest->collection, &finishing.deleting, err);
     if ((finishing.gone || finishing.again) && row->has_text)
         knowledge_drop_blob(knowledge, row->text_sha256);
     if (finishing.drop_old_text)
@@ -391,6 +422,26 @@ static enum rc finish(struct ingest *ingest, enum rc result, const struct err *w
     if (rc == RC_OK && !finishing.gone && !finishing.again)
         knowledge_tell(knowledge, row);
     return rc;
+}
+
+static enum rc find_deleting(void *arg, struct db_txn *txn, struct err *err)
+{
+    struct finishing *finishing = arg;
+    const struct document_row *row = finishing->ingest->row;
+    enum rc rc = document_row_get_deleting(txn, row->project, row->id, &finishing->ingest->arena,
+                                           &finishing->deleting, err);
+    return rc == RC_NOT_FOUND ? RC_OK : rc;
+}
+
+/* Whoever deleted the document meanwhile left the end to us. */
+static enum rc end_cancelled(struct ingest *ingest, struct err *err)
+{
+    struct finishing finishing = {.ingest = ingest};
+    enum rc rc = db_write_wait(ingest->knowledge->db, find_deleting, &finishing, err);
+    return rc == RC_OK && !id_is_zero(finishing.deleting.id)
+               ? document_end_deletion(ingest->knowledge, ingest->collection, &finishing.deleting,
+                                       err)
+               : rc;
 }
 
 static void measure(struct ingest *ingest)
@@ -482,6 +533,8 @@ enum rc ingest_document(struct knowledge *knowledge, const struct collection *co
     }
     if (rc != RC_CANCELLED)
         rc = finish(&ingest, rc, &why, err);
+    else if (end_cancelled(&ingest, err) != RC_OK)
+        log_event(LOG_WARN, "deletion_waits_for_restart", LOG_STR("document", row->name));
     close_parts(&ingest);
     return rc;
 }

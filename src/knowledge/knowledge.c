@@ -344,6 +344,7 @@ enum rc knowledge_new(const struct knowledge_options *options, struct knowledge 
     pthread_mutex_init(&knowledge->lock, NULL);
     pthread_cond_init(&knowledge->synced, NULL);
     pthread_cond_init(&knowledge->opened, NULL);
+    pthread_rwlock_init(&knowledge->patch_lock, NULL);
     pthread_mutex_init(&knowledge->snapshot_lock, NULL);
     pthread_rwlock_init(&knowledge->blob_lock, NULL);
     list_init(&knowledge->indexes);
@@ -400,6 +401,7 @@ void knowledge_free(struct knowledge *knowledge)
     pthread_mutex_destroy(&knowledge->lock);
     pthread_cond_destroy(&knowledge->opened);
     pthread_cond_destroy(&knowledge->synced);
+    pthread_rwlock_destroy(&knowledge->patch_lock);
     pthread_mutex_destroy(&knowledge->snapshot_lock);
     pthread_rwlock_destroy(&knowledge->blob_lock);
     free(knowledge);
@@ -480,7 +482,7 @@ static void finish_deleting(struct recovery *recovery, const struct document_row
     rc = collection_get(txn, row->project, row->collection, &recovery->arena, &collection, &err);
     db_read_end(txn);
     if (rc == RC_OK)
-        rc = knowledge_delete_document(knowledge, &collection, row, &err);
+        rc = document_end_deletion(knowledge, &collection, row, &err);
     if (rc != RC_OK)
         log_event(LOG_WARN, "document_not_deleted", LOG_STR("name", row->name),
                   LOG_Z("error", err.message));

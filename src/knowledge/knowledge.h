@@ -147,7 +147,14 @@ enum rc knowledge_rebuild(struct knowledge *knowledge, const struct collection *
 enum rc knowledge_tune(struct knowledge *knowledge, const struct collection *collection, bool cuts,
                        struct str author, struct arena *arena, struct job_row *job,
                        struct err *err) MUST_CHECK;
-/* Chunks, row and blobs, in an order that a crash does not break. */
+/* Attributes and access tags (JSON; empty: as they are) of a document and all its chunks: filters
+ * see them at the answer, or, while the document is being taken in, when it is ready. *out: as it
+ * is then, texts in the arena. ERR_NOT_FOUND. */
+enum rc knowledge_patch_document(struct knowledge *knowledge, const struct collection *collection,
+                                 struct id id, struct str attributes, struct str tags,
+                                 struct arena *arena, struct document_row *out,
+                                 struct err *err) MUST_CHECK;
+/* Found no more from the answer on, whatever happens. */
 enum rc knowledge_delete_document(struct knowledge *knowledge, const struct collection *collection,
                                   const struct document_row *row, struct err *err) MUST_CHECK;
 /* A blob that nothing needs any more goes; called after a row that named it is gone. */

@@ -52,6 +52,9 @@ struct knowledge {
     /* Uploads hold it shared from the blob to its row; who removes a blob holds it alone, so that
      * none is removed in between. */
     pthread_rwlock_t blob_lock;
+    /* Attributes of documents are changed one at a time, and nothing is deleted meanwhile: written
+     * chunks must not outlive their document. */
+    pthread_rwlock_t patch_lock;
     pthread_mutex_t snapshot_lock; /* one is made, or gone back to, at a time */
     struct timer maintain_timer;
     struct work maintain_work;
@@ -75,6 +78,10 @@ enum rc ingest_document(struct knowledge *knowledge, const struct collection *co
 /* The same into an index that is not in force yet: no row is written, nobody is told. */
 enum rc ingest_beside(struct knowledge *knowledge, const struct collection *target,
                       struct document_row *row, volatile bool *cancelled, struct err *err);
+/* The chunks, the row and the blobs of a document in state `deleting`, in an order that a crash does
+ * not break. */
+enum rc document_end_deletion(struct knowledge *knowledge, const struct collection *collection,
+                              const struct document_row *row, struct err *err);
 /* An index that is not in force goes, with its folder. */
 void knowledge_forget_generation(struct knowledge *knowledge, struct id collection,
                                  int64_t generation);

@@ -322,6 +322,17 @@ enum rc document_row_get(struct db_txn *txn, struct id project, struct id collec
                : rc;
 }
 
+enum rc document_row_get_deleting(struct db_txn *txn, struct id project, struct id document,
+                                  struct arena *arena, struct document_row *out, struct err *err)
+{
+    struct sql_rows rows;
+    enum rc rc = sql_first(&rows, txn,
+                           "SELECT " DOCUMENT_COLUMNS
+                           " FROM documents WHERE project = ?1 AND id = ?2 AND state = 'deleting'",
+                           SQL_BIND(sql_id(&project), sql_id(&document)), err);
+    return finish_document(rc, &rows, arena, out, err);
+}
+
 enum rc document_row_find(struct db_txn *txn, struct id collection, struct str name,
                           const uint8_t *sha256, struct arena *arena, struct document_row *out,
                           struct err *err)

@@ -95,6 +95,11 @@ enum rc document_row_delete(struct db_txn *txn, struct id project, struct id doc
 enum rc document_row_get(struct db_txn *txn, struct id project, struct id collection,
                          struct id document, struct arena *arena, struct document_row *out,
                          struct err *err) MUST_CHECK;
+/* The same of one that is being deleted, which all else hides. RC_NOT_FOUND without an error's text.
+ */
+enum rc document_row_get_deleting(struct db_txn *txn, struct id project, struct id document,
+                                  struct arena *arena, struct document_row *out,
+                                  struct err *err) MUST_CHECK;
 /* Of the collection's documents the one with this name, or, with `name` empty, this content.
  * RC_NOT_FOUND without an error's text. */
 enum rc document_row_find(struct db_txn *txn, struct id collection, struct str name,

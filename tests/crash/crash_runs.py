@@ -95,7 +95,7 @@ class Server:
         request.add_header("authorization", f"Bearer {self.key}")
         request.add_header("content-type", "application/json")
         with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read())
+            return json.loads(answer.read() or b"null")
 
     def kill(self):
         self.process.kill()
