@@ -1,10 +1,10 @@
 /* A document that is there already is changed or deleted while runs may be at work on it. See
  * knowledge.h.
  *
- * Who does what is decided on the control writer's thread, by the row's state. `parsing`: a run has
- * claimed the document; it sees at its end what has become of the row, and does the rest.
- * `embedding`: its chunks are being given other attributes. Both are queued again by the next start
- * (document_rows_recover), so what a crash leaves half-way is done anew from the file. */
+ * Who does what is decided on the control writer's thread. A document that a run works on
+ * (ingest_claim) is finished by that run, which sees at its end what has become of the row. State
+ * `embedding` in the row: its chunks are being given other attributes. Both are queued again by the
+ * next start (document_rows_recover), so what a crash leaves half-way is done anew from the file. */
 #include "knowledge/chunk_edit.h"
 #include "knowledge/knowledge_private.h"
 #include <unistd.h>
@@ -14,6 +14,7 @@
 /* ---- deleting ---- */
 
 struct deletion {
+    struct knowledge *knowledge;
     const struct document_row *asked;
     struct arena *arena;
     struct document_row row; /* as it is */
@@ -35,7 +36,7 @@ static enum rc mark_deleting(void *arg, struct db_txn *txn, struct err *err)
     }
     if (rc != RC_OK)
         return rc;
-    deletion->claimed = deletion->row.state == DOCUMENT_PARSING;
+    deletion->claimed = ingest_is_under_way(deletion->knowledge, asked->id);
     deletion->row.state = DOCUMENT_DELETING;
     return document_row_update(txn, &deletion->row, err);
 }
@@ -85,7 +86,7 @@ enum rc knowledge_delete_document(struct knowledge *knowledge, const struct coll
 {
     struct arena arena;
     arena_init(&arena, CHANGE_ARENA_BYTES);
-    struct deletion deletion = {.asked = row, .arena = &arena};
+    struct deletion deletion = {.knowledge = knowledge, .asked = row, .arena = &arena};
     pthread_rwlock_rdlock(&knowledge->patch_lock);
     enum rc rc = db_write_wait(knowledge->db, mark_deleting, &deletion, err);
     if (rc == RC_OK && !deletion.gone) {

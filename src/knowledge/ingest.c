@@ -87,6 +87,7 @@ struct ingest {
     struct chunk *chunks;
     size_t count;
     yyjson_val *attributes, *tags;
+    struct ingest_claim *claim; /* NULL: beside */
     bool beside; /* into an index that is not in force yet: nobody is told */
 };
 
@@ -356,7 +357,7 @@ static enum rc check_generation(struct finishing *finishing, struct db_txn *txn,
     return queue_again(finishing, txn, now, err);
 }
 
-static enum rc finish_write(void *arg, struct db_txn *txn, struct err *err)
+static enum rc finish_row(void *arg, struct db_txn *txn, struct err *err)
 {
     struct finishing *finishing = arg;
     struct document_row *row = finishing->ingest->row, now;
@@ -372,10 +373,8 @@ static enum rc finish_write(void *arg, struct db_txn *txn, struct err *err)
     }
     if (rc != RC_OK)
         return rc;
-    finishing->again = now.state == DOCUMENT_QUEUED;
-    if (finishing->again)
-        return RC_OK;
-    if (!str_eq(now.attributes, row->attributes) || !str_eq(now.tags, row->tags))
+    if (now.state == DOCUMENT_QUEUED || !str_eq(now.attributes, row->attributes) ||
+        !str_eq(now.tags, row->tags))
         return queue_again(finishing, txn, &now, err);
     if ((rc = check_generation(finishing, txn, &now, err)) != RC_OK || finishing->again)
         return rc;
@@ -386,6 +385,15 @@ static enum rc finish_write(void *arg, struct db_txn *txn, struct err *err)
     row->batch = now.batch;
     row->updated_ns = db_txn_now_ns(txn);
     return document_row_update(txn, row, err);
+}
+
+/* From here on the document may be claimed and deleted by others; of a deleted one nobody knows. */
+static enum rc finish_write(void *arg, struct db_txn *txn, struct err *err)
+{
+    struct finishing *finishing = arg;
+    enum rc rc = finish_row(arg, txn, err);
+    ingest_release(finishing->ingest->knowledge, finishing->ingest->claim);
+    return rc;
 }
 
 static enum rc finish(struct ingest *ingest, enum rc result, const struct err *why, struct err *err)
@@ -428,6 +436,7 @@ static enum rc find_deleting(void *arg, struct db_txn *txn, struct err *err)
 {
     struct finishing *finishing = arg;
     const struct document_row *row = finishing->ingest->row;
+    ingest_release(finishing->ingest->knowledge, finishing->ingest->claim);
     enum rc rc = document_row_get_deleting(txn, row->project, row->id, &finishing->ingest->arena,
                                            &finishing->deleting, err);
     return rc == RC_NOT_FOUND ? RC_OK : rc;
@@ -513,10 +522,14 @@ enum rc ingest_beside(struct knowledge *knowledge, const struct collection *targ
 }
 
 enum rc ingest_document(struct knowledge *knowledge, const struct collection *collection,
-                        struct document_row *row, volatile bool *cancelled, struct err *err)
+                        struct document_row *row, struct ingest_claim *claim,
+                        volatile bool *cancelled, struct err *err)
 {
-    struct ingest ingest = {
-        .knowledge = knowledge, .collection = collection, .row = row, .cancelled = cancelled};
+    struct ingest ingest = {.knowledge = knowledge,
+                            .collection = collection,
+                            .row = row,
+                            .claim = claim,
+                            .cancelled = cancelled};
     struct err why = {0};
     arena_init(&ingest.arena, INGEST_ARENA_BYTES_MAX);
     enum rc rc = read_row_json(&ingest, &why);

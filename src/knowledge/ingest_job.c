@@ -24,6 +24,7 @@ struct ingest_slot {
     struct work work;
     struct arena arena;
     struct document_row row; /* of the claimed document */
+    struct ingest_claim claim;
     struct collection collection;
     bool found; /* a document was claimed */
     enum rc rc;
@@ -56,7 +57,39 @@ bool ingest_still_looks(struct knowledge *knowledge, struct id collection)
     return looks;
 }
 
+bool ingest_is_under_way(struct knowledge *knowledge, struct id document)
+{
+    bool found = false;
+    pthread_mutex_lock(&knowledge->lock);
+    LIST_FOR_EACH (claim, &knowledge->under_way, struct ingest_claim, node) {
+        found |= id_eq(claim->document, document);
+    }
+    pthread_mutex_unlock(&knowledge->lock);
+    return found;
+}
+
+void ingest_release(struct knowledge *knowledge, struct ingest_claim *claim)
+{
+    pthread_mutex_lock(&knowledge->lock);
+    list_remove(&claim->node);
+    pthread_mutex_unlock(&knowledge->lock);
+}
+
 /* ---- a slot: worker ---- */
+
+static bool is_under_way(void *arg, struct id document)
+{
+    return ingest_is_under_way(arg, document);
+}
+
+static void claim(struct ingest_slot *slot)
+{
+    struct knowledge *knowledge = slot->run->knowledge;
+    slot->claim.document = slot->row.id;
+    pthread_mutex_lock(&knowledge->lock);
+    list_push_back(&knowledge->under_way, &slot->claim.node);
+    pthread_mutex_unlock(&knowledge->lock);
+}
 
 static enum rc claim_write(void *arg, struct db_txn *txn, struct err *err)
 {
@@ -65,7 +98,8 @@ static enum rc claim_write(void *arg, struct db_txn *txn, struct err *err)
     struct document_counts counts;
     const struct document_filter queued = {
         .project = run->project, .collection = run->collection, .states = 1u << DOCUMENT_QUEUED};
-    enum rc rc = document_row_claim(txn, run->collection, &slot->arena, &slot->row, err);
+    enum rc rc = document_row_claim(txn, run->collection, is_under_way, run->knowledge,
+                                    &slot->arena, &slot->row, err);
     if (rc == RC_END) {
         pthread_mutex_lock(&run->knowledge->lock);
         run->no_more = true;
@@ -83,6 +117,8 @@ static enum rc claim_write(void *arg, struct db_txn *txn, struct err *err)
         run->queued--;
     }
     slot->found = rc == RC_OK;
+    if (slot->found)
+        claim(slot);
     return rc;
 }
 
@@ -95,8 +131,9 @@ static void slot_work(struct work *work)
     arena_init(&slot->arena, SLOT_ARENA_BYTES);
     slot->rc = db_write_wait(run->knowledge->db, claim_write, slot, &slot->err);
     if (slot->rc == RC_OK && slot->found)
-        slot->rc = ingest_document(run->knowledge, &slot->collection, &slot->row, &run->cancelled,
-                                   &slot->err);
+        slot->rc = ingest_document(run->knowledge, &slot->collection, &slot->row, &slot->claim,
+                                   &run->cancelled, &slot->err);
+    ingest_release(run->knowledge, &slot->claim);
 }
 
 /* ---- the run: jobs' loop ---- */
@@ -211,6 +248,7 @@ static void *run_start(void *arg, struct job_run *job, yyjson_val *params)
     slots = MIN(MAX(slots, 1), SLOTS_MAX);
     for (int i = 0; i < slots; i++) {
         run->slots[i].run = run;
+        list_init(&run->slots[i].claim.node);
         slot_start(&run->slots[i]);
     }
     if (run->active > 0)

@@ -349,6 +349,7 @@ enum rc knowledge_new(const struct knowledge_options *options, struct knowledge 
     pthread_rwlock_init(&knowledge->blob_lock, NULL);
     list_init(&knowledge->indexes);
     list_init(&knowledge->runs);
+    list_init(&knowledge->under_way);
     list_init(&knowledge->rebuilds);
     list_init(&knowledge->syncs);
     list_init(&knowledge->tunes);

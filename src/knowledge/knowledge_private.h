@@ -20,6 +20,14 @@ struct open_index {
 
 struct ingest_run;
 
+/* A document that a run works on. From the claim until the end of its work is decided, both on the
+ * control writer's thread, no other run takes it, and who deletes it leaves the end to this one:
+ * two at once would write over each other's chunks. */
+struct ingest_claim {
+    struct list node; /* of knowledge.under_way; its lock; alone: not claimed */
+    struct id document;
+};
+
 struct knowledge {
     struct loop *loop;
     struct worker_pool *workers;
@@ -34,6 +42,7 @@ struct knowledge {
     struct list indexes;
     size_t index_count;
     struct list runs;                           /* ingest_run.node */
+    struct list under_way;                      /* ingest_claim.node */
     struct list rebuilds;                       /* rebuild.node; jobs' loop */
     struct list tunes;                          /* tune.node; jobs' loop */
     struct list syncs;                          /* source_sync.node; lock */
@@ -71,10 +80,14 @@ void knowledge_register_ingest(struct knowledge *knowledge);
 bool ingest_still_looks(struct knowledge *knowledge, struct id collection);
 void ingest_stop_all(struct knowledge *knowledge);
 
+/* Control writer's thread. */
+bool ingest_is_under_way(struct knowledge *knowledge, struct id document);
+void ingest_release(struct knowledge *knowledge, struct ingest_claim *claim); /* may be done twice */
 /* One document from its file to its chunks; the row is brought up to date. Worker. RC_CANCELLED:
  * queued again. */
 enum rc ingest_document(struct knowledge *knowledge, const struct collection *collection,
-                        struct document_row *row, volatile bool *cancelled, struct err *err);
+                        struct document_row *row, struct ingest_claim *claim,
+                        volatile bool *cancelled, struct err *err);
 /* The same into an index that is not in force yet: no row is written, nobody is told. */
 enum rc ingest_beside(struct knowledge *knowledge, const struct collection *target,
                       struct document_row *row, volatile bool *cancelled, struct err *err);

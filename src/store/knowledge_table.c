@@ -364,19 +364,34 @@ enum rc document_row_find_file(struct db_txn *txn, struct id collection, struct 
     return finish_document(rc, &rows, arena, out, err);
 }
 
-enum rc document_row_claim(struct db_txn *txn, struct id collection, struct arena *arena,
-                           struct document_row *out, struct err *err)
+/* Ids are in order of their making. RC_END: none. */
+static enum rc find_queued(struct db_txn *txn, struct id collection,
+                           bool (*under_way)(void *arg, struct id document), void *arg,
+                           struct arena *arena, struct document_row *out, struct err *err)
 {
     struct sql_rows rows;
-    enum rc rc = sql_first(&rows, txn,
+    enum rc rc = sql_query(txn,
                            "SELECT " DOCUMENT_COLUMNS
                            " FROM documents WHERE collection = ?1 AND state = 'queued'"
-                           " ORDER BY id LIMIT 1",
-                           SQL_BIND(sql_id(&collection)), err);
+                           " ORDER BY id",
+                           SQL_BIND(sql_id(&collection)), &rows, err);
+    if (rc != RC_OK)
+        return rc;
+    while ((rc = sql_next(&rows, err)) == RC_OK)
+        if (!under_way(arg, sql_column_id(&rows, 1)))
+            break;
     if (rc != RC_OK)
         return rc;
     rc = read_document(&rows, arena, out, err);
     sql_end(&rows);
+    return rc;
+}
+
+enum rc document_row_claim(struct db_txn *txn, struct id collection,
+                           bool (*under_way)(void *arg, struct id document), void *arg,
+                           struct arena *arena, struct document_row *out, struct err *err)
+{
+    enum rc rc = find_queued(txn, collection, under_way, arg, arena, out, err);
     if (rc != RC_OK)
         return rc;
     out->state = DOCUMENT_PARSING;

@@ -109,9 +109,11 @@ enum rc document_row_find(struct db_txn *txn, struct id collection, struct str n
 enum rc document_row_find_file(struct db_txn *txn, struct id collection, struct id file,
                                struct arena *arena, struct document_row *out,
                                struct err *err) MUST_CHECK;
-/* The oldest queued one becomes `parsing`. RC_END: none waits. */
-enum rc document_row_claim(struct db_txn *txn, struct id collection, struct arena *arena,
-                           struct document_row *out, struct err *err) MUST_CHECK;
+/* The oldest queued one that `under_way` does not hold becomes `parsing`. RC_END: none waits. */
+enum rc document_row_claim(struct db_txn *txn, struct id collection,
+                           bool (*under_way)(void *arg, struct id document), void *arg,
+                           struct arena *arena, struct document_row *out,
+                           struct err *err) MUST_CHECK;
 /* Those that a process left half-way are queued again. Deleting ones stay: document_row_list shows
  * them when `states` asks for nothing else. */
 enum rc document_rows_recover(struct db_txn *txn, struct err *err) MUST_CHECK;
