@@ -349,9 +349,9 @@ enum rc api_documents_patch(struct api_call *call)
         rc = read_extras(call, yyjson_obj_get(call->body, "attributes"),
                          yyjson_obj_get(call->body, "tags"), NULL, &extras);
     if (rc == RC_OK)
-        rc = knowledge_patch_document(call->services->knowledge, &collection, row.id,
-                                      extras.attributes, extras.tags, call->arena, &row,
-                                      &call->err);
+        rc =
+            knowledge_patch_document(call->services->knowledge, &collection, row.id,
+                                     extras.attributes, extras.tags, call->arena, &row, &call->err);
     if (rc == RC_OK)
         call->answer = api_encode_document(call, &row);
     return rc;

@@ -4,7 +4,8 @@
  * Who does what is decided on the control writer's thread. A document that a run works on
  * (ingest_claim) is finished by that run, which sees at its end what has become of the row. State
  * `embedding` in the row: its chunks are being given other attributes. Both are queued again by the
- * next start (document_rows_recover), so what a crash leaves half-way is done anew from the file. */
+ * next start (document_rows_recover), so what a crash leaves half-way is done anew from the file.
+ */
 #include "knowledge/chunk_edit.h"
 #include "knowledge/knowledge_private.h"
 #include <unistd.h>

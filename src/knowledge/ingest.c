@@ -88,7 +88,7 @@ struct ingest {
     size_t count;
     yyjson_val *attributes, *tags;
     struct ingest_claim *claim; /* NULL: beside */
-    bool beside; /* into an index that is not in force yet: nobody is told */
+    bool beside;                /* into an index that is not in force yet: nobody is told */
 };
 
 static size_t count_tokens(void *arg, struct str text) { return encoder_count_tokens(arg, text); }
@@ -325,7 +325,7 @@ static enum rc delete_rest(struct ingest *ingest, struct err *err)
 
 struct finishing {
     struct ingest *ingest;
-    bool gone, again; /* deleted, or queued anew with other content, meanwhile */
+    bool gone, again;             /* deleted, or queued anew with other content, meanwhile */
     struct document_row deleting; /* gone: what is left to delete; .id zero: nothing */
     uint8_t old_text[SHA256_BYTES];
     bool drop_old_text;
@@ -338,10 +338,10 @@ static enum rc queue_again(struct finishing *finishing, struct db_txn *txn,
     finishing->again = true;
     now->state = DOCUMENT_QUEUED;
     enum rc rc = document_row_update(txn, now, err);
-    return rc == RC_OK ? knowledge_submit(finishing->ingest->knowledge, txn, now->project,
-                                          now->collection, STR("system"),
-                                          &finishing->ingest->arena, &job, err)
-                       : rc;
+    return rc == RC_OK
+               ? knowledge_submit(finishing->ingest->knowledge, txn, now->project, now->collection,
+                                  STR("system"), &finishing->ingest->arena, &job, err)
+               : rc;
 }
 
 /* A rebuild that ended meanwhile has another index in force: the document must go into that one. */

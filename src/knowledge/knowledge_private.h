@@ -82,7 +82,8 @@ void ingest_stop_all(struct knowledge *knowledge);
 
 /* Control writer's thread. */
 bool ingest_is_under_way(struct knowledge *knowledge, struct id document);
-void ingest_release(struct knowledge *knowledge, struct ingest_claim *claim); /* may be done twice */
+void ingest_release(struct knowledge *knowledge,
+                    struct ingest_claim *claim); /* may be done twice */
 /* One document from its file to its chunks; the row is brought up to date. Worker. RC_CANCELLED:
  * queued again. */
 enum rc ingest_document(struct knowledge *knowledge, const struct collection *collection,
@@ -91,8 +92,8 @@ enum rc ingest_document(struct knowledge *knowledge, const struct collection *co
 /* The same into an index that is not in force yet: no row is written, nobody is told. */
 enum rc ingest_beside(struct knowledge *knowledge, const struct collection *target,
                       struct document_row *row, volatile bool *cancelled, struct err *err);
-/* The chunks, the row and the blobs of a document in state `deleting`, in an order that a crash does
- * not break. */
+/* The chunks, the row and the blobs of a document in state `deleting`, in an order that a crash
+ * does not break. */
 enum rc document_end_deletion(struct knowledge *knowledge, const struct collection *collection,
                               const struct document_row *row, struct err *err);
 /* An index that is not in force goes, with its folder. */

@@ -95,7 +95,8 @@ enum rc document_row_delete(struct db_txn *txn, struct id project, struct id doc
 enum rc document_row_get(struct db_txn *txn, struct id project, struct id collection,
                          struct id document, struct arena *arena, struct document_row *out,
                          struct err *err) MUST_CHECK;
-/* The same of one that is being deleted, which all else hides. RC_NOT_FOUND without an error's text.
+/* The same of one that is being deleted, which all else hides. RC_NOT_FOUND without an error's
+ * text.
  */
 enum rc document_row_get_deleting(struct db_txn *txn, struct id project, struct id document,
                                   struct arena *arena, struct document_row *out,
