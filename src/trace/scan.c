@@ -120,9 +120,9 @@ void scan_deleted(uint8_t *mask, const atomic_uint_least64_t *bits, uint32_t n)
 
 SCAN_CLONES uint32_t scan_count(const uint8_t *mask, uint32_t n)
 {
-    uint32_t count = 0;
+    uint16_t count = 0; /* a granule has fewer rows than 2^16 */
     for (uint32_t i = 0; i < n; i++)
-        count += mask[i];
+        count = (uint16_t)(count + mask[i]);
     return count;
 }
 
@@ -227,11 +227,21 @@ int64_t scan_sum(const uint8_t *mask, const struct column_view *view, uint32_t n
     return (int64_t)((uint64_t)view->base * count + view->scale * sum);
 }
 
-SCAN_CLONES void scan_mask_group(uint8_t *restrict out, const uint8_t *restrict mask,
-                                 const uint16_t *restrict groups, uint32_t n, uint16_t wanted)
+SCAN_CLONES void scan_widen(uint16_t *restrict out, const uint8_t *restrict code, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
+        out[i] = code[i];
+}
+
+SCAN_CLONES uint32_t scan_mask_group(uint8_t *restrict out, const uint8_t *restrict mask,
+                                     const uint16_t *restrict groups, uint32_t n, uint16_t wanted)
+{
+    uint16_t count = 0; /* a granule has fewer rows than 2^16 */
+    for (uint32_t i = 0; i < n; i++) {
         out[i] = mask[i] & (uint8_t)(groups[i] == wanted);
+        count = (uint16_t)(count + out[i]);
+    }
+    return count;
 }
 
 SCAN_CLONES void scan_mask_without(uint8_t *restrict out, const uint8_t *restrict mask,
@@ -250,12 +260,14 @@ SCAN_CLONES void scan_mask_without(uint8_t *restrict out, const uint8_t *restric
 
 typedef uint32_t __attribute__((may_alias)) float_bits;
 
+#define BUCKET_ROWS 1024u /* at a time: what stands between the loops stays in the nearest cache */
+
 SCAN_CLONES static void buckets_of(uint16_t *restrict bucket, const int32_t *restrict us,
                                    uint32_t n)
 {
-    float value[GRANULE_ROWS];
+    float value[BUCKET_ROWS];
     for (uint32_t i = 0; i < n; i++)
-        value[i] = (float)(us[i] < 1 ? 1 : us[i]);
+        value[i] = (float)(us[i] + (us[i] == 0)); /* as a choice the compiler makes a jump of it */
     const float_bits *bits = (const float_bits *)value;
     for (uint32_t i = 0; i < n; i++)
         bucket[i] = us[i] < 0 ? 0 : (uint16_t)((bits[i] >> BUCKET_SHIFT) - BUCKET_ONE + 1);
@@ -274,19 +286,22 @@ DURATION_LOOP(durations_4, uint32_t)
 
 void scan_buckets(uint16_t *bucket, const struct column_view *view, uint32_t n)
 {
-    int32_t us[GRANULE_ROWS];
+    int32_t us[BUCKET_ROWS];
     uint32_t base = (uint32_t)view->base, scale = (uint32_t)view->scale;
     bool fits = view->max <= INT32_MAX && view->min >= -1;
-    if (fits && view->width == 1)
-        durations_1(us, view->data, n, base, scale);
-    else if (fits && view->width == 2)
-        durations_2(us, view->data, n, base, scale);
-    else if (fits && view->width == 4)
-        durations_4(us, view->data, n, base, scale);
-    else
-        for (uint32_t i = 0; i < n; i++)
-            us[i] = (int32_t)MAX(MIN(view_value(view, i), INT32_MAX), -1);
-    buckets_of(bucket, us, n);
+    for (uint32_t from = 0; from < n; from += BUCKET_ROWS) {
+        uint32_t rows = MIN(n - from, BUCKET_ROWS);
+        if (fits && view->width == 1)
+            durations_1(us, (const uint8_t *)view->data + from, rows, base, scale);
+        else if (fits && view->width == 2)
+            durations_2(us, (const uint16_t *)view->data + from, rows, base, scale);
+        else if (fits && view->width == 4)
+            durations_4(us, (const uint32_t *)view->data + from, rows, base, scale);
+        else
+            for (uint32_t i = 0; i < rows; i++)
+                us[i] = (int32_t)MAX(MIN(view_value(view, from + i), INT32_MAX), -1);
+        buckets_of(bucket + from, us, rows);
+    }
 }
 
 SCAN_CLONES void scan_bucket_index(uint32_t *restrict out, const uint16_t *restrict bin,

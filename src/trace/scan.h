@@ -22,9 +22,11 @@ uint32_t scan_select_few(const uint8_t *mask, uint32_t n, uint16_t *out);
 int64_t scan_sum(const uint8_t *mask, const struct column_view *view, uint32_t n, uint32_t count);
 /* out[i] = mask[i] && !other[i] */
 void scan_mask_without(uint8_t *out, const uint8_t *mask, const uint8_t *other, uint32_t n);
-/* out[i] = mask[i] && groups[i] == wanted */
-void scan_mask_group(uint8_t *out, const uint8_t *mask, const uint16_t *groups, uint32_t n,
-                     uint16_t wanted);
+/* out[i] = code[i] */
+void scan_widen(uint16_t *out, const uint8_t *code, uint32_t n);
+/* out[i] = mask[i] && groups[i] == wanted; how many are 1. */
+uint32_t scan_mask_group(uint8_t *out, const uint8_t *mask, const uint16_t *groups, uint32_t n,
+                         uint16_t wanted);
 
 /* ---- histograms of durations ---- */
 

@@ -11,6 +11,7 @@
 #define GROUPS_DEFAULT  100
 #define BINS_MAX        60000u
 #define STEPS_MAX       2000
+#define INDEX_ROWS      1024u
 #define MASKED_BINS_MAX 6 /* above, row by row is faster */
 
 struct bin {
@@ -40,7 +41,6 @@ struct stats_run {
     uint8_t mask[GRANULE_ROWS], bin_mask[GRANULE_ROWS];
     uint16_t group_of[GRANULE_ROWS], step_of[GRANULE_ROWS];
     uint16_t latency[GRANULE_ROWS], first_token[GRANULE_ROWS];
-    uint32_t index[GRANULE_ROWS];
 };
 
 /* ---- tables ---- */
@@ -140,19 +140,28 @@ static void sum_rows(struct table *table, const uint8_t *mask, const uint16_t *b
     }
 }
 
-static void count_index(uint32_t *counts, const uint32_t *index, uint32_t n)
+/* Two tables at a time: an increment waits for the one before it where both meet in one place. */
+static void count_indices(uint32_t *restrict a, const uint32_t *index_a, uint32_t *restrict b,
+                          const uint32_t *index_b, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++)
-        counts[index[i]]++;
+    for (uint32_t i = 0; i < n; i++) {
+        a[index_a[i]]++;
+        b[index_b[i]]++;
+    }
 }
 
 static void sum_histograms(struct stats_run *run, struct table *table, const uint16_t *bin_of,
                            uint32_t n)
 {
-    scan_bucket_index(run->index, bin_of, run->latency, run->mask, n);
-    count_index(table->latency->counts, run->index, n);
-    scan_bucket_index(run->index, bin_of, run->first_token, run->mask, n);
-    count_index(table->first_token->counts, run->index, n);
+    uint32_t latency[INDEX_ROWS], first_token[INDEX_ROWS];
+    for (uint32_t from = 0; from < n; from += INDEX_ROWS) {
+        uint32_t rows = MIN(n - from, INDEX_ROWS);
+        scan_bucket_index(latency, bin_of + from, run->latency + from, run->mask + from, rows);
+        scan_bucket_index(first_token, bin_of + from, run->first_token + from, run->mask + from,
+                          rows);
+        count_indices(table->latency->counts, latency, table->first_token->counts, first_token,
+                      rows);
+    }
 }
 
 /* Out of its range only where a part is damaged in a way that its checksum hides. */
@@ -162,12 +171,15 @@ static uint32_t status_at(const struct column_view *view, uint32_t i)
     return (uint64_t)status < CALL_STATUS_COUNT ? (uint32_t)status : CALL_ERROR;
 }
 
-/* Calls that did not go well are few: they are picked out and counted one by one; `ok` gets the
- * mask of the others. */
+/* Calls that did not go well are few: they are picked out and counted one by one, and taken off
+ * the ok, among which all rows of a bin are counted. */
 static void sum_failures(struct stats_run *run, struct table *table, const uint16_t *bin_of,
-                         const struct column_view *view, uint32_t n, uint8_t *ok)
+                         const struct column_view *view, uint32_t n)
 {
     uint16_t selected[GRANULE_ROWS];
+    uint8_t ok[GRANULE_ROWS];
+    if (view->max == CALL_OK && view->min == CALL_OK)
+        return;
     memcpy(ok, run->mask, n);
     if (view->min > CALL_OK)
         memset(ok, 0, n);
@@ -176,29 +188,31 @@ static void sum_failures(struct stats_run *run, struct table *table, const uint1
                    view->width == 8 ? CALL_OK : CALL_OK - view->base);
     scan_mask_without(run->bin_mask, run->mask, ok, n);
     uint32_t count = scan_select_few(run->bin_mask, n, selected);
-    for (uint32_t k = 0; k < count; k++)
-        table->bins[bin_of[selected[k]]].by_status[status_at(view, selected[k])]++;
+    for (uint32_t k = 0; k < count; k++) {
+        struct bin *bin = &table->bins[bin_of[selected[k]]];
+        bin->by_status[status_at(view, selected[k])]++;
+        bin->by_status[CALL_OK]--;
+    }
 }
 
 static void sum_granule(struct stats_run *run, struct table *table, const uint16_t *bin_of,
                         const struct granule_views *v, uint32_t n, uint32_t count)
 {
-    uint8_t ok[GRANULE_ROWS];
-    sum_failures(run, table, bin_of, &v->status, n, ok);
+    sum_failures(run, table, bin_of, &v->status, n);
     sum_histograms(run, table, bin_of, n);
     if (table->count == 1) {
         sum_masked(&table->bins[0], run->mask, v, n, count);
-        table->bins[0].by_status[CALL_OK] += scan_count(ok, n);
+        table->bins[0].by_status[CALL_OK] += count;
     } else if (table->count <= MASKED_BINS_MAX) {
         for (uint32_t k = 0; k < table->count; k++) {
-            scan_mask_group(run->bin_mask, ok, bin_of, n, (uint16_t)k);
-            table->bins[k].by_status[CALL_OK] += scan_count(run->bin_mask, n);
-            scan_mask_group(run->bin_mask, run->mask, bin_of, n, (uint16_t)k);
-            sum_masked(&table->bins[k], run->bin_mask, v, n, scan_count(run->bin_mask, n));
+            uint32_t rows = scan_mask_group(run->bin_mask, run->mask, bin_of, n, (uint16_t)k);
+            table->bins[k].by_status[CALL_OK] += rows;
+            if (rows)
+                sum_masked(&table->bins[k], run->bin_mask, v, n, rows);
         }
     } else {
         for (uint32_t i = 0; i < n; i++)
-            table->bins[bin_of[i]].by_status[CALL_OK] += ok[i];
+            table->bins[bin_of[i]].by_status[CALL_OK] += run->mask[i];
         sum_rows(table, run->mask, bin_of, v, n);
     }
 }
@@ -246,7 +260,7 @@ static uint16_t group_number(struct stats_run *run, struct str name)
 
 struct group_map {
     uint32_t count;
-    bool eager;
+    bool eager, same; /* same: a code is its group's number, as where parts have the same texts */
     uint16_t *numbers; /* eager */
     uint32_t *met;     /* not eager */
 };
@@ -264,8 +278,11 @@ static enum rc group_map_init(struct group_map *map, struct stats_run *run,
         return RC_OK;
     }
     map->numbers = xcalloc(map->count, sizeof(*map->numbers));
-    for (uint32_t i = 0; i < map->count; i++)
+    map->same = true;
+    for (uint32_t i = 0; i < map->count; i++) {
         map->numbers[i] = group_number(run, rows->calls->text(rows, (enum text_column)column, i));
+        map->same = map->same && map->numbers[i] == i;
+    }
     return RC_OK;
 }
 
@@ -275,10 +292,15 @@ static void group_map_fini(struct group_map *map)
     free(map->met);
 }
 
-static void assign_eager(uint16_t *out, const struct column_view *view, const uint16_t *numbers,
-                         uint32_t n)
+static void assign_eager(uint16_t *out, const struct column_view *view,
+                         const struct group_map *map, uint32_t n)
 {
     const uint8_t *code_1 = view->data;
+    const uint16_t *numbers = map->numbers;
+    if (view->width == 1 && map->same) {
+        scan_widen(out, code_1, n);
+        return;
+    }
     if (view->width == 1) {
         for (uint32_t i = 0; i < n; i++)
             out[i] = numbers[code_1[i]];
@@ -306,7 +328,7 @@ static enum rc assign_groups(struct stats_run *run, const struct rowset *rows, u
     enum rc rc = rows->calls->text_view(rows, (enum text_column)column, granule, &view);
     if (rc != RC_OK || map->eager) {
         if (rc == RC_OK)
-            assign_eager(run->group_of, &view, map->numbers, n);
+            assign_eager(run->group_of, &view, map, n);
         return rc;
     }
     for (uint32_t i = 0; i < n; i++) {
