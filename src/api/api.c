@@ -10,13 +10,15 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "govern/session.h"
+#include "http/encode.h"
 #include "io/worker.h"
 #include "store/db.h"
 #include "text/json.h"
 #include <stdlib.h>
 
-#define API_ARENA_BYTES_MAX (64 * 1024 * 1024)
-#define API_LOG_SLOW_NS     (2 * NS_PER_S)
+#define API_ARENA_BYTES_MAX  (64 * 1024 * 1024)
+#define API_LOG_SLOW_NS      (2 * NS_PER_S)
+#define COMPRESSED_BYTES_MIN 1024
 
 struct api_route {
     struct str method, pattern;
@@ -73,6 +75,8 @@ struct api_pending {
     const struct api_route *route;
     struct http_request *request; /* NULL: the client left */
     int64_t started_ns;
+    enum http_coding coding; /* that the client takes */
+    bool compressed;         /* the answer is in it */
     enum rc rc;
     union {
         struct work work;
@@ -161,20 +165,38 @@ static void put_headers(const struct api_call *call, struct http_request *reques
         http_respond_header(request, STR("set-cookie"), call->set_cookie);
 }
 
+/* The answer as text: where the handler ran, since a large one takes a while. */
+static void write_answer(struct api_call *call)
+{
+    if (call->raw_answer.p || !call->answer)
+        return;
+    yyjson_alc alc = json_arena_alc(call->arena);
+    yyjson_mut_doc_set_root(call->doc, call->answer);
+    call->content_type = STR("application/json");
+    call->raw_answer.p = yyjson_mut_write_opts(call->doc, 0, &alc, &call->raw_answer.n, NULL);
+}
+
+/* Compresses what is worth it. Not what the writer answers nor what sessions ask for: secrets stand
+ * there, and those must not be in one compressed text with what others may have put in. */
+static void compress_answer(struct api_pending *pending)
+{
+    struct api_call *call = &pending->call;
+    bool textual = str_starts(call->content_type, STR("application/json")) ||
+                   str_starts(call->content_type, STR("text/"));
+    if (!textual || pending->route->permission < 0 || call->raw_answer.n < COMPRESSED_BYTES_MIN)
+        return;
+    struct str packed = http_encode(pending->coding, call->raw_answer, call->arena);
+    if (packed.p)
+        call->raw_answer = packed;
+    pending->compressed = packed.p != NULL;
+}
+
 /* The answer's text lives in the pending's arena: copied into the request's, which outlives it. */
 static void send_answer(struct api_pending *pending)
 {
     struct api_call *call = &pending->call;
     struct http_request *request = pending->request;
-    struct str type = STR("application/json"), body = STR_EMPTY;
-    if (call->raw_answer.p) {
-        type = call->content_type;
-        body = call->raw_answer;
-    } else if (call->answer) {
-        yyjson_alc alc = json_arena_alc(&pending->arena);
-        yyjson_mut_doc_set_root(call->doc, call->answer);
-        body.p = yyjson_mut_write_opts(call->doc, 0, &alc, &body.n, NULL);
-    }
+    struct str type = call->content_type, body = call->raw_answer;
     body = body.n ? arena_copy(request->arena, body) : body;
     if ((call->answer || call->raw_answer.n) && !body.p) {
         struct err err = {0};
@@ -183,6 +205,9 @@ static void send_answer(struct api_pending *pending)
         return;
     }
     put_headers(call, request);
+    http_respond_header(request, STR("vary"), STR("accept-encoding"));
+    if (pending->compressed)
+        http_respond_header(request, STR("content-encoding"), http_coding_name(pending->coding));
     int status = call->status ? call->status : body.n ? 200 : 204;
     http_respond(request, status, body.n ? type : STR_EMPTY, body);
 }
@@ -244,7 +269,11 @@ static enum rc run_handler(struct api_pending *pending)
     if (!call->doc)
         return err_set(&call->err, ERR_OVERLOADED, "no memory for this request");
     enum rc rc = read_body(call);
-    return rc == RC_OK ? pending->route->handler(call) : rc;
+    if (rc == RC_OK)
+        rc = pending->route->handler(call);
+    if (rc == RC_OK)
+        write_answer(call);
+    return rc;
 }
 
 static void worker_run(struct work *work)
@@ -259,6 +288,8 @@ static void worker_run(struct work *work)
     pending->rc = run_handler(pending);
     if (call->txn)
         db_read_end(call->txn);
+    if (pending->rc == RC_OK)
+        compress_answer(pending);
 }
 
 static void worker_done(struct work *work)
@@ -377,6 +408,8 @@ static void run_elsewhere(struct api_loop *api, const struct api_route *route,
     pending->call.principal = route->permission == PERMISSION_PUBLIC ? NULL : &pending->principal;
     fill_call(&pending->call, request, params);
     fill_access(&pending->call, principal, key);
+    pending->coding =
+        http_accepted_coding(http_header_get(&request->headers, STR("accept-encoding")));
     request->user = pending;
     request->gone = on_gone;
     enum rc rc = submit(pending, api);

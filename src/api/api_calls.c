@@ -400,8 +400,8 @@ enum rc api_calls_stats(struct api_call *call)
 
 static enum rc read_spend_by(struct api_call *call, enum spend_by *by, bool *per_day)
 {
-    static const char *const names[SPEND_BY_COUNT] = {"day", "key",   "user",
-                                                      "tag", "model", "provider"};
+    static const char *const names[SPEND_BY_COUNT] = {"day",   "key",      "user", "tag",
+                                                      "model", "provider", "route"};
     struct str value = api_query(call, "by");
     if (value.n == 0)
         value = STR("day");
@@ -412,7 +412,7 @@ static enum rc read_spend_by(struct api_call *call, enum spend_by *by, bool *per
             return RC_OK;
         }
     return err_set_field(&call->err, ERR_BAD_FIELD, "by",
-                         "'by' must be one of day, key, user, tag, model, provider");
+                         "'by' must be one of day, key, user, tag, model, provider, route");
 }
 
 enum rc api_spend_list(struct api_call *call)

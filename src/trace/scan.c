@@ -260,7 +260,9 @@ SCAN_CLONES void scan_mask_without(uint8_t *restrict out, const uint8_t *restric
 
 typedef uint32_t __attribute__((may_alias)) float_bits;
 
-#define BUCKET_ROWS 1024u /* at a time: what stands between the loops stays in the nearest cache */
+#define BUCKET_ROWS                                                                                \
+    1024u /* at a time: what stands between the loops stays in the nearest cache                   \
+           */
 
 SCAN_CLONES static void buckets_of(uint16_t *restrict bucket, const int32_t *restrict us,
                                    uint32_t n)

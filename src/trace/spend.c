@@ -163,6 +163,7 @@ void spend_add_call(struct spend *spend, const struct call_record *call)
         [SPEND_BY_USER] = call->user,
         [SPEND_BY_MODEL] = call->model,
         [SPEND_BY_PROVIDER] = call->provider,
+        [SPEND_BY_ROUTE] = call->route,
     };
     for (int by = 0; by < SPEND_BY_COUNT; by++) {
         key.by = (enum spend_by)by;

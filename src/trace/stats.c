@@ -260,7 +260,7 @@ static uint16_t group_number(struct stats_run *run, struct str name)
 
 struct group_map {
     uint32_t count;
-    bool eager, same; /* same: a code is its group's number, as where parts have the same texts */
+    bool eager, same;  /* same: a code is its group's number, as where parts have the same texts */
     uint16_t *numbers; /* eager */
     uint32_t *met;     /* not eager */
 };
@@ -292,8 +292,8 @@ static void group_map_fini(struct group_map *map)
     free(map->met);
 }
 
-static void assign_eager(uint16_t *out, const struct column_view *view,
-                         const struct group_map *map, uint32_t n)
+static void assign_eager(uint16_t *out, const struct column_view *view, const struct group_map *map,
+                         uint32_t n)
 {
     const uint8_t *code_1 = view->data;
     const uint16_t *numbers = map->numbers;

@@ -190,6 +190,7 @@ enum spend_by {
     SPEND_BY_TAG, /* name=value */
     SPEND_BY_MODEL,
     SPEND_BY_PROVIDER,
+    SPEND_BY_ROUTE, /* calls of a route by its name */
     SPEND_BY_COUNT
 };
 

@@ -3,6 +3,7 @@
 Every route of src/api/routes.h is tried with another project's key, so that one which is added later and
 forgets its project is found here.
 """
+import gzip
 import json
 import pathlib
 import re
@@ -43,6 +44,26 @@ class Browser:
             headers["x-csrf-token"] = self.csrf
         status, _, answer = self.server.request(method, path, body, headers=headers, key=False)
         return status, answer
+
+
+# ---- answers ----
+
+def test_answers_are_compressed_for_who_takes_it(server):
+    def get(accept, path="/api/providers/formats"):
+        request = urllib.request.Request(server.url + path, headers={
+            "authorization": "Bearer " + server.key, **({"accept-encoding": accept} if accept else {})})
+        with urllib.request.urlopen(request) as answer:
+            return answer.headers, answer.read()
+
+    headers, plain = get(None)
+    assert len(plain) > 1024 and headers["content-encoding"] is None and headers["vary"] == "accept-encoding"
+    headers, packed = get("gzip, deflate")
+    assert headers["content-encoding"] == "gzip" and len(packed) < len(plain) / 2
+    assert gzip.decompress(packed) == plain
+    headers, packed = get("gzip, deflate, br")
+    assert headers["content-encoding"] == "br" and len(packed) < len(plain) / 2
+    headers, small = get("br", "/api/session")
+    assert headers["content-encoding"] is None and json.loads(small)
 
 
 # ---- objects ----
