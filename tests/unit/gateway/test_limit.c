@@ -1,6 +1,7 @@
 /* Limits and budgets hold exactly, also when loops share them and after a restart. */
 #include "gateway/limit.h"
 #include "base/clock.h"
+#include <stdatomic.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -184,8 +185,7 @@ static void *hammer(void *arg)
             continue;
         let_through++;
         int now = ++running, seen = most;
-        while (now > seen && !__atomic_compare_exchange_n(&most, &seen, now, false,
-                                                          __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        while (now > seen && !atomic_compare_exchange_weak(&most, &seen, now))
             ;
         running--;
         limit_settle(&holds, 0, 0, T0);
