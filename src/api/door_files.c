@@ -12,23 +12,6 @@
 
 /* ---- shapes ---- */
 
-size_t door_file_id(struct id id, char out[ID_TEXT_BYTES_MAX])
-{
-    size_t n = id_format(id, "file", out);
-    out[4] = '-';
-    return n;
-}
-
-enum rc door_parse_file_id(struct str s, struct id *out)
-{
-    char text[ID_TEXT_BYTES_MAX];
-    if (s.n < 6 || s.n >= sizeof(text) || s.p[4] != '-')
-        return RC_INVALID;
-    memcpy(text, s.p, s.n);
-    text[4] = '_';
-    return id_parse(str_make(text, s.n), "file", out);
-}
-
 enum rc door_read_page(struct api_call *call, const char *prefix, size_t limit_max,
                        struct door_page *out)
 {
@@ -45,7 +28,7 @@ enum rc door_read_page(struct api_call *call, const char *prefix, size_t limit_m
         return err_set_field(&call->err, ERR_BAD_FIELD, "order", "'order' is asc or desc");
     rc = after.n == 0 ? RC_OK
          : prefix     ? id_parse(after, prefix, &out->after)
-                      : door_parse_file_id(after, &out->after);
+                      : file_id_parse(after, &out->after);
     if (rc != RC_OK)
         return err_set_field(&call->err, ERR_BAD_FIELD, "after", "'after' is no id of such a list");
     out->limit = (size_t)limit;
@@ -87,7 +70,7 @@ static yyjson_mut_val *encode_file(struct api_call *call, const struct file_row 
 {
     char id[ID_TEXT_BYTES_MAX];
     yyjson_mut_val *o = yyjson_mut_obj(call->doc);
-    yyjson_mut_obj_add_strncpy(call->doc, o, "id", id, door_file_id(row->id, id));
+    yyjson_mut_obj_add_strncpy(call->doc, o, "id", id, file_id_format(row->id, id));
     yyjson_mut_obj_add_str(call->doc, o, "object", "file");
     yyjson_mut_obj_add_sint(call->doc, o, "bytes", row->bytes);
     door_put_seconds(call, o, "created_at", row->created_ns);
@@ -158,7 +141,7 @@ enum rc door_files_create(struct api_call *call)
 
 static enum rc read_id(struct api_call *call, struct id *id)
 {
-    if (door_parse_file_id(call->params[0], id) == RC_OK)
+    if (file_id_parse(call->params[0], id) == RC_OK)
         return RC_OK;
     return err_set(&call->err, ERR_NOT_FOUND, "No such File object: %.*s",
                    (int)MIN(call->params[0].n, (size_t)64), call->params[0].p);
@@ -182,8 +165,8 @@ enum rc door_files_list(struct api_call *call)
     yyjson_mut_val *data = door_list_begin(call);
     for (size_t i = 0; i < count; i++)
         yyjson_mut_arr_append(data, encode_file(call, &rows[i]));
-    size_t a = count ? door_file_id(rows[0].id, first) : 0,
-           b = count ? door_file_id(rows[count - 1].id, last) : 0;
+    size_t a = count ? file_id_format(rows[0].id, first) : 0,
+           b = count ? file_id_format(rows[count - 1].id, last) : 0;
     door_list_end(call, str_make(first, a), str_make(last, b), more);
     return RC_OK;
 }

@@ -2,10 +2,7 @@
 #pragma once
 #include "api/api_knowledge.h"
 
-/* "file-…" and back; vector stores are "vs_…", batches "vsfb_…". */
-size_t door_file_id(struct id id, char out[ID_TEXT_BYTES_MAX]);
-enum rc door_parse_file_id(struct str s, struct id *out) MUST_CHECK;
-
+/* Vector stores are "vs_…", batches "vsfb_…", files as knowledge.h says. */
 struct door_page {
     size_t limit;
     struct id after;

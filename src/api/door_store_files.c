@@ -55,7 +55,7 @@ static yyjson_mut_val *encode_file(struct api_call *call, const struct document_
     char id[ID_TEXT_BYTES_MAX];
     yyjson_doc *attributes = NULL;
     yyjson_mut_val *o = yyjson_mut_obj(call->doc);
-    yyjson_mut_obj_add_strncpy(call->doc, o, "id", id, door_file_id(row->file, id));
+    yyjson_mut_obj_add_strncpy(call->doc, o, "id", id, file_id_format(row->file, id));
     yyjson_mut_obj_add_str(call->doc, o, "object", "vector_store.file");
     yyjson_mut_obj_add_sint(call->doc, o, "usage_bytes",
                             row->state == DOCUMENT_READY ? row->text_bytes : 0);
@@ -90,7 +90,7 @@ static enum rc add_file(struct api_call *call, const struct collection *collecti
     struct job_row job;
     struct id id;
     bool duplicate;
-    if (door_parse_file_id(file_id, &id) != RC_OK)
+    if (file_id_parse(file_id, &id) != RC_OK)
         return err_set_field(&call->err, ERR_BAD_FIELD, "file_id", "No such File object: %.*s",
                              (int)MIN(file_id.n, (size_t)64), file_id.p);
     enum rc rc = db_read_begin(call->services->db, &txn, &call->err);
@@ -200,8 +200,8 @@ static enum rc list_files(struct api_call *call, const struct collection *collec
     yyjson_mut_val *data = door_list_begin(call);
     for (size_t i = 0; i < count; i++)
         yyjson_mut_arr_append(data, encode_file(call, &rows[i]));
-    size_t a = count ? door_file_id(rows[0].file, first) : 0,
-           b = count ? door_file_id(rows[count - 1].file, last) : 0;
+    size_t a = count ? file_id_format(rows[0].file, first) : 0,
+           b = count ? file_id_format(rows[count - 1].file, last) : 0;
     door_list_end(call, str_make(first, a), str_make(last, b), more);
     return RC_OK;
 }
@@ -221,7 +221,7 @@ static enum rc find_file(struct api_call *call, struct collection *collection,
     struct db_txn *txn = call->txn;
     struct id id;
     enum rc rc = door_find_store(call, collection);
-    if (rc == RC_OK && door_parse_file_id(call->params[1], &id) != RC_OK)
+    if (rc == RC_OK && file_id_parse(call->params[1], &id) != RC_OK)
         rc =
             err_set(&call->err, ERR_NOT_FOUND, "No file found with id '%.*s' in this vector store.",
                     (int)MIN(call->params[1].n, (size_t)64), call->params[1].p);

@@ -342,7 +342,7 @@ static void put_result(struct api_call *call, yyjson_mut_val *data, const struct
     char id[ID_TEXT_BYTES_MAX];
     yyjson_mut_val *o = yyjson_mut_arr_add_obj(call->doc, data);
     if (!id_is_zero(document->file))
-        yyjson_mut_obj_add_strncpy(call->doc, o, "file_id", id, door_file_id(document->file, id));
+        yyjson_mut_obj_add_strncpy(call->doc, o, "file_id", id, file_id_format(document->file, id));
     else
         api_put_str(call, o, "file_id", hit->document);
     api_put_str(call, o, "filename", hit->name);

@@ -562,3 +562,45 @@ enum rc knowledge_delete_file(struct knowledge *knowledge, const struct file_row
         knowledge_drop_blob(knowledge, row->sha256);
     return rc;
 }
+
+/* ---- uploaded files ---- */
+
+size_t file_id_format(struct id id, char out[ID_TEXT_BYTES_MAX])
+{
+    size_t n = id_format(id, "file", out);
+    out[4] = '-';
+    return n;
+}
+
+enum rc file_id_parse(struct str s, struct id *out)
+{
+    char text[ID_TEXT_BYTES_MAX];
+    if (s.n < 6 || s.n >= sizeof(text) || s.p[4] != '-')
+        return RC_INVALID;
+    memcpy(text, s.p, s.n);
+    text[4] = '_';
+    return id_parse(str_make(text, s.n), "file", out);
+}
+
+enum rc knowledge_file_find(struct knowledge *knowledge, struct id project, struct str id,
+                            struct arena *arena, struct knowledge_file *out, struct err *err)
+{
+    struct file_row row;
+    struct blob_id blob;
+    struct db_txn *txn;
+    struct id file;
+    if (file_id_parse(id, &file) != RC_OK)
+        return err_set(err, ERR_NOT_FOUND, "there is no such uploaded file");
+    enum rc rc = db_read_begin(knowledge->db, &txn, err);
+    if (rc != RC_OK)
+        return rc;
+    rc = file_row_get(txn, project, file, arena, &row, err);
+    db_read_end(txn);
+    if (rc != RC_OK)
+        return rc;
+    out->name = row.name;
+    out->content_type = row.content_type;
+    memcpy(blob.sha256, row.sha256, SHA256_BYTES);
+    blob_locate(knowledge->blobs, &blob, out->path);
+    return RC_OK;
+}

@@ -55,6 +55,21 @@ struct encoders *knowledge_encoders(struct knowledge *knowledge);
 struct db *knowledge_db(struct knowledge *knowledge);
 struct worker_pool *knowledge_workers(struct knowledge *knowledge);
 
+/* ---- uploaded files ---- */
+
+/* Their ids are `file-…`, as OpenAI's clients expect. */
+size_t file_id_format(struct id id, char out[ID_TEXT_BYTES_MAX]);
+enum rc file_id_parse(struct str s, struct id *out) MUST_CHECK;
+
+struct knowledge_file {
+    struct str name, content_type; /* in the arena */
+    char path[BLOB_PATH_BYTES_MAX];
+};
+/* Where one lies, for a reader. ERR_NOT_FOUND. */
+enum rc knowledge_file_find(struct knowledge *knowledge, struct id project, struct str id,
+                            struct arena *arena, struct knowledge_file *out,
+                            struct err *err) MUST_CHECK;
+
 /* ---- collections ---- */
 
 /* A collection with its definition; texts live in the arena. */

@@ -37,6 +37,13 @@ static const char *type_name(struct str type)
     return "string";
 }
 
+static const char *input_type_name(struct str type)
+{
+    return str_eq(type, STR("file"))                                            ? "file"
+           : str_eq(type, STR("file-list")) || str_eq(type, STR("array[file]")) ? "files"
+                                                                                : type_name(type);
+}
+
 /* ---- start, end, answer ---- */
 
 static void map_start(struct dify *d, struct dify_node *node, yyjson_mut_val *config)
@@ -58,7 +65,7 @@ static void map_start(struct dify *d, struct dify_node *node, yyjson_mut_val *co
         put(d, o, "name", dify_identifier(d, name));
         if (json_get_text(item, "label").n)
             put(d, o, "title", json_get_text(item, "label"));
-        yyjson_mut_obj_add_str(d->doc, o, "type", type_name(type));
+        yyjson_mut_obj_add_str(d->doc, o, "type", input_type_name(type));
         yyjson_mut_obj_add_bool(d->doc, o, "required", json_get_bool(item, "required", false));
         if (str_eq(type, STR("paragraph")))
             yyjson_mut_obj_add_bool(d->doc, o, "long", true);
@@ -70,10 +77,6 @@ static void map_start(struct dify *d, struct dify_node *node, yyjson_mut_val *co
         int64_t longest = json_get_int(item, "max_length", 0);
         if (longest > 0 && (str_eq(type, STR("text-input")) || str_eq(type, STR("paragraph"))))
             yyjson_mut_obj_add_int(d->doc, o, "max_length", MIN(longest, 1000000));
-        if (file)
-            dify_note(d, false, "inputs", "'%.*s' takes a file there; here it takes %s",
-                      STR_ARG(name),
-                      str_eq(type, STR("file")) ? "the file as a value" : "a list of files");
     }
 }
 
@@ -89,7 +92,7 @@ static void map_trigger(struct dify *d, struct dify_node *node, yyjson_mut_val *
         {
             yyjson_mut_val *o = yyjson_mut_arr_add_obj(d->doc, inputs);
             put(d, o, "name", dify_identifier(d, json_get_text(item, "name")));
-            yyjson_mut_obj_add_str(d->doc, o, "type", type_name(json_get_text(item, "type")));
+            yyjson_mut_obj_add_str(d->doc, o, "type", input_type_name(json_get_text(item, "type")));
             yyjson_mut_obj_add_bool(d->doc, o, "required", json_get_bool(item, "required", false));
         }
     struct str cron = json_get_text(node->data, "cron_expression");
@@ -575,6 +578,13 @@ static void map_human(struct dify *d, struct dify_node *node, yyjson_mut_val *co
     }
 }
 
+static void map_document(struct dify *d, struct dify_node *node, yyjson_mut_val *config)
+{
+    yyjson_val *selector = yyjson_obj_get(node->data, "variable_selector");
+    put(d, config, "files",
+        dify_is_selector(selector) ? dify_path(d, selector, "files") : STR("null"));
+}
+
 /* ---- the table ---- */
 
 #define OUT(theirs, ours) {STR_INIT(theirs), STR_INIT(ours)}
@@ -625,7 +635,7 @@ static const struct dify_rule rules[] = {
      {OUT("__action_id", "action"), NONE("__action_value"), NONE("__rendered_content")}},
     {"tool", "tool", dify_map_tool, NULL, {NONE("files")}},
     {"agent", "agent", dify_map_agent, NULL, {NONE("files"), OUT("json", "steps")}},
-    {"document-extractor", NULL, NULL, "documents are not read by a node here yet", {{{0}}}},
+    {"document-extractor", "document", map_document, NULL, {{{0}}}},
     {"datasource", NULL, NULL, "belongs to a knowledge pipeline, not to an app", {{{0}}}},
     {"datasource-empty", NULL, NULL, "belongs to a knowledge pipeline, not to an app", {{{0}}}},
     {"knowledge-index", NULL, NULL, "belongs to a knowledge pipeline, not to an app", {{{0}}}},
@@ -644,5 +654,8 @@ struct str dify_output_name(const struct dify_node *node, struct str name)
     for (size_t i = 0; i < COUNT_OF(node->rule->outputs); i++)
         if (node->rule->outputs[i].from.n && str_eq(node->rule->outputs[i].from, name))
             return node->rule->outputs[i].to;
+    if (node->rule->map == map_document && json_get_bool(node->data, "is_array_file", false) &&
+        str_eq(name, STR("text")))
+        return STR("texts");
     return str_eq(name, STR("error_type")) ? STR("error_code") : name;
 }

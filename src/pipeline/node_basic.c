@@ -61,6 +61,31 @@ static bool is_choice(yyjson_val *options, struct str text)
     return yyjson_arr_size(options) == 0;
 }
 
+/* By id, by address, or whole in a data: address. */
+static bool is_file(yyjson_val *given)
+{
+    struct str text = json_text(given);
+    if (yyjson_is_obj(given))
+        return json_get_text(given, "id").n || json_get_text(given, "url").n;
+    return str_starts(text, STR("file-")) || str_starts(text, STR("data:")) ||
+           str_starts(text, STR("https://")) || str_starts(text, STR("http://"));
+}
+
+static bool are_files(struct str type, yyjson_val *given)
+{
+    size_t i, n;
+    yyjson_val *item;
+    if (str_eq(type, STR("file")))
+        return is_file(given);
+    if (str_eq(type, STR("files")))
+        yyjson_arr_foreach(given, i, n, item)
+        {
+            if (!is_file(item))
+                return false;
+        }
+    return true;
+}
+
 enum rc input_put(struct maker *maker, yyjson_val *input, yyjson_val *given, struct err *err)
 {
     struct str name = json_get_text(input, "name");
@@ -81,6 +106,11 @@ enum rc input_put(struct maker *maker, yyjson_val *input, yyjson_val *given, str
     if (!put_typed(maker, type, given))
         return err_set_field(err, ERR_BAD_FIELD, field, "the input '%.*s' must be of type %s",
                              STR_ARG(name), value_type_name(type));
+    if (!are_files(json_get_text(input, "type"), given))
+        return err_set_field(err, ERR_BAD_FIELD, field,
+                             "'%.*s' takes files: the id of an uploaded one (file-…), an https: "
+                             "or a data: address, or {id | url, name}",
+                             STR_ARG(name));
     if (yyjson_is_str(given) && !is_choice(yyjson_obj_get(input, "options"), json_text(given)))
         return err_set_field(err, ERR_BAD_FIELD, field, "this is none of the choices of '%.*s'",
                              STR_ARG(name));

@@ -43,7 +43,7 @@ enum value_type value_type_parse(struct str name)
     for (int type = 0; type < VALUE_TYPE_COUNT; type++)
         if (str_eq(name, str_from(value_names[type])))
             return (enum value_type)type;
-    return VALUE_ANY;
+    return str_eq(name, STR("files")) ? VALUE_ARRAY : VALUE_ANY; /* a file is a text or an object */
 }
 
 /* ---- $ref: "#/$defs/NAME" becomes a copy of it, with the members that stand beside it ---- */

@@ -26,7 +26,8 @@ enum value_type {
 };
 
 const char *value_type_name(enum value_type type);
-enum value_type value_type_parse(struct str name); /* ANY for what it does not know */
+/* "files" is an ARRAY; ANY for "file" and for what it does not know. */
+enum value_type value_type_parse(struct str name);
 
 struct node_port {
     struct str name, title;

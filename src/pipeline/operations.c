@@ -13,9 +13,10 @@ const struct node_operations *node_operations(enum node_kind kind)
         [NODE_HTTP] = &http_operations,           [NODE_TOOL] = &tool_operations,
         [NODE_AGENT] = &agent_operations,         [NODE_CLASSIFIER] = &classifier_operations,
         [NODE_EXTRACTOR] = &extractor_operations, [NODE_RETRIEVAL] = &retrieval_operations,
-        [NODE_CODE] = &code_operations,           [NODE_GUARD] = &guard_operations,
-        [NODE_JUDGE] = &judge_operations,         [NODE_HUMAN] = &human_operations,
-        [NODE_WAIT] = &wait_operations,           [NODE_PIPELINE] = &pipeline_operations,
+        [NODE_DOCUMENT] = &document_operations,   [NODE_CODE] = &code_operations,
+        [NODE_GUARD] = &guard_operations,         [NODE_JUDGE] = &judge_operations,
+        [NODE_HUMAN] = &human_operations,         [NODE_WAIT] = &wait_operations,
+        [NODE_PIPELINE] = &pipeline_operations,
     };
     return table[kind];
 }

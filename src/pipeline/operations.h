@@ -29,6 +29,6 @@ enum rc guard_check_config(yyjson_val *config, struct arena *arena, struct err *
 extern const struct node_operations start_operations, end_operations, answer_operations,
     if_else_operations, template_operations, aggregator_operations, assigner_operations,
     list_operations, iteration_operations, loop_operations, llm_operations, classifier_operations,
-    extractor_operations, retrieval_operations, code_operations, prompt_operations,
-    guard_operations, judge_operations, http_operations, human_operations, wait_operations,
-    pipeline_operations, tool_operations, agent_operations;
+    extractor_operations, retrieval_operations, document_operations, code_operations,
+    prompt_operations, guard_operations, judge_operations, http_operations, human_operations,
+    wait_operations, pipeline_operations, tool_operations, agent_operations;

@@ -79,6 +79,8 @@ def test_chatflows(server, name, inputs, text):
     ("loop", {"n": 1}, {"tries": 3, "rounds": 3, "log": ["begin"]}),
     ("loop-end", {"n": 2}, {"tries": 6}),
     ("trigger-webhook", {"subject": "hello"}, {"subject": "hello"}),
+    ("document-extractor", {"contract": "data:text/plain;base64,c2lnbmVk", "annexes": [
+        "data:text/plain;base64,b25l", "data:text/plain;base64,dHdv"]}, {"contract": "signed", "annexes": ["one", "two"]}),
 ])
 def test_workflows(server, name, inputs, outputs):
     if server.request("GET", f"/api/pipelines/{name}")[0] == 404:
@@ -143,7 +145,7 @@ def test_what_does_not_map_is_listed_with_the_reason(server):
     assert {n["id"]: n["to"] for n in answer["nodes"]} == {
         "start": "start", "beam": None, "source": None, "end_1": "end", "circle": "template"}
     messages = " / ".join(n["message"] for n in answer["notes"])
-    for part in ("closes a circle", "one of them is missing", "the secret 'KEY'", "takes a file"):
+    for part in ("closes a circle", "one of them is missing", "the secret 'KEY'"):
         assert part in messages, messages
     # what it left on the canvas is a note, and the rest runs
     notes = [n for n in answer["definition"]["nodes"] if n["type"] == "note"]
