@@ -259,6 +259,14 @@ export function layout(definition: Definition): Map<string, { x: number; y: numb
   return out;
 }
 
+// Definitions that no canvas made (by the API, by hand) say nothing of places: all their nodes are laid out.
+export function placed(definition: Definition): Definition {
+  if (definition.nodes.every((node) => node.position)) return definition;
+  const somewhere = { ...definition, nodes: definition.nodes.map((node) => ({ ...node, position: node.position ?? { x: 0, y: 0 } })) };
+  const places = layout(somewhere);
+  return { ...somewhere, nodes: somewhere.nodes.map((node) => ({ ...node, position: places.get(node.id)! })) };
+}
+
 // How large a container must be for what it holds.
 export function size_of(definition: Definition, id: string): { width: number; height: number } {
   let width = 380;

@@ -2,7 +2,7 @@
 // goes through `change`, which keeps the one before for undo and saves the draft a moment later.
 import { api, seg, type ApiError } from '../api';
 import { as_error } from '../lib/resource.svelte';
-import { free_id, initial, layout, type Definition, type NodeType, type Pipeline, type PipelineNode, type Problem, type Types } from './definition';
+import { free_id, initial, layout, placed, type Definition, type NodeType, type Pipeline, type PipelineNode, type Problem, type Types } from './definition';
 
 const HISTORY_MAX = 200;
 const SAVE_MS = 600;
@@ -36,7 +36,7 @@ export class Editor {
     readonly types: Types,
     pipeline: Pipeline,
   ) {
-    this.definition = pipeline.definition;
+    this.definition = placed(pipeline.definition);
     this.#take(pipeline);
   }
 
