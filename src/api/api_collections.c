@@ -61,6 +61,26 @@ static void put_effective(struct api_call *call, yyjson_mut_val *o,
     api_put_str(call, o, "language", spec->language);
 }
 
+/* While the encoder is fetched, with the job that does it. */
+static enum rc put_encoder(struct api_call *call, yyjson_mut_val *o,
+                           const struct collection *collection)
+{
+    struct job_row job;
+    bool missing = knowledge_encoder_missing(call->services->knowledge, &collection->spec);
+    enum rc rc = missing
+                     ? knowledge_find_fetch(call->txn, collection->row.project,
+                                            collection->spec.encoder, call->arena, &job, &call->err)
+                     : RC_NOT_FOUND;
+    if (rc != RC_OK && rc != RC_NOT_FOUND)
+        return rc;
+    if (rc == RC_OK)
+        job_refresh(call->services->jobs, &job, call->arena);
+    yyjson_mut_obj_add_bool(call->doc, o, "encoder_missing", missing);
+    yyjson_mut_obj_add_val(call->doc, o, "encoder_job",
+                           rc == RC_OK ? job_encode(&job, call->doc) : yyjson_mut_null(call->doc));
+    return RC_OK;
+}
+
 static yyjson_mut_val *encode_collection(struct api_call *call, const struct collection *collection)
 {
     const struct document_filter all = {.project = collection->row.project,
@@ -79,6 +99,8 @@ static yyjson_mut_val *encode_collection(struct api_call *call, const struct col
     api_put_str(call, o, "description",
                 collection->spec.description.n ? collection->spec.description : STR(""));
     put_effective(call, o, &collection->spec);
+    if (put_encoder(call, o, collection) != RC_OK)
+        return NULL;
     put_counts(call, o, &counts);
     struct str model = arena_concat(call->arena, STR("knowledge/"), collection->row.name);
     api_put_str(call, o, "model", model);
@@ -349,6 +371,8 @@ enum rc api_collections_search(struct api_call *call)
         if (!yyjson_mut_arr_append(items, encode_hit(call, &result.hits[i])))
             return full(call);
     api_list_end(call, STR_EMPTY);
+    if (result.words_only) /* until the encoder is there */
+        yyjson_mut_obj_add_bool(call->doc, call->answer, "words_only", true);
     yyjson_mut_val *timings = yyjson_mut_obj_add_obj(call->doc, call->answer, "timings_ms");
     api_put_ms(call, timings, "encode", result.encode_ns);
     api_put_ms(call, timings, "search", result.search_ns);

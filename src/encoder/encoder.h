@@ -43,6 +43,8 @@ enum rc encoder_rank(const struct encoder *encoder, struct str query, const stru
 struct encoders;
 struct encoders *encoders_new(struct str model_folder);
 void encoders_free(struct encoders *encoders);
+/* Are its files there? Looks at the folder only. */
+bool encoders_has(const struct encoders *encoders, struct str name);
 /* Blocks while it loads. NULL name: the default one (all-minilm-l6-v2). ERR_MODEL_NOT_FOUND says
  * `capstan model pull NAME`. Each get needs a put. */
 enum rc encoders_get(struct encoders *encoders, struct str name, struct encoder **out,

@@ -83,16 +83,28 @@ static enum rc split_name(struct str *name, enum encoder_precision *precision, s
     return RC_OK;
 }
 
+static bool has_folder(const struct encoders *e, struct str name)
+{
+    char config[PATH_MAX + 16];
+    snprintf(config, sizeof(config), "%s/%.*s/config.json", e->folder, STR_ARG(name));
+    return access(config, R_OK) == 0;
+}
+
+bool encoders_has(const struct encoders *e, struct str name)
+{
+    enum encoder_precision precision;
+    return split_name(&name, &precision, NULL) == RC_OK && has_folder(e, name);
+}
+
 static enum rc load(struct encoders *e, struct str name, struct encoder **out, struct err *err)
 {
-    char folder[PATH_MAX], config[PATH_MAX + 16];
+    char folder[PATH_MAX];
     enum encoder_precision precision;
     enum rc rc = split_name(&name, &precision, err);
     if (rc)
         return rc;
     snprintf(folder, sizeof(folder), "%s/%.*s", e->folder, STR_ARG(name));
-    snprintf(config, sizeof(config), "%s/config.json", folder);
-    if (access(config, R_OK) != 0)
+    if (!has_folder(e, name))
         return err_set(err, ERR_MODEL_NOT_FOUND,
                        "the encoder \"%.*s\" is not here; `capstan model pull %.*s` fetches it",
                        STR_ARG(name), STR_ARG(name));

@@ -99,9 +99,20 @@ enum rc knowledge_find(struct knowledge *knowledge, struct id project, struct st
 static enum rc clean_spec(yyjson_val *old, yyjson_val *body, struct arena *arena, yyjson_val **out,
                           struct err *err)
 {
-    static const char *const shown[] = {
-        "name",       "id",     "origin", "version",      "created_at", "updated_at",
-        "generation", "counts", "index",  "vector_store", "model",      "encoder_ready"};
+    static const char *const shown[] = {"name",
+                                        "id",
+                                        "origin",
+                                        "version",
+                                        "created_at",
+                                        "updated_at",
+                                        "generation",
+                                        "counts",
+                                        "index",
+                                        "vector_store",
+                                        "model",
+                                        "encoder_ready",
+                                        "encoder_missing",
+                                        "encoder_job"};
     yyjson_mut_doc *doc = json_tree_new(arena);
     yyjson_mut_val *empty = doc ? yyjson_mut_obj(doc) : NULL;
     yyjson_doc *nothing = empty ? json_freeze(empty, arena) : NULL;

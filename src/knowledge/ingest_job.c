@@ -15,6 +15,7 @@
 #define SLOTS_MAX        8
 #define SLOT_ARENA_BYTES (32 * 1024 * 1024)
 #define RUNS_PARALLEL    2
+#define FETCH_LOOK_NS    NS_PER_S /* is the encoder there by now? */
 
 struct ingest_run;
 
@@ -27,6 +28,7 @@ struct ingest_slot {
     struct ingest_claim claim;
     struct collection collection;
     bool found; /* a document was claimed */
+    bool waits; /* for the encoder: nothing may be claimed */
     enum rc rc;
     struct err err;
 };
@@ -38,6 +40,9 @@ struct ingest_run {
     struct id project, collection;
     struct ingest_slot slots[SLOTS_MAX];
     int active;
+    struct encoder_fetch fetch; /* writer's thread; its texts are read when slots are done */
+    struct timer look;          /* armed: the encoder is being fetched, no slot is active */
+    bool waits;
     int64_t done, failed, total;
     int64_t queued;          /* after the last claim; writer's thread, read when a slot is done */
     bool no_more;            /* lock: found nothing queued and looks no more */
@@ -91,6 +96,27 @@ static void claim(struct ingest_slot *slot)
     pthread_mutex_unlock(&knowledge->lock);
 }
 
+/* The collection, and whether documents can be taken in at all. */
+static enum rc check_encoder(struct ingest_slot *slot, struct db_txn *txn, struct err *err)
+{
+    struct ingest_run *run = slot->run;
+    struct encoder_fetch *fetch = &run->fetch;
+    enum rc rc =
+        collection_get(txn, run->project, run->collection, &slot->arena, &slot->collection, err);
+    if (rc == RC_NOT_FOUND) { /* deleted meanwhile, with its documents */
+        if (err)
+            *err = (struct err){0};
+        return RC_END;
+    }
+    if (rc == RC_OK)
+        rc = encoder_fetch_check(run->knowledge, txn, &slot->collection, &slot->arena, fetch, err);
+    slot->waits = rc == RC_OK && fetch->waits;
+    return rc == RC_OK && fetch->failed[0]
+               ? document_rows_fail(txn, run->collection, STR("model_not_found"),
+                                    str_from(fetch->failed), err)
+               : rc;
+}
+
 static enum rc claim_write(void *arg, struct db_txn *txn, struct err *err)
 {
     struct ingest_slot *slot = arg;
@@ -98,17 +124,18 @@ static enum rc claim_write(void *arg, struct db_txn *txn, struct err *err)
     struct document_counts counts;
     const struct document_filter queued = {
         .project = run->project, .collection = run->collection, .states = 1u << DOCUMENT_QUEUED};
-    enum rc rc = document_row_claim(txn, run->collection, is_under_way, run->knowledge,
-                                    &slot->arena, &slot->row, err);
+    enum rc rc = check_encoder(slot, txn, err);
+    if (slot->waits)
+        return rc;
+    if (rc == RC_OK)
+        rc = document_row_claim(txn, run->collection, is_under_way, run->knowledge, &slot->arena,
+                                &slot->row, err);
     if (rc == RC_END) {
         pthread_mutex_lock(&run->knowledge->lock);
         run->no_more = true;
         pthread_mutex_unlock(&run->knowledge->lock);
         return RC_OK;
     }
-    if (rc == RC_OK)
-        rc = collection_get(txn, run->project, run->collection, &slot->arena, &slot->collection,
-                            err);
     /* Counting is not free: only when what is known has been used up. */
     if (rc == RC_OK && run->queued <= 1) {
         rc = document_rows_count(txn, &queued, &counts, err);
@@ -126,7 +153,7 @@ static void slot_work(struct work *work)
 {
     struct ingest_slot *slot = CONTAINER_OF(work, struct ingest_slot, work);
     struct ingest_run *run = slot->run;
-    slot->found = false;
+    slot->found = slot->waits = false;
     slot->err = (struct err){0};
     arena_init(&slot->arena, SLOT_ARENA_BYTES);
     slot->rc = db_write_wait(run->knowledge->db, claim_write, slot, &slot->err);
@@ -140,6 +167,7 @@ static void slot_work(struct work *work)
 
 static void run_free(struct ingest_run *run)
 {
+    timer_stop(&run->look);
     pthread_mutex_lock(&run->knowledge->lock);
     list_remove(&run->node);
     pthread_mutex_unlock(&run->knowledge->lock);
@@ -204,6 +232,12 @@ static bool run_looks(struct ingest_run *run)
     return looks && !run->cancelled && run->err.code == ERR_NONE;
 }
 
+static void wait_for_encoder(struct ingest_run *run)
+{
+    job_progress(run->job, run->done, run->total, "documents", str_from(run->fetch.message));
+    timer_start(run->knowledge->loop, &run->look, FETCH_LOOK_NS);
+}
+
 static void slot_done(struct work *work)
 {
     struct ingest_slot *slot = CONTAINER_OF(work, struct ingest_slot, work);
@@ -219,11 +253,40 @@ static void slot_done(struct work *work)
         if (run->err.code == ERR_NONE)
             err_set(&run->err, ERR_INTERNAL, "%s", rc_name(slot->rc));
     }
+    run->waits |= slot->waits;
+    bool waits = slot->waits && !run->cancelled;
     arena_fini(&slot->arena);
-    if (run_looks(run))
+    if (!waits && run_looks(run))
         slot_start(slot);
-    if (run->active == 0)
+    if (run->active > 0)
+        return;
+    if (run->waits && run_looks(run))
+        wait_for_encoder(run);
+    else
         run_end(run);
+}
+
+/* False: it has ended. */
+static bool run_go(struct ingest_run *run)
+{
+    int slots = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    slots = MIN(MAX(slots, 1), SLOTS_MAX);
+    for (int i = 0; i < slots; i++)
+        slot_start(&run->slots[i]);
+    if (run->active > 0)
+        return true;
+    run_end(run);
+    return false;
+}
+
+static void on_look(struct timer *timer)
+{
+    struct ingest_run *run = CONTAINER_OF(timer, struct ingest_run, look);
+    run->waits = false;
+    if (run->cancelled)
+        run_end(run);
+    else
+        (void)run_go(run);
 }
 
 static void *run_start(void *arg, struct job_run *job, yyjson_val *params)
@@ -244,17 +307,12 @@ static void *run_start(void *arg, struct job_run *job, yyjson_val *params)
     pthread_mutex_lock(&knowledge->lock);
     list_push_back(&knowledge->runs, &run->node);
     pthread_mutex_unlock(&knowledge->lock);
-    int slots = (int)sysconf(_SC_NPROCESSORS_ONLN);
-    slots = MIN(MAX(slots, 1), SLOTS_MAX);
-    for (int i = 0; i < slots; i++) {
+    timer_init(&run->look, on_look);
+    for (int i = 0; i < SLOTS_MAX; i++) {
         run->slots[i].run = run;
         list_init(&run->slots[i].claim.node);
-        slot_start(&run->slots[i]);
     }
-    if (run->active > 0)
-        return run;
-    run_end(run);
-    return NULL;
+    return run_go(run) ? run : NULL;
 }
 
 static void run_cancel(void *arg, void *handle)
@@ -271,6 +329,11 @@ void ingest_stop_all(struct knowledge *knowledge)
         run->cancelled = true;
     }
     pthread_mutex_unlock(&knowledge->lock);
+    /* Only this thread changes the list. Those that wait have nothing under way that would end. */
+    LIST_FOR_EACH_SAFE (run, &knowledge->runs, struct ingest_run, node) {
+        if (timer_armed(&run->look))
+            run_end(run);
+    }
 }
 
 void knowledge_register_ingest(struct knowledge *knowledge)

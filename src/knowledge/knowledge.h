@@ -50,6 +50,11 @@ void knowledge_free(struct knowledge *knowledge); /* workers have ended */
 
 /* Can the default encoder be opened? Found out once a while. */
 bool knowledge_encoder_ready(struct knowledge *knowledge);
+/* Does the collection want an encoder that is not on this machine? Its documents wait for it. */
+bool knowledge_encoder_missing(struct knowledge *knowledge, const struct collection_spec *spec);
+/* The open job that fetches it; RC_NOT_FOUND without an error's text. */
+enum rc knowledge_find_fetch(struct db_txn *txn, struct id project, struct str encoder,
+                             struct arena *arena, struct job_row *job, struct err *err) MUST_CHECK;
 struct blob_store *knowledge_blobs(struct knowledge *knowledge);
 struct encoders *knowledge_encoders(struct knowledge *knowledge);
 struct db *knowledge_db(struct knowledge *knowledge);

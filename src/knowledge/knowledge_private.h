@@ -28,6 +28,20 @@ struct ingest_claim {
     struct id document;
 };
 
+/* What a collection waits for when its encoder is not on this machine. */
+struct encoder_fetch {
+    struct id pull; /* the job; zero: none was found or begun yet */
+    bool waits;
+    char failed[512]; /* why it cannot be had; empty: it can still come */
+    char message[256];
+};
+/* Write transaction. Is the encoder here? If it is of the catalogue, a job that fetches it is
+ * looked for, or begun; *fetch says what has become of it. Encoders that nobody can fetch do not
+ * wait: their documents fail and say so. */
+enum rc encoder_fetch_check(struct knowledge *knowledge, struct db_txn *txn,
+                            const struct collection *collection, struct arena *arena,
+                            struct encoder_fetch *fetch, struct err *err);
+
 struct knowledge {
     struct loop *loop;
     struct worker_pool *workers;

@@ -40,6 +40,13 @@ static enum rc make_vector(struct knowledge *knowledge, const struct retrieve_qu
     enum rc rc = knowledge_encode(knowledge, &out->collection, &query->text, 1, true, arena, &made,
                                   &dimension, err);
     out->encode_ns = clock_monotonic_ns() - began;
+    if (rc != RC_OK && mode == SEARCH_HYBRID &&
+        knowledge_encoder_missing(knowledge, &out->collection.spec)) {
+        if (err)
+            *err = (struct err){0};
+        out->words_only = true;
+        return RC_OK;
+    }
     if (rc == RC_OK && made && dimension != wanted)
         return err_set(err, ERR_CONFLICT,
                        "the collection was indexed with vectors of %u numbers, its encoder now "
@@ -214,6 +221,20 @@ static enum rc apply_ranking(struct index *index, const struct collection_rankin
     return index_set_ranking(index, k1, b, weights, err);
 }
 
+/* An index is made when its encoder is there: until then nothing is in it, which is no error. */
+static enum rc still_empty(struct knowledge *knowledge, const struct retrieve_query *query,
+                           enum rc rc, struct retrieve_result *out, struct err *err)
+{
+    struct collection_spec *spec = &out->collection.spec;
+    enum search_mode mode = query->mode >= 0 ? (enum search_mode)query->mode : spec->ranking.mode;
+    if (!err || err->code != ERR_MODEL_NOT_FOUND || mode == SEARCH_VECTOR ||
+        !knowledge_encoder_missing(knowledge, spec))
+        return rc;
+    *err = (struct err){0};
+    out->words_only = mode == SEARCH_HYBRID;
+    return RC_OK;
+}
+
 enum rc knowledge_search(struct knowledge *knowledge, const struct retrieve_query *query,
                          struct arena *arena, struct retrieve_result *out, struct err *err)
 {
@@ -228,7 +249,7 @@ enum rc knowledge_search(struct knowledge *knowledge, const struct retrieve_quer
     if (rc == RC_OK)
         rc = knowledge_index_get(knowledge, &out->collection, &index, err);
     if (rc != RC_OK)
-        return rc;
+        return still_empty(knowledge, query, rc, out, err);
     rc = apply_ranking(index, &out->collection.spec.ranking, err);
     if (rc == RC_OK)
         rc = search_index(knowledge, query, index, arena, out, err);

@@ -44,6 +44,7 @@ struct retrieve_hit {
 };
 
 struct retrieve_result {
+    bool words_only; /* by meaning, too, was asked for, but the encoder is not here (yet) */
     struct retrieve_hit *hits;
     size_t count;
     struct collection collection;

@@ -407,6 +407,17 @@ enum rc document_rows_recover(struct db_txn *txn, struct err *err)
                     SQL_NO_BINDS, err);
 }
 
+enum rc document_rows_fail(struct db_txn *txn, struct id collection, struct str error_code,
+                           struct str error, struct err *err)
+{
+    return sql_exec(txn,
+                    "UPDATE documents SET state = 'failed', error_code = ?2, error = ?3,"
+                    " updated_ns = ?4 WHERE collection = ?1 AND state = 'queued'",
+                    SQL_BIND(sql_id(&collection), sql_text(error_code), sql_text(error),
+                             sql_i64(db_txn_now_ns(txn))),
+                    err);
+}
+
 enum rc document_rows_set_state(struct db_txn *txn, struct id collection, struct id batch,
                                 unsigned states, enum document_state to, struct err *err)
 {

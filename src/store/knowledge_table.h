@@ -123,6 +123,10 @@ enum rc document_rows_set_state(struct db_txn *txn, struct id collection, struct
                                 unsigned states, enum document_state to,
                                 struct err *err) MUST_CHECK;
 
+/* All queued ones become `failed`, for this reason. */
+enum rc document_rows_fail(struct db_txn *txn, struct id collection, struct str error_code,
+                           struct str error, struct err *err) MUST_CHECK;
+
 struct document_filter {
     struct id project, collection; /* collection zero: any */
     struct id batch, file;         /* zero: any */

@@ -25,6 +25,8 @@ export interface Collection {
   description: string;
   definition: { answer?: { route?: string; k?: number; instructions?: string }; [name: string]: unknown };
   encoder: string;
+  encoder_missing: boolean;
+  encoder_job: Job | null;
   chunking: Chunking;
   ranking: Ranking;
   language: string;
