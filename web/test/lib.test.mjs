@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createServer } from 'vite';
 
-let vite, markdown, conversation, format, snippets, sse;
+let vite, markdown, conversation, format, snippets, sse, line_diff;
 before(async () => {
   globalThis.location = new URL('http://127.0.0.1:4100/');
   vite = await createServer({ root: new URL('..', import.meta.url).pathname, server: { middlewareMode: true, ws: false }, logLevel: 'error' });
-  [markdown, conversation, format, snippets, sse] = await Promise.all(
-    ['markdown', 'conversation', 'format', 'snippets', 'sse'].map((name) => vite.ssrLoadModule(`/src/lib/${name}.ts`)),
+  [markdown, conversation, format, snippets, sse, line_diff] = await Promise.all(
+    ['markdown', 'conversation', 'format', 'snippets', 'sse', 'line_diff'].map((name) => vite.ssrLoadModule(`/src/lib/${name}.ts`)),
   );
 });
 after(() => vite?.close());
@@ -128,4 +128,15 @@ test('snippets: quotes and the three languages', () => {
   assert.match(snippets.python(request), /top_p=None/);
   assert.match(snippets.javascript(request), /for await/);
   assert.match(snippets.curl(request), /http:\/\/127\.0\.0\.1:4100\/v1\/chat\/completions/);
+});
+
+test('lines compared: either text can be had back from the parts, and the edit is the shortest', () => {
+  const side = (parts, without) => parts.filter((one) => one.op !== without).flatMap((one) => one.lines).join('\n');
+  const cases = [['a\nb\nc', 'a\nx\nc', 2], ['', 'a', 2], ['a\nb\nc\nd', 'b\nc\nd\ne', 2], ['same', 'same', 0], ['a\na\na', 'a\na', 1]];
+  for (const [before, after, changes] of cases) {
+    const parts = line_diff.diff_lines(before, after);
+    assert.equal(side(parts, 'insert'), before);
+    assert.equal(side(parts, 'delete'), after);
+    assert.equal(parts.filter((one) => one.op !== 'equal').flatMap((one) => one.lines).length, changes);
+  }
 });

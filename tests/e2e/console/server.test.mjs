@@ -259,7 +259,7 @@ test('a pipeline is drawn from an empty canvas, run, published, called and rolle
     await page.getByRole('button', { name: 'Close' }).click();
     await publish('the second', 2);
     await page.getByRole('button', { name: 'Versions' }).click();
-    await page.getByRole('listitem').filter({ hasText: 'the first' }).getByRole('button', { name: 'production' }).click();
+    await page.getByRole('button', { name: 'Roll production back to version 1' }).click();
     await page.getByText('production is version 1 now.').waitFor();
     await page.getByRole('button', { name: 'Close (Esc)' }).click();
 
@@ -332,6 +332,9 @@ test('"ask my documents" is built from an empty canvas, run, published, called a
     };
     await publish('the first', 1);
     assert.deepEqual((await call()).citations.map((one) => one.document), ['winches.txt']);
+    const run = await ask('POST', '/api/pipelines/documents/runs', { inputs: { query: 'What is a capstan?' }, mode: 'wait' });
+    assert.equal(run.status, 'succeeded');
+    assert.equal(run.version, 1);
 
     await node('answer').click();
     await page.getByLabel('Text').fill('Without the documents');
@@ -340,8 +343,21 @@ test('"ask my documents" is built from an empty canvas, run, published, called a
     await publish('the second', 2);
     assert.equal((await call()).choices[0].message.content, 'Without the documents');
     await page.getByRole('button', { name: 'Versions' }).click();
-    await page.getByRole('listitem').filter({ hasText: 'the first' }).getByRole('button', { name: 'production' }).click();
+    await page.getByRole('button', { name: 'Roll production back to version 1' }).click();
     await page.getByText('production is version 1 now.').waitFor();
     assert.equal((await call()).citations.length, 1);
+
+    // Both versions side by side, then a share of the calls for the second.
+    await page.getByRole('button', { name: 'Changes of version 2' }).click();
+    await page.getByRole('img', { name: /Both graphs in one/ }).getByText('answer · changed').waitFor();
+    await page.getByRole('radio', { name: 'Text' }).click();
+    await page.locator('ins', { hasText: 'Without the documents' }).waitFor();
+    await page.getByRole('button', { name: 'Split production between two versions' }).click();
+    await page.getByLabel('Share of the second version, in percent').fill('25');
+    await page.getByRole('button', { name: 'Save the split' }).click();
+    await page.getByText('production is split: 75 % on version 1, 25 % on version 2.').waitFor();
+    const labels = await fetch(`${url}/api/pipelines/documents`, { headers: { authorization: `Bearer ${server.match[3]}` } }).then((got) => got.json());
+    const { targets } = labels.labels.find((one) => one.name === 'production');
+    assert.deepEqual(targets.map((one) => [one.version, one.weight]).sort(), [[1, 75], [2, 25]]);
   }),
 );
