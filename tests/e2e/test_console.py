@@ -18,7 +18,8 @@ CHROMIUM = os.environ.get("CAPSTAN_TEST_CHROMIUM") or shutil.which("chromium") o
 @pytest.mark.skipif(not (ROOT / "web/dist/index.html").exists(), reason="the console is not built")
 @pytest.mark.parametrize("suite", ["test/lib.test.mjs", "../tests/e2e/console/console.test.mjs",
                                    "../tests/e2e/console/server.test.mjs",
-                                   "../tests/e2e/console/knowledge.test.mjs"])
+                                   "../tests/e2e/console/knowledge.test.mjs",
+                                   "../tests/e2e/console/tools.test.mjs"])
 def test_console(suite):
     done = subprocess.run([NODE, "--test", suite], cwd=ROOT / "web", capture_output=True, text=True, timeout=900,
                           env={**os.environ, "CAPSTAN_TEST_CHROMIUM": CHROMIUM})

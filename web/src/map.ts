@@ -9,6 +9,7 @@ type Screen = () => Promise<{ default: Component<any> }>;
 const playground: Screen = () => import('./screens/Playground.svelte');
 const route_form: Screen = () => import('./screens/RouteForm.svelte');
 const provider_form: Screen = () => import('./screens/ProviderForm.svelte');
+const tool_form: Screen = () => import('./screens/ToolForm.svelte');
 const key_form: Screen = () => import('./screens/KeyForm.svelte');
 
 // The first that matches, so `new` comes before `:name`.
@@ -25,6 +26,9 @@ export const screens: [pattern: string, screen: Screen][] = [
   ['/providers/:name', provider_form],
   ['/pipelines', () => import('./screens/Pipelines.svelte')],
   ['/pipelines/:name', () => import('./screens/Pipeline.svelte')],
+  ['/tools', () => import('./screens/Tools.svelte')],
+  ['/tools/new', tool_form],
+  ['/tools/:name', tool_form],
   ['/runs', () => import('./screens/Runs.svelte')],
   ['/runs/:id', () => import('./screens/Run.svelte')],
   ['/models', () => import('./screens/Models.svelte')],
@@ -65,6 +69,7 @@ const navigation: { title: string; links: (Link & { needs?: string })[] }[] = [
     links: [
       { href: '/prompts', title: 'Prompts', icon: 'edit', keys: 'g t', needs: 'prompt.read' },
       { href: '/pipelines', title: 'Pipelines', icon: 'flow', keys: 'g f', needs: 'pipeline.read' },
+      { href: '/tools', title: 'Tools', icon: 'bolt', keys: 'g x', needs: 'pipeline.read' },
       { href: '/knowledge', title: 'Knowledge', icon: 'book', keys: 'g w', needs: 'knowledge.read' },
     ],
   },

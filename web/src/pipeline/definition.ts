@@ -26,6 +26,8 @@ export interface Output {
 }
 export interface NodeType {
   type: string;
+  preset?: Record<string, unknown>; // the config of one that is prefilled
+  why?: string; // it cannot be used
   title: string;
   group: string;
   icon: string;

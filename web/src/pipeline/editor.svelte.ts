@@ -25,6 +25,7 @@ export class Editor {
   save_error = $state.raw<ApiError | null>(null);
   runs = $state.raw<Record<string, NodeRun>>({});
   read_only = $state(false);
+  presets = $state.raw<NodeType[]>([]); // what the palette offers prefilled
   #past = $state.raw<Definition[]>([]);
   #future = $state.raw<Definition[]>([]);
   #timer = 0;
@@ -118,7 +119,7 @@ export class Editor {
       type: type.type,
       title: type.title,
       position: { x: Math.round(position.x), y: Math.round(position.y) },
-      config: this.#first_config(type),
+      config: type.preset ? structuredClone(type.preset) : this.#first_config(type),
       ...(options.parent && { parent: options.parent }),
     };
     const edges = options.after ? [...this.definition.edges, { from: options.after.from, ...(options.after.port !== 'out' && { port: options.after.port }), to: id }] : this.definition.edges;
