@@ -378,6 +378,20 @@ archive("laughs.docx", docx("")[:1] + [("word/document.xml", """<!DOCTYPE d [<!E
 <!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]><d>&c;</d>""")])
 archive("outside.docx", docx("")[:1] + [("word/document.xml", """<!DOCTYPE d [<!ENTITY x SYSTEM "file:///etc/passwd">]>
 <d xmlns:w="w"><w:p><w:r><w:t>&x;</w:t></w:r></w:p></d>""")])
+
+
+def poisoned(name, source, part, data):
+    """The good archive with one part that is hostile; its type is still seen."""
+    with zipfile.ZipFile(FOLDER / source) as good:
+        archive(name, [(path, data if path == part else good.read(path)) for path in good.namelist()])
+
+
+for suffix, source, part in (("pptx", "talk.pptx", "ppt/slides/slide1.xml"), ("xlsx", "book.xlsx", "xl/worksheets/sheet1.xml"),
+                             ("odt", "text.odt", "content.xml"), ("epub", "novel.epub", "OEBPS/book.opf")):
+    poisoned(f"bomb.{suffix}", source, part, b"<" + b" " * (40 << 20))
+    poisoned(f"deep.{suffix}", source, part, "<x>" * 5000 + "</x>" * 5000)
+    poisoned(f"laughs.{suffix}", source, part, """<!DOCTYPE d [<!ENTITY a "ha">
+<!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;&b;&b;&b;&b;&b;&b;">]><d>&c;</d>""")
 whole = (FOLDER / "letter.docx").read_bytes()
 write("cut.docx", whole[:len(whole) // 2])
 write("flipped.docx", whole[:300] + bytes(255 - b for b in whole[300:320]) + whole[320:])

@@ -133,6 +133,26 @@ test('create, drop files, search, see the chunk on its page, edit it', { skip },
     });
     assert.deepEqual(found, ['guide.md']);
 
+    await page.goto(`${server.url}/knowledge/handbook/${guide.id}`);
+    await page.getByRole('button', { name: 'Attributes' }).click();
+    await page.getByRole('button', { name: 'Add an attribute' }).click();
+    await page.getByLabel('Name of attribute 1').fill('year');
+    await page.getByLabel('Value of attribute 1').fill('2026');
+    await shot(page, 'document-attributes');
+    await page.getByRole('button', { name: 'Save' }).click();
+    await page.getByText('year: 2026').waitFor();
+
+    await page.goto(`${server.url}/knowledge/handbook?tab=search&mode=text&q=zebrafish`);
+    await page.getByText('Zebrafish are described here.').waitFor();
+    await page.getByRole('button', { name: 'Condition' }).click();
+    await page.getByLabel('Attribute', { exact: true }).fill('year');
+    await page.getByLabel('Comparison').selectOption('>');
+    await page.getByLabel('Value', { exact: true }).fill('2026');
+    await page.getByRole('button', { name: 'Add the condition' }).click();
+    await page.getByText('Nothing was found').waitFor();
+    assert.equal(await page.getByLabel('Filter').inputValue(), 'year > 2026');
+    await shot(page, 'filter-builder');
+
     await page.goto(`${server.url}/knowledge/handbook?tab=settings`);
     await page.getByLabel('Description').fill('What everybody should know');
     await page.getByRole('button', { name: 'Save' }).click();

@@ -88,6 +88,7 @@ export interface Hit extends Chunk {
 
 export interface Found {
   items: Hit[];
+  words_only?: boolean;
   timings_ms: { encode: number; search: number; rerank: number };
 }
 
