@@ -146,6 +146,29 @@ function stats(query) {
     groups: by ? split(by).map(([name, part]) => ({ name, ...summary(part) })) : [],
   };
 }
+function spend(query) {
+  const by = query.get('by') ?? 'day';
+  const day = (call) => call.started_at.slice(0, 10) + 'T00:00:00.000Z';
+  const names = { day: () => [''], key: (c) => [c.key.id], user: (c) => [c.user], model: (c) => [c.model], provider: (c) => [c.provider], route: (c) => [c.route], tag: (c) => Object.entries(c.tags ?? {}).map((pair) => pair.join('=')) }[by];
+  if (!names) throw new Refused(400, 'bad_field', 'by must be one of day, key, user, tag, model, provider, route.', 'by');
+  const per_day = by === 'day' || query.get('per') === 'day';
+  const rows = new Map();
+  for (const call of calls) {
+    if (Date.parse(call.started_at) < Date.parse(query.get('from') ?? 0)) continue;
+    for (const name of names(call)) {
+      if (by !== 'day' && !name) continue;
+      const at = per_day ? day(call) : null;
+      const row = rows.get(name + at) ?? { name, day: at, calls: 0, calls_unpriced: 0, input_tokens: 0, output_tokens: 0, cost_usd: 0 };
+      row.calls++;
+      row.calls_unpriced += call.cost_usd === null;
+      row.input_tokens += call.usage.input_tokens ?? 0;
+      row.output_tokens += call.usage.output_tokens ?? 0;
+      row.cost_usd += Number(call.cost_usd ?? 0);
+      rows.set(name + at, row);
+    }
+  }
+  return { items: [...rows.values()].map((row) => ({ ...row, cost_usd: row.cost_usd.toFixed(9) })), next_cursor: null };
+}
 function list_calls(query) {
   const found = select(query);
   const limit = Math.min(Number(query.get('limit') ?? 50), 200);
@@ -319,6 +342,7 @@ const handlers = {
   },
   'DELETE /api/limits/:kind/:id': ({ kind, id }) => void (store.limits = store.limits.filter((one) => one.kind !== kind || one.value !== id)),
   'GET /api/calls': ({ query }) => list_calls(query),
+  'GET /api/spend': ({ query }) => spend(query),
   'GET /api/calls/stats': ({ query }) => stats(query),
   'GET /api/calls/:id': ({ id }) => {
     const call = find(calls, 'id', id, 'call');

@@ -40,6 +40,7 @@ export const screens: [pattern: string, screen: Screen][] = [
   ['/keys', () => import('./screens/Keys.svelte')],
   ['/keys/new', key_form],
   ['/keys/:id', key_form],
+  ['/spend', () => import('./screens/Spend.svelte')],
   ['/limits', () => import('./screens/Limits.svelte')],
   ['/members', () => import('./screens/Members.svelte')],
   ['/prices', () => import('./screens/Prices.svelte')],
@@ -87,6 +88,7 @@ const navigation: { title: string; links: (Link & { needs?: string })[] }[] = [
     links: [
       { href: '/keys', title: 'Keys', icon: 'key', keys: 'g k', needs: 'key.read' },
       { href: '/limits', title: 'Limits', icon: 'gauge', keys: 'g l', needs: 'limit.read' },
+      { href: '/spend', title: 'Spend', icon: 'spend', keys: 'g d', needs: 'call.read' },
       { href: '/members', title: 'Members', icon: 'people', keys: 'g u', needs: 'member.read' },
     ],
   },

@@ -22,7 +22,7 @@ async function with_page(work, options, expected) {
 const screens = {
   '/': 'Home', '/playground': 'Playground', '/calls': 'Calls', '/routes': 'Routes', '/routes/new': 'New route', '/routes/fast': 'fast',
   '/providers': 'Providers', '/providers/new': 'Add a provider', '/models': 'Models', '/keys': 'Keys', '/keys/new': 'New key',
-  '/limits': 'Limits', '/members': 'Members', '/prices': 'Prices', '/audit': 'Audit', '/settings': 'Settings', '/server': 'Server',
+  '/limits': 'Limits', '/spend': 'Spend', '/members': 'Members', '/prices': 'Prices', '/audit': 'Audit', '/settings': 'Settings', '/server': 'Server',
 };
 for (const [path, title] of Object.entries(screens)) {
   test(`${path} opens, full and empty, light and dark`, async () => {
@@ -291,6 +291,35 @@ test('a person is invited by a link, and a limit set', async () => {
     await page.getByLabel('Dollars a month').fill('10');
     await page.getByRole('button', { name: 'Save' }).click();
     await page.getByText('grace', { exact: true }).waitFor();
+  });
+});
+
+test('spend: by day and by whom, with the budgets beside, and as a file', async () => {
+  await with_page(async (page) => {
+    await page.goto(full.url + '/spend');
+    const total = page.locator('[data-total]');
+    await total.filter({ hasText: 'tokens in' }).waitFor();
+    const rows = page.locator('tbody tr');
+    await rows.first().waitFor();
+    const costs = await rows.evaluateAll((all) => all.map((row) => Number(row.cells[5].textContent.replace(/[$,–]/g, ''))));
+    assert.ok(costs.length > 1 && costs.every((cost, i) => !i || costs[i - 1] >= cost), 'the dearest come first');
+
+    await page.getByRole('radio', { name: 'Key', exact: true }).click();
+    await page.waitForURL(/by=key/);
+    await page.getByText('of $20.00 a day').waitFor(); // a key's budget, beside its name
+    await page.getByRole('radio', { name: 'User', exact: true }).click();
+    await page.getByText('of $2.00 a day').waitFor();
+    await page.getByRole('radio', { name: '7 d', exact: true }).click();
+    await page.waitForURL(/range=7d/);
+
+    await page.getByRole('radio', { name: 'Model', exact: true }).click();
+    await page.locator('tbody a[href*="model="]').first().waitFor();
+    const name = await rows.first().locator('a').textContent();
+    const file = page.waitForEvent('download');
+    await page.getByRole('button', { name: 'CSV' }).click();
+    assert.match((await file).suggestedFilename(), /^spend-by-model-[0-9-]+\.csv$/);
+    await page.getByRole('link', { name, exact: true }).click();
+    await page.waitForURL((url) => url.pathname === '/calls' && url.searchParams.get('model') === name);
   });
 });
 

@@ -135,7 +135,7 @@ test('every screen opens on the real server, and objects are made, changed and t
     async (page, url) => {
       page.on('dialog', (dialog) => dialog.accept());
       await sign_in(page, url);
-      for (const path of ['/', '/calls', '/routes', '/routes/smart', '/providers', '/models', '/keys', '/limits', '/members', '/prices', '/audit', '/settings', '/server']) {
+      for (const path of ['/', '/calls', '/routes', '/routes/smart', '/providers', '/models', '/keys', '/limits', '/spend', '/members', '/prices', '/audit', '/settings', '/server']) {
         await page.goto(url + path);
         await page.getByRole('heading', { level: 1 }).waitFor();
         await page.waitForLoadState('load');
