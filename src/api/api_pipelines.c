@@ -6,6 +6,7 @@
 #include "base/limits.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/document.h"
+#include "pipeline/reach.h"
 #include "store/object.h"
 #include "store/conversation_table.h"
 #include "store/pipeline_table.h"
@@ -37,8 +38,10 @@ static enum rc parse(struct api_call *call, struct str text, yyjson_val **out)
     return rc;
 }
 
-/* The problems of a definition into `o`; NULL: the arena is full. */
-static struct findings *check_definition(struct api_call *call, yyjson_val *definition)
+/* The problems of a definition, and what it may reach into `o` (NULL: not asked for). NULL: the
+ * arena is full. */
+static struct findings *check_definition(struct api_call *call, yyjson_mut_val *o,
+                                         yyjson_val *definition)
 {
     struct findings *findings = ARENA_NEW(call->arena, struct findings);
     if (!findings)
@@ -47,12 +50,14 @@ static struct findings *check_definition(struct api_call *call, yyjson_val *defi
     struct document *document = document_read(definition, call->arena, findings);
     if (document)
         document_check(document, findings);
+    if (document && o)
+        yyjson_mut_obj_add_val(call->doc, o, "manifest", reach_encode(document, call->doc));
     return findings;
 }
 
 enum rc pipelines_put_problems(struct api_call *call, yyjson_mut_val *o, yyjson_val *definition)
 {
-    struct findings *findings = check_definition(call, definition);
+    struct findings *findings = check_definition(call, o, definition);
     if (!findings)
         return full(call);
     yyjson_mut_obj_add_val(call->doc, o, "problems", findings_encode(findings, call->doc));
@@ -402,7 +407,7 @@ enum rc api_pipelines_publish(struct api_call *call)
     if (expected != row.revision)
         return err_set_field(&call->err, ERR_CONFLICT, "revision",
                              "The draft was changed by %.*s in the meantime.", STR_ARG(row.author));
-    struct findings *findings = check_definition(call, definition);
+    struct findings *findings = check_definition(call, NULL, definition);
     if (!findings)
         return full(call);
     rc = findings_error(findings, &call->err);
@@ -527,6 +532,26 @@ static void put_node_changes(struct api_call *call, yyjson_mut_val *out, yyjson_
     }
 }
 
+/* What the one may reach and the other may not. */
+static enum rc put_manifest_changes(struct api_call *call, yyjson_val *specs[2])
+{
+    yyjson_val *manifests[2];
+    for (int i = 0; i < 2; i++) {
+        struct findings findings;
+        findings_init(&findings, call->arena);
+        struct document *document = document_read(specs[i], call->arena, &findings);
+        yyjson_mut_val *manifest =
+            document ? reach_encode(document, call->doc) : yyjson_mut_obj(call->doc);
+        yyjson_doc *frozen = json_freeze(manifest, call->arena);
+        if (!frozen)
+            return full(call);
+        manifests[i] = yyjson_doc_get_root(frozen);
+    }
+    yyjson_mut_obj_add_val(call->doc, call->answer, "manifest",
+                           json_diff(call->doc, manifests[0], manifests[1]));
+    return RC_OK;
+}
+
 enum rc api_pipelines_diff(struct api_call *call)
 {
     struct str from = api_query(call, "from"), to = api_query(call, "to");
@@ -553,7 +578,7 @@ enum rc api_pipelines_diff(struct api_call *call)
     put_node_changes(call, nodes, after, before, "added", false);
     yyjson_mut_obj_add_val(call->doc, call->answer, "fields",
                            json_diff(call->doc, specs[0], specs[1]));
-    return RC_OK;
+    return put_manifest_changes(call, specs);
 }
 
 /* {"version": 3}, or {"targets": [{"version": 3, "weight": 9}, …]}; no targets: removes it. */

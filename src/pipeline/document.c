@@ -71,6 +71,8 @@ enum rc findings_error(const struct findings *findings, struct err *err)
 
 /* ---- nodes and edges ---- */
 
+#define HOSTS_MAX 64
+
 struct reading {
     struct document *document;
     struct findings *findings;
@@ -235,6 +237,18 @@ static void read_edge(struct reading *r, yyjson_val *json)
     document->edges[document->edge_count++] = edge;
 }
 
+static bool are_texts(yyjson_val *list)
+{
+    size_t i, n;
+    yyjson_val *item;
+    yyjson_arr_foreach(list, i, n, item)
+    {
+        if (!yyjson_is_str(item) || !yyjson_get_len(item))
+            return false;
+    }
+    return yyjson_is_arr(list) && n <= HOSTS_MAX;
+}
+
 static void read_settings(struct reading *r, yyjson_val *settings)
 {
     struct document *document = r->document;
@@ -251,6 +265,14 @@ static void read_settings(struct reading *r, yyjson_val *settings)
     document->runs_max = json_get_int(limits, "runs", 0);
     document->queue_max = json_get_int(limits, "queue", 0);
     document->on_failure = json_get_text(settings, "on_failure");
+    document->hosts = yyjson_obj_get(settings, "hosts");
+    if (document->hosts && !are_texts(document->hosts)) {
+        findings_add(r->findings, STR_EMPTY, STR("settings.hosts"), false, "bad_settings",
+                     "must be a list of at most %d hosts: api.example.org, *.example.org, or with "
+                     "a port",
+                     HOSTS_MAX);
+        document->hosts = NULL;
+    }
     document->cost_pico_max = COST_UNKNOWN;
     decode_root(&root, limits, "settings.limits");
     if (limits && decode_dollars(&root, "cost_usd", &document->cost_pico_max, &err) != RC_OK)

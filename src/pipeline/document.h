@@ -67,6 +67,7 @@ struct document {
     int64_t cost_pico_max;          /* COST_UNKNOWN: none */
     int64_t parallel_max;           /* steps of a run under way; 0: no limit */
     int64_t runs_max, queue_max;    /* of the pipeline under way, and waiting; 0: no limit */
+    yyjson_val *hosts;              /* that computed addresses may have; NULL: any public one */
     struct str on_failure;          /* pipeline that a failed run starts; empty: none */
 };
 

@@ -6,6 +6,7 @@
 #include "knowledge/knowledge.h"
 #include "pipeline/connector.h"
 #include "pipeline/loop_private.h"
+#include "pipeline/reach.h"
 #include "text/json_tree.h"
 #include <errno.h>
 #include <stdio.h>
@@ -302,7 +303,9 @@ static void fetch_next(struct document_work *work)
         fetch->method = STR("GET");
         fetch->repeatable = true;
         fetch->url = arena_copy(&fetch->arena, work->files[work->at].url);
-        if (fetch_prepare(fetch, loop, STR_EMPTY, &work->err) == RC_OK)
+        const struct document *document = work->step->frame->flow->plan->document;
+        if (reach_check(document, fetch->url, &work->err) == RC_OK &&
+            fetch_prepare(fetch, loop, STR_EMPTY, &work->err) == RC_OK)
             fetch_send(fetch, on_fetched, work);
         else
             work_end(work);

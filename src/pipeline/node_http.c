@@ -2,6 +2,7 @@
 #include "pipeline/connector.h"
 #include "pipeline/journal.h"
 #include "pipeline/loop_private.h"
+#include "pipeline/reach.h"
 #include "pipeline/run_private.h"
 #include "text/json.h"
 
@@ -23,6 +24,7 @@ struct http_config {
     struct named_texts headers, query, form;
     enum body_type body_type;
     bool idempotency_key, fail_on_status;
+    bool fixed_host; /* no value can change it */
 };
 
 /* ---- compiling ---- */
@@ -61,6 +63,7 @@ static enum rc http_compile(struct plan_build *build, struct err *err)
                                                     : BODY_NONE;
     config->idempotency_key = json_get_bool(json, "idempotency_key", false);
     config->fail_on_status = json_get_bool(json, "fail_on_status", true);
+    config->fixed_host = reach_is_fixed(json_get_text(json, "url"));
     enum rc rc = plan_text_compile(build, json_get_text(json, "url"), &config->url, err);
     if (rc == RC_OK)
         rc = plan_text_compile(build, json_get_text(json, "body"), &config->body, err);
@@ -164,6 +167,8 @@ static enum rc make_request(struct step *step, struct fetch *fetch, struct err *
     fetch->method = config->method;
     fetch->repeatable = is_safe(config) || config->idempotency_key;
     enum rc rc = render(step, fetch, &config->url, &fetch->url, err);
+    if (rc == RC_OK && !config->fixed_host)
+        rc = reach_check(step->frame->flow->plan->document, fetch->url, err);
     if (rc == RC_OK)
         rc = encode_pairs(step, fetch, &config->query, &query, err);
     if (rc == RC_OK)
