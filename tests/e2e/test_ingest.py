@@ -1,9 +1,11 @@
 """Documents on their way in: the encoder that a collection needs is fetched by itself, and what changes or is deleted
 meanwhile ends as it was last said. No model of the network is needed: a package index that never answers stands for it,
 and an encoder with random weights is what comes in the end."""
+import os
 import pathlib
 import shutil
 import socket
+import subprocess
 import threading
 import time
 
@@ -28,7 +30,9 @@ def wait(what, seconds=WAIT_S):
 
 @pytest.fixture
 def silent_index():
-    """Takes connections and never answers."""
+    """The environment of a server whose pip asks an index that takes connections and never answers."""
+    if subprocess.run(["python3", "-m", "pip", "--version"], capture_output=True).returncode != 0:
+        pytest.skip("no pip")
     listener = socket.create_server(("127.0.0.1", 0))
     taken = []
 
@@ -40,14 +44,15 @@ def silent_index():
                 return
 
     threading.Thread(target=accept, daemon=True).start()
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}/simple"
+    yield {"PIP_INDEX_URL": f"http://127.0.0.1:{listener.getsockname()[1]}/simple", "PIP_TIMEOUT": "600",
+           "PIP_NO_INDEX": "0", "PIP_CONFIG_FILE": os.devnull}
     listener.close()
     for one in taken:
         one.close()
 
 
 def test_encoder_comes_by_itself(tmp_path, silent_index):
-    server = Server(tmp_path, "", env={"PIP_INDEX_URL": silent_index, "PIP_TIMEOUT": "600"})
+    server = Server(tmp_path, "", env=silent_index)
     folder = server.data_path / "model/all-minilm-l6-v2"
     api = "/api/collections/papers"
     try:
@@ -81,7 +86,7 @@ def test_encoder_comes_by_itself(tmp_path, silent_index):
         folder.rename(folder.with_name("gone"))  # what is in stays searchable by words
     finally:
         assert server.stop() == 0
-    server = Server(tmp_path, None, key=server.key, env={"PIP_INDEX_URL": silent_index, "PIP_TIMEOUT": "600"})
+    server = Server(tmp_path, None, key=server.key, env=silent_index)
     try:
         found = server.post(api + "/search", {"query": "moon"})
         assert found["words_only"] is True and found["items"][0]["text"].endswith("moon pulls the water.")
@@ -90,7 +95,7 @@ def test_encoder_comes_by_itself(tmp_path, silent_index):
 
 
 def test_waiting_documents_outlive_a_kill(tmp_path, silent_index):
-    env = {"PIP_INDEX_URL": silent_index, "PIP_TIMEOUT": "600"}
+    env = silent_index
     server = Server(tmp_path, "", env=env)
     server.post("/api/collections", {"name": "papers"}, expect=201)
     added = server.post("/api/collections/papers/documents", {"name": "a.md", "text": "The moon pulls the water."}, expect=202)
