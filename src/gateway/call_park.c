@@ -4,7 +4,8 @@
  * deadline, the client's leaving. Short streams never pay for it.
  *
  * What may be touched while parked: struct call, wire_answer, the snapshot. Nothing that lies in
- * scope->arena: call->request, call->record, call->limits, and targets made for one call. */
+ * scope->arena: call->request, call->record, call->limits, and targets made for one call. A door's
+ * sink keeps to that, too; callers inside the process keep things of their own in the arena. */
 #include "gateway/call_private.h"
 
 #define PARK_TURN_MAX 16        /* calls parked in one turn: some 20 us each */
@@ -19,6 +20,8 @@ void park_later(struct call *call)
 {
     struct gateway_loop *gateway = call->gateway;
     ASSERT(!call->may_park);
+    if (call->request->door == DOOR_INTERNAL)
+        return;
     call->may_park = true;
     list_push_back(&gateway->flowing, &call->flowing_node);
     if (!timer_armed(&gateway->park))
