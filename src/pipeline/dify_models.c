@@ -2,6 +2,7 @@
  * and tools are those of another installation: they are kept where nothing else is told, and
  * listed, so that whoever imports can say what they are here. */
 #include "pipeline/dify_private.h"
+#include "pipeline/tool.h"
 
 static void put(struct dify *d, yyjson_mut_val *o, const char *name, struct str text)
 {
@@ -319,12 +320,22 @@ static struct str parameter(struct dify *d, yyjson_val *binding, const char *fie
     return dify_value(d, binding, false, field);
 }
 
+/* "author/plugin/provider" as a tool may be called here. */
+static struct str tool_name(struct dify *d, yyjson_val *from)
+{
+    struct str name = json_get_text(from, "provider_name");
+    ssize_t at = str_rfind_char(name, '/');
+    name = tool_function_name(at < 0 ? name : str_slice(name, (size_t)at + 1, name.n), d->arena);
+    return name.n ? name : STR("tool");
+}
+
 DIFY_MAP(tool)
 {
     static const char *const lists[] = {"tool_parameters", "tool_configurations"};
     yyjson_val *key, *value;
     size_t i, n;
-    put(d, config, "tool", json_get_text(node->data, "provider_name"));
+    struct str name = tool_name(d, node->data);
+    put(d, config, "tool", name);
     put(d, config, "function", json_get_text(node->data, "tool_name"));
     yyjson_mut_val *arguments = yyjson_mut_obj_add_arr(d->doc, config, "arguments");
     for (size_t l = 0; l < COUNT_OF(lists); l++)
@@ -335,8 +346,36 @@ DIFY_MAP(tool)
             put(d, o, "value", parameter(d, value, "arguments"));
         }
     dify_note(d, true, "tool", "needs a tool '%.*s' with the function '%.*s' in this project",
-              STR_ARG(json_get_text(node->data, "provider_name")),
-              STR_ARG(json_get_text(node->data, "tool_name")));
+              STR_ARG(name), STR_ARG(json_get_text(node->data, "tool_name")));
+}
+
+/* Arguments of an agent's tool that its model does not choose. */
+static bool has_fixed(yyjson_val *tool)
+{
+    size_t i, n;
+    yyjson_val *key, *value;
+    yyjson_obj_foreach(yyjson_obj_get(tool, "parameters"), i, n, key, value)
+    {
+        yyjson_val *automatic = yyjson_obj_get(value, "auto");
+        if (automatic && !yyjson_get_bool(automatic) && yyjson_get_int(automatic) == 0)
+            return true;
+    }
+    return yyjson_obj_size(yyjson_obj_get(tool, "settings")) > 0;
+}
+
+/* The functions of one provider are chosen together. */
+static yyjson_mut_val *functions_of(struct dify *d, yyjson_mut_val *list, struct str tool)
+{
+    size_t i, n;
+    yyjson_mut_val *item;
+    yyjson_mut_arr_foreach(list, i, n, item)
+    {
+        if (yyjson_mut_equals_strn(yyjson_mut_obj_get(item, "tool"), tool.p, tool.n))
+            return yyjson_mut_obj_get(item, "functions");
+    }
+    yyjson_mut_val *o = yyjson_mut_arr_add_obj(d->doc, list);
+    put(d, o, "tool", tool);
+    return yyjson_mut_obj_add_arr(d->doc, o, "functions");
 }
 
 static void put_tools(struct dify *d, yyjson_mut_val *config, yyjson_val *tools)
@@ -348,13 +387,14 @@ static void put_tools(struct dify *d, yyjson_mut_val *config, yyjson_val *tools)
     {
         if (!json_get_bool(item, "enabled", true))
             continue;
-        yyjson_mut_val *o = yyjson_mut_arr_add_obj(d->doc, list);
-        put(d, o, "tool", json_get_text(item, "provider_name"));
-        yyjson_mut_val *functions = yyjson_mut_obj_add_arr(d->doc, o, "functions");
-        yyjson_mut_arr_append(functions, json_new_text(d->doc, json_get_text(item, "tool_name")));
+        struct str tool = tool_name(d, item), function = json_get_text(item, "tool_name");
+        add_once(d, functions_of(d, list, tool), function);
         dify_note(d, true, "tools", "needs a tool '%.*s' with the function '%.*s' in this project",
-                  STR_ARG(json_get_text(item, "provider_name")),
-                  STR_ARG(json_get_text(item, "tool_name")));
+                  STR_ARG(tool), STR_ARG(function));
+        if (has_fixed(item))
+            dify_note(d, false, "tools",
+                      "the fixed arguments of '%.*s' are left out: give them to the tool (fixed)",
+                      STR_ARG(function));
     }
 }
 

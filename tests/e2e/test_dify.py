@@ -101,6 +101,36 @@ def test_http_requests_retry_branch_and_default(server):
     assert [s[1] for s in seen[1:]] == ["/fail", "/fail", "/fail"]  # one retry, then the other node
 
 
+MAPS = """
+openapi: 3.0.0
+servers: [{url: "%s"}]
+paths:
+  /route:
+    post:
+      operationId: route
+      summary: A way to a place
+      requestBody: {content: {application/json: {schema: {type: object, properties: {to: {type: string}, n: {type: integer}, mode: {type: string}}}}}}
+"""
+
+
+def test_tools_and_agents(server):
+    """Both name tools of another installation; with tools of these names here they run."""
+    needed = ["needs a tool 'maps' with the function 'route' in this project"]
+    assert lost(imported(server, "tool")) == needed
+    answer = imported(server, "agent")
+    assert lost(answer) == needed
+    assert any("fixed arguments of 'route'" in n["message"] for n in answer["notes"])
+    ended = run(server, "tool", inputs={"to": "Bonn"}, version="draft")
+    assert "no tool 'maps'" in ended["error"]["message"], ended
+    server.post("/api/tools", {"name": "maps", "kind": "openapi", "document": MAPS % server.witness.url}, expect=201)
+    before = len(server.witness.seen)
+    assert result(server, "tool", to="Bonn")["outputs"]["text"]
+    assert [body for _, path, _, body in server.witness.seen[before:]] == ['{"n":3,"to":"Bonn centre","mode":"car"}']
+    ended = result(server, "agent", query="to Bonn")
+    assert ended["text"] == "on our way", ended
+    assert server.witness.seen[-1][3] == '{"to":"Bonn"}'
+
+
 def test_human_input(server):
     answer = imported(server, "human-input")
     assert any("inbox" in n["message"] for n in answer["notes"])
