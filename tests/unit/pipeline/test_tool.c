@@ -2,7 +2,9 @@
  * web pages, and what ReAct reads out of a model's text. */
 #include "pipeline/agent.h"
 #include "pipeline/mcp_message.h"
+#include "pipeline/nodes.h"
 #include "pipeline/page_text.h"
+#include "pipeline/presets.h"
 #include "text/json_schema.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -149,6 +151,54 @@ static void test_openapi(void **state)
            "server");
 }
 
+static void test_openapi_bodies_and_names(void **state)
+{
+    UNUSED(state);
+    struct tool *tool = decode(
+        "{\"kind\":\"openapi\",\"document\":{\"openapi\":\"3.1.0\",\"servers\":[{\"url\":"
+        "\"https://a.example\"}],\"paths\":{\"/form\":{\"post\":{\"operationId\":\"a b\","
+        "\"requestBody\":{\"content\":{\"application/x-www-form-urlencoded\":{\"schema\":{"
+        "\"properties\":{\"x\":{}}}}}}}},\"/json\":{\"post\":{\"operationId\":\"a_b\","
+        "\"requestBody\":{\"content\":{\"text/plain\":{},\"application/json; charset=utf-8\":{"
+        "\"schema\":{\"properties\":{\"y\":{}}}}}}}}}}}");
+    const struct tool_function *form = tool_find_function(tool, STR("a_b")),
+                               *body = tool_find_function(tool, STR("2_a_b"));
+    assert_true(form && form->form && !form->body_is_argument);
+    assert_true(body && !body->form && str_find(body->parameters, STR("\"y\"")) >= 0);
+    tool = decode("{\"kind\":\"openapi\",\"operations\":[\"2_x_y\"],\"document\":{\"openapi\":"
+                  "\"3.0.0\",\"servers\":[{\"url\":\"https://a\"}],\"paths\":{\"/a\":{\"get\":{"
+                  "\"operationId\":\"x y\"},\"put\":{\"operationId\":\"x.y\"}}}}}");
+    assert_int_equal(tool->function_count, 1); /* names stay, whatever is chosen */
+    EXPECT(tool->functions[0].method, "PUT");
+}
+
+static void test_presets(void **state)
+{
+    struct str text;
+    size_t i, n;
+    yyjson_val *preset;
+    UNUSED(state);
+    assert_int_equal(presets_json(&(struct preset_services){.wikipedia = STR("http://w:1")}, &arena,
+                                  &text, &err),
+                     RC_OK);
+    yyjson_val *items =
+        yyjson_obj_get(parse(arena_printf(&arena, "%.*s", STR_ARG(text)).p), "items");
+    assert_int_equal(yyjson_arr_size(items), 6);
+    yyjson_arr_foreach(items, i, n, preset)
+    {
+        struct tool *tool;
+        yyjson_val *definition = yyjson_obj_get(yyjson_obj_get(preset, "config"), "definition");
+        struct str service = json_get_text(preset, "service");
+        bool has = !service.n || str_eq(service, STR("wikipedia"));
+        assert_int_equal(json_get_bool(preset, "available", !has), has);
+        assert_non_null(node_type_find(json_get_text(preset, "type")));
+        if (definition && has)
+            assert_int_equal(tool_decode(STR("t"), definition, &arena, &tool, &err), RC_OK);
+        if (str_eq(service, STR("wikipedia")))
+            EXPECT(json_get_text(definition, "url"), "http://w:1/w/api.php");
+    }
+}
+
 static void test_mcp_answers(void **state)
 {
     struct tool_function *functions;
@@ -190,6 +240,9 @@ static void test_pages(void **state)
                      STR("text/html"), &arena),
            "ab\nc <AB&nope;\n1 < 2");
     EXPECT(page_text(STR("plain <b>"), STR("text/plain"), &arena), "plain <b>");
+    EXPECT(page_text(STR("<?xml version='1.0'?><feed><title>A &amp; B</title></feed>"),
+                     STR("application/atom+xml"), &arena),
+           "A & B");
     EXPECT(page_text(STR("<style>never closed"), STR("text/html"), &arena), "");
     EXPECT(page_text(STR("<p"), STR("text/html"), &arena), "");
 }
@@ -229,6 +282,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_definitions, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_openapi, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_openapi_bodies_and_names, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_presets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_mcp_answers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pages, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_react, set_up, tear_down),
