@@ -69,6 +69,8 @@ static void entity_declared(void *arg, const XML_Char *name, int is_parameter,
  * read as spaces. Not in UTF-16, whose text has zero bytes. */
 static void copy_piece(char *to, struct str piece)
 {
+    if (!piece.n)
+        return;
     memcpy(to, piece.p, piece.n);
     if (memchr(piece.p, 0, MIN(piece.n, 64)))
         return;
