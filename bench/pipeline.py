@@ -1,16 +1,13 @@
 """Pipelines: the engine alone, over HTTP in each journal mode, beside Node-RED (over HTTP) and LangGraph (in process)
 with the same flow of three nodes in the same run, memory of runs that wait for a model, and recovery after kill -9.
 
-PIPELINE_WAITING and PIPELINE_OPEN set how many runs wait (50,000) and are recovered (10,000); a shell must allow so
-many open files as there are calls at a model over HTTP/1 (over HTTP/2, as here, it need not)."""
+PIPELINE_WAITING and PIPELINE_OPEN set how many runs wait (50,000) and are recovered (10,000)."""
 import concurrent.futures
 import http.client
 import json
 import os
 import pathlib
-import resource
-import shutil
-import statistics
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,7 +18,7 @@ import urllib.request
 
 from _common import BINARY, FOLDER, ROOT, Report, cpu_s, free_port, load, resident_bytes, start_program, stop
 
-LANGGRAPH, NODE_RED = "langgraph==1.2.*", "node-red@4.1"
+LANGGRAPH, NODE_RED, H2 = "langgraph==1.2.*", "node-red@4.1", "h2==4.*"
 WAITING, OPEN = int(os.environ.get("PIPELINE_WAITING", "50000")), int(os.environ.get("PIPELINE_OPEN", "10000"))
 DURATION = os.environ.get("PIPELINE_DURATION", "5s")
 BODY = '{"inputs":{"query":"How are you today?"}}'
@@ -99,6 +96,13 @@ def node_red_cpu_us():
         stop(process)
 
 
+def certificate(folder):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-keyout", folder / "key.pem",
+                    "-out", folder / "cert.pem"], check=True, stderr=subprocess.DEVNULL)
+    return folder / "cert.pem", folder / "key.pem"
+
+
 class Server:
     def __init__(self, folder, config="", key=None):
         self.folder = folder
@@ -168,23 +172,63 @@ def over_http(report, folder, node_red_us):
         stop(server.process)
 
 
+def start_h2_model(folder):
+    """bench/h2_model.py with its package, and how to ask it: (process, port, function that tells how many calls wait)."""
+    python = FOLDER / "h2/bin/python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", FOLDER / "h2"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", H2], check=True)
+    cert, key = certificate(folder)
+    process = subprocess.Popen([python, ROOT / "bench/h2_model.py", cert, key], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    port = int(process.stdout.readline())
+
+    def waiting():
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return int(process.stdout.readline())
+    return process, port, waiting
+
+
+def wait_until(condition, what, seconds=300):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise SystemExit(what)
+        time.sleep(0.1)
+
+
+def count_runs(server, status):
+    count, cursor = 0, ""
+    while cursor is not None:
+        page = server.request("GET", f"/api/runs?pipeline=asks&status={status}&limit=1000&cursor={cursor}")
+        count, cursor = count + len(page["items"]), page["next_cursor"]
+    return count
+
+
 def waiting_on_a_model(report, folder):
-    mock, facts = start_program("mock", "--listen", "127.0.0.1:0", "--script", "latency=3600s")
-    server = Server(folder, f'providers:\n  mock: {{ format: openai, base_url: "{facts["address"]}/v1", api_key: "sk-mock", http2: true }}\n')
+    """Every run's call is at the model when memory is read; afterwards the model answers, and every run must succeed."""
+    model, port, waiting = start_h2_model(folder)
+    server = Server(folder, f'providers:\n  mock: {{ format: openai, base_url: "https://127.0.0.1:{port}/v1", '
+                            f'api_key: "sk-mock", ca_file: "{folder}/cert.pem" }}\n')
     try:
         server.publish("asks", [START, {"id": "ask", "type": "llm", "config": {
             "model": "mock/gpt-mock", "messages": [{"role": "user", "content": "{{ start.query }}"}]}},
             {"id": "say", "type": "answer", "config": {"text": "{{ ask.text }}"}}], "exit")
         server.start_many("asks", 200)  # what is made once is made
-        time.sleep(1)
+        wait_until(lambda: waiting() == 200, "the first 200 calls did not reach the model")
         before = resident_bytes(server.process.pid)
         server.start_many("asks", WAITING)
-        time.sleep(2)
+        wait_until(lambda: waiting() == WAITING + 200, "not every run's call reached the model")
         each = (resident_bytes(server.process.pid) - before) / WAITING
+        model.send_signal(signal.SIGUSR1)
+        wait_until(lambda: waiting() == 0 and count_runs(server, "running") == 0, "not every run ended")
+        done = count_runs(server, "succeeded")
+        if done != WAITING + 200:
+            raise SystemExit(f"{done} of {WAITING + 200} runs succeeded")
         report.add(f"pipeline_waiting_{WAITING}", each / 1024, "KiB a run", "goal", 6, goal="<= 6")
     finally:
         server.process.kill()
-        stop(mock)
+        stop(model)
 
 
 def recovery(report, folder):

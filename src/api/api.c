@@ -250,7 +250,8 @@ static void on_gone(struct http_request *request)
 /* Parses the body; runs off the loop because bodies may be large. */
 static enum rc read_body(struct api_call *call)
 {
-    if (call->raw_body.n == 0 || str_starts(call->body_type, STR("multipart/")))
+    if (call->raw_body.n == 0 || str_starts(call->body_type, STR("multipart/")) ||
+        str_starts(call->body_type, STR("application/x-protobuf")) || call->body_coding.n)
         return RC_OK;
     yyjson_doc *doc;
     if (json_read(call->raw_body, call->arena, &doc, &call->err) != RC_OK)
@@ -341,6 +342,7 @@ static void fill_call(struct api_call *call, const struct http_request *request,
     call->query = copy(call, request->query);
     call->raw_body = copy(call, request->body);
     call->body_type = copy(call, http_header_get(&request->headers, STR("content-type")));
+    call->body_coding = copy(call, http_header_get(&request->headers, STR("content-encoding")));
     call->client_ip = copy(call, request->peer);
     call->client_agent = copy(call, http_header_get(&request->headers, STR("user-agent")));
     call->cookie_session = copy(call, api_request_cookie(request, STR(SESSION_COOKIE_NAME)));
@@ -353,11 +355,15 @@ static void fill_call(struct api_call *call, const struct http_request *request,
             call->params[i] = http_percent_decode(params[i], false, call->arena);
 }
 
-/* Which documents who asks may see. */
+/* Which documents who asks may see, and what is stored of what is sent. */
 static void fill_access(struct api_call *call, const struct principal *principal,
                         const struct key *key)
 {
     call->all_access = !key || (principal->permissions & PERMISSION_BIT(KNOWLEDGE_WRITE));
+    const struct project *project = snapshot_project(snapshot_current(), principal->project);
+    call->capture = project && project->capture ? project->capture : CAPTURE_FULL;
+    if (key && key->capture)
+        call->capture = MIN(call->capture, key->capture);
     if (!key || key->tag_count == 0)
         return;
     call->access_tags = ARENA_NEW_ARRAY(call->arena, struct str, key->tag_count);

@@ -67,8 +67,10 @@ struct api_call {
     struct str path, query;
     struct str params[API_PARAMS_MAX]; /* the pattern's {…}, decoded, in order */
     struct str raw_body, body_type;    /* body_type: its content type */
-    yyjson_val *body;        /* parsed JSON object; NULL: there was none, or it is a form */
-    struct str *access_tags; /* of the key that asks, "NAME=VALUE" */
+    struct str body_coding;            /* its content coding; the handler undoes it */
+    enum capture capture;              /* of what the key stores: never CAPTURE_INHERIT */
+    yyjson_val *body;                  /* parsed JSON object; NULL: there was none, or it is none */
+    struct str *access_tags;           /* of the key that asks, "NAME=VALUE" */
     size_t access_tag_count;
     bool all_access;    /* a person, or a key that may change knowledge: sees every document */
     struct db_txn *txn; /* READ and WRITE */

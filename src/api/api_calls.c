@@ -286,6 +286,8 @@ enum rc api_calls_get(struct api_call *call)
         return err_set(&call->err, ERR_OVERLOADED, "no memory for this record");
     enum rc rc = trace_get(call->services->trace, call->principal->project, id, call->arena, record,
                            &call->err);
+    if (rc == RC_OK && record->operation == OPERATION_SPAN)
+        return err_set(&call->err, ERR_NOT_FOUND, "there is no such call");
     if (rc == RC_OK)
         put_record(call, record);
     return rc;

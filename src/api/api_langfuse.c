@@ -1,8 +1,8 @@
 /* /api/public/…: Langfuse's interface as its Python and JavaScript clients use it for prompts
  * (Langfuse's OpenAPI document). A client signs in with a key's public id (pk-…) and secret.
  *
- * Prompts are ours: what a client makes is a version with labels, in Mustache. Spans are taken and
- * answered for, but not kept: OTLP says so in its partial success. Scores: api_langfuse_scores.c.
+ * Prompts are ours: what a client makes is a version with labels, in Mustache. Its spans:
+ * api_traces.c. Scores: api_langfuse_scores.c.
  */
 #include "api/handlers.h"
 #include "api/prompts.h"
@@ -268,29 +268,4 @@ enum rc api_langfuse_projects(struct api_call *call)
     yyjson_mut_obj_add_str(call->doc, organization, "name", "Capstan");
     yyjson_mut_obj_add_obj(call->doc, o, "metadata");
     return RC_OK;
-}
-
-#define NOT_KEPT "spans are not kept yet: calls through this server are recorded by themselves"
-
-/* ExportTraceServiceResponse with a partial success that names the reason: field 1 is the partial
- * success, its field 2 the message. Clients take it as done and do not try again. */
-void api_langfuse_traces(struct api_call *call, struct http_request *request)
-{
-    static const char message[] = NOT_KEPT;
-    static const char json[] = "{\"partialSuccess\":{\"errorMessage\":\"" NOT_KEPT "\"}}";
-    char binary[4 + sizeof(message)];
-    size_t n = sizeof(message) - 1;
-    UNUSED(call);
-    _Static_assert(sizeof(message) + 2 < 128, "lengths of one byte");
-    binary[0] = 0x0a;
-    binary[1] = (char)(n + 2);
-    binary[2] = 0x12;
-    binary[3] = (char)n;
-    memcpy(binary + 4, message, n);
-    struct str type = http_header_get(&request->headers, STR("content-type"));
-    if (str_starts(type, STR("application/json")))
-        http_respond(request, 200, STR("application/json"), str_make(json, sizeof(json) - 1));
-    else
-        http_respond(request, 200, STR("application/x-protobuf"),
-                     arena_copy(request->arena, str_make(binary, n + 4)));
 }

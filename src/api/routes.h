@@ -103,7 +103,11 @@ API_ROUTE(GET, "/api/public/v2/prompts/{name}", PROMPT_READ, READ, api_langfuse_
 API_ROUTE(DELETE, "/api/public/v2/prompts/{name}", PROMPT_WRITE, WRITE, api_langfuse_prompt_delete)
 API_ROUTE(PATCH, "/api/public/v2/prompts/{name}/versions/{version}", PROMPT_WRITE, WRITE,
           api_langfuse_prompt_update)
-API_ROUTE(POST, "/api/public/otel/v1/traces", ANY, LOOP, api_langfuse_traces)
+API_ROUTE(POST, "/api/public/otel/v1/traces", CALL_MAKE, WORK, api_traces_take)
+API_ROUTE(POST, "/api/otel/v1/traces", CALL_MAKE, WORK, api_traces_take)
+API_ROUTE(GET, "/api/traces", CALL_READ, WORK, api_traces_list)
+API_ROUTE(GET, "/api/traces/{trace}", CALL_READ, WORK, api_traces_get)
+API_ROUTE(GET, "/api/traces/{trace}/spans/{id}", CALL_READ, WORK, api_traces_span)
 API_ROUTE(POST, "/api/public/ingestion", CALL_MAKE, WRITE, api_langfuse_ingestion)
 API_ROUTE(POST, "/api/public/scores", CALL_MAKE, WRITE, api_langfuse_score_create)
 API_ROUTE(DELETE, "/api/public/scores/{id}", CALL_DELETE, WRITE, api_langfuse_score_delete)

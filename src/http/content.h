@@ -1,5 +1,5 @@
-/* Content codings: decoding of what an upstream compresses (gzip, br), piece by piece and bounded.
- * Private to the client. */
+/* Content codings: decoding of what an upstream or a client compresses (gzip, br), piece by piece
+ * and bounded. */
 #pragma once
 #include "base/str.h"
 

@@ -24,6 +24,7 @@ enum call_operation {
     OPERATION_MODERATION,
     OPERATION_RERANK,
     OPERATION_OTHER,
+    OPERATION_SPAN, /* no call: a step of a trace that another program reported */
     OPERATION_COUNT
 };
 
@@ -100,4 +101,9 @@ struct call_record {
     struct str response_events; /* the stream's bytes packed (stream_pack.h), instead of those; who
                                    reads a call gets response_body */
     bool request_cut, response_cut;
+
+    /* OPERATION_SPAN: what it is called, what kind it says it is ("span", "generation", "tool" …),
+     * and its other attributes, events and links as a JSON object (capture full). Its input and
+     * output are the bodies; tokens and cost are what it states. */
+    struct str span_name, span_kind, span_attributes;
 };

@@ -167,6 +167,10 @@ static void add_numbers(struct filter *filter, const struct trace_filter *wanted
     if (wanted->from_ns != 0 || wanted->to_ns != 0)
         add_range(filter, COLUMN_STARTED_NS, wanted->from_ns != 0 ? wanted->from_ns : INT64_MIN,
                   wanted->to_ns != 0 ? wanted->to_ns - 1 : INT64_MAX);
+    if (wanted->rows == TRACE_ROWS_CALLS)
+        add_range(filter, COLUMN_OPERATION, 0, OPERATION_SPAN - 1);
+    if (wanted->rows == TRACE_ROWS_SPANS)
+        add_range(filter, COLUMN_OPERATION, OPERATION_SPAN, OPERATION_SPAN);
     if (wanted->operation >= 0)
         add_range(filter, COLUMN_OPERATION, wanted->operation, wanted->operation);
     if (wanted->latency_min_ns >= 0 || wanted->latency_max_ns >= 0)
@@ -206,6 +210,10 @@ enum rc filter_compile(struct filter *filter, const struct rowset *rows, struct 
     }
     /* Most selective first, as far as one can tell: the rest is skipped once no row is left. */
     enum rc rc = add_text(filter, rows, TEXT_PROJECT, str_make(project.bytes, 16));
+    if (rc == RC_OK)
+        rc = add_text(filter, rows, TEXT_TRACE, wanted->trace);
+    if (rc == RC_OK)
+        rc = add_text(filter, rows, TEXT_SPAN_NAME, wanted->span_name);
     if (rc == RC_OK)
         rc = add_text(filter, rows, TEXT_SESSION, wanted->session);
     if (rc == RC_OK)

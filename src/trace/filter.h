@@ -4,7 +4,7 @@
 #include "trace/scan.h"
 #include "trace/trace.h"
 
-#define PREDICATES_MAX 16
+#define PREDICATES_MAX 20
 
 struct predicate {
     enum {

@@ -11,9 +11,9 @@ const char *call_door_name(enum call_door door)
 
 const char *call_operation_name(enum call_operation operation)
 {
-    static const char *const names[OPERATION_COUNT] = {"chat",         "completion", "embedding",
-                                                       "count_tokens", "audio",      "image",
-                                                       "moderation",   "rerank",     "other"};
+    static const char *const names[OPERATION_COUNT] = {
+        "chat",  "completion", "embedding", "count_tokens", "audio",
+        "image", "moderation", "rerank",    "other",        "span"};
     ASSERT(operation < OPERATION_COUNT);
     return names[operation];
 }

@@ -51,6 +51,7 @@ enum rc query_each_of_user(const struct rowset *rows, uint32_t n, struct id proj
     struct trace_filter wanted;
     struct filter filter;
     trace_filter_init(&wanted);
+    wanted.rows = TRACE_ROWS_ALL;
     wanted.user = user;
     enum rc rc = filter_compile(&filter, rows, project, &wanted);
     if (rc != RC_OK)
@@ -126,9 +127,9 @@ static bool copy_text(struct arena *arena, struct str *s)
 /* Texts of a row point into its rowset, which may go away after the query. */
 static bool copy_row_texts(struct arena *arena, struct call_record *call, struct call_tag *tags)
 {
-    struct str *texts[] = {
-        &call->model_requested, &call->route,    &call->provider, &call->model,
-        &call->finish_reason,   &call->key_name, &call->user,     &call->session};
+    struct str *texts[] = {&call->model_requested, &call->route,    &call->provider, &call->model,
+                           &call->finish_reason,   &call->key_name, &call->user,     &call->session,
+                           &call->span_name,       &call->span_kind};
     for (size_t i = 0; i < COUNT_OF(texts); i++)
         if (!copy_text(arena, texts[i]))
             return false;
@@ -232,6 +233,25 @@ static enum rc matches_text(struct listing *l, const struct rowset *rows, uint32
     return RC_OK;
 }
 
+/* Where a row stands in its trace: only its record says so. */
+static enum rc read_links(struct listing *l, const struct rowset *rows, uint32_t row,
+                          struct call_record *out)
+{
+    struct str bytes = STR_EMPTY;
+    struct call_tag tags[LIMIT_TAGS];
+    enum rc rc = rows->calls->record(rows, row, &l->reader, &bytes);
+    if (rc != RC_OK)
+        return rc == RC_LIMIT ? rc : RC_OK; /* a damaged one stands at the top */
+    struct call_record *call = xmalloc(sizeof(*call));
+    if (record_decode(bytes, call, tags, NULL) == RC_OK) {
+        memcpy(out->span_id, call->span_id, sizeof(out->span_id));
+        memcpy(out->parent_id, call->parent_id, sizeof(out->parent_id));
+        out->error_message = arena_copy(l->arena, call->error_message);
+    }
+    free(call);
+    return RC_OK;
+}
+
 static enum rc add_row(struct listing *l, const struct rowset *rows, uint32_t row)
 {
     struct trace_row *out = ARENA_NEW(l->arena, struct trace_row);
@@ -242,6 +262,10 @@ static enum rc add_row(struct listing *l, const struct rowset *rows, uint32_t ro
         return rc;
     if (!copy_row_texts(l->arena, &out->call, out->tags))
         return RC_LIMIT;
+    if (l->wanted->links)
+        rc = read_links(l, rows, row, &out->call);
+    if (rc != RC_OK)
+        return rc;
     l->page->rows[l->page->count++] = out;
     return RC_OK;
 }

@@ -188,6 +188,10 @@ static void call_from_texts(const struct str t[TEXT_COUNT], struct call_record *
     call->user_account = id_from_text(t[TEXT_USER_ACCOUNT]);
     call->user = t[TEXT_USER];
     call->session = t[TEXT_SESSION];
+    call->span_name = t[TEXT_SPAN_NAME];
+    call->span_kind = t[TEXT_SPAN_KIND];
+    if (t[TEXT_TRACE].n == sizeof(call->trace_id))
+        memcpy(call->trace_id, t[TEXT_TRACE].p, sizeof(call->trace_id));
     for (int code = 0; code < ERR_CODE_COUNT && t[TEXT_ERROR].n > 0; code++)
         if (str_eq(t[TEXT_ERROR], str_from(err_code_name((enum err_code)code))))
             call->error = (enum err_code)code;

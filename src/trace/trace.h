@@ -77,8 +77,14 @@ enum rc trace_flush(struct trace_store *store, int64_t timeout_ns) MUST_CHECK;
 
 /* ---- reading: workers ---- */
 
+enum trace_rows { TRACE_ROWS_CALLS, TRACE_ROWS_SPANS, TRACE_ROWS_ALL };
+
 /* Empty texts, zero ids and -1 mean "any". */
 struct trace_filter {
+    enum trace_rows rows; /* calls (the default), spans of other origin, or both */
+    struct str trace;     /* the 16 bytes of its id */
+    struct str span_name;
+    bool links;       /* of trace_list: rows have span_id, parent_id and error_message, too */
     struct str model; /* matches the model that answered or the one requested */
     struct str provider, route, user, session;
     struct str prompt;              /* "NAME": all versions of it; "NAME@3": that one */

@@ -81,6 +81,8 @@ static void add_call(struct trace_store *store, enum record_type type,
         tail_append(store->active, call, seq, location, bytes);
     else
         tail_note_seq(store->active, seq, bytes);
+    if (call->operation == OPERATION_SPAN) /* what it cost was spent elsewhere */
+        return;
     pthread_mutex_lock(&store->mutex);
     spend_add_call(tail_spend(store->active), call);
     pthread_mutex_unlock(&store->mutex);

@@ -235,6 +235,10 @@ def projects(server):
     invite = server.post("/api/invites", {"role": "viewer", "email": MARK + "2@e.org"}, key=alpha, expect=201)
     server.post("/api/invites/accept", {"token": invite["url"].split("=")[1], "name": MARK,
                                         "password": "correct horse battery"}, key=False, expect=201)
+    span = {"traceId": "5b8efff798038103d269b633813fc60c", "spanId": "eee19b7ec3c1b174", "name": MARK,
+            "startTimeUnixNano": "1754000000000000000", "endTimeUnixNano": "1754000001000000000"}
+    server.post("/api/otel/v1/traces", {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}, key=alpha)
+    ids["span"] = server.get("/api/traces/" + span["traceId"], key=alpha)["spans"][0]["id"]
     ids["member"] = server.get("/api/members", key=alpha)["items"][0]["id"]
     return alpha, beta, ids
 
@@ -246,7 +250,8 @@ def fill(pattern, ids):
               "jobs": ["job_00000000000000000000000000"], "calls": ["call_00000000000000000000000000"],
               "prompts": [MARK, "1"], "collections": [MARK, "doc_00000000000000000000000000"],
               "pipelines": [MARK, "1"], "runs": ["run_00000000000000000000000000"], "public": [MARK],
-              "prompt-labels": [MARK], "tools": [MARK], "triggers": [ids["trigger"]], "feedback": ["score_00000000000000000000000000"]}[area]
+              "prompt-labels": [MARK], "tools": [MARK], "triggers": [ids["trigger"]], "feedback": ["score_00000000000000000000000000"],
+              "traces": ["5b8efff798038103d269b633813fc60c", ids["span"]]}[area]
     for value in values:
         pattern = re.sub(r"\{\w+\}", value, pattern, count=1)
     return pattern
