@@ -41,7 +41,7 @@ struct asking {
     const struct tool *tool;
     struct tool_listing *listing;
     struct str answer;
-    bool working;
+    bool working, starting;
     struct err err;
 };
 
@@ -104,13 +104,18 @@ static void on_listed(void *arg, const struct tool_function *functions, size_t c
         asking->err = *err;
     else
         make_answer(asking, functions, count);
-    asking_end(asking);
+    if (!asking->starting)
+        asking_end(asking);
 }
 
 /* Somebody else knows the functions: an MCP server, a pipeline. */
 static void list_functions(struct asking *asking)
 {
+    asking->starting = true;
     asking->listing = tool_list(asking->loop, asking->project, asking->tool, on_listed, asking);
+    asking->starting = false;
+    if (!asking->listing) /* it came from within */
+        asking_end(asking);
 }
 
 static void submit(struct asking *asking);
