@@ -241,7 +241,7 @@ def test_a_pipeline_is_a_tool(server, services):
 
 
 def test_the_words_are_streamed(server, services):
-    model = "mock/gpt-mock?tools=2&tool_rounds=2&event_delay=5ms&text=the+end+of+it&arguments=%7B%22city%22:%22Bonn%22%7D"
+    model = "mock/gpt-mock?tools=2&tool_rounds=2&event_delay=100ms&text=the+end+of+it&arguments=%7B%22city%22:%22Bonn%22%7D"
     publish(server, "agent-stream", flow(agent(model=model, tools=[{"name": "weather", "definition": weather(services)}])))
     events = list(read_events(server, "/api/pipelines/agent-stream/runs", {"inputs": {"query": "x"}, "mode": "stream"}))
     names = [name for name, _, _ in events]
