@@ -26,6 +26,7 @@ const now = () => new Date().toISOString();
 const later = (ms) => new Date(Date.now() + ms).toISOString();
 
 let signed_in = !args['signed-out'];
+let scores = [];
 let calls = args.empty ? [] : data.make_calls(20_000, 30);
 const reads = ['job', 'call', 'provider', 'route', 'model', 'key', 'limit', 'price', 'setting', 'server', 'config'];
 const permissions = {
@@ -350,6 +351,13 @@ const handlers = {
     return { ...call, request: text(call.request), response: text(call.response) };
   },
   'DELETE /api/calls/:id': ({ id }) => void (calls = calls.filter((one) => one.id !== id)),
+  'GET /api/feedback': ({ query }) => list(scores.filter((one) => one.target_id === query.get('id'))),
+  'POST /api/feedback': ({ body }) => {
+    const { id: target_id, value, comment = null, corrected = null } = body;
+    const score = { id: 'score_1', target_id, name: 'feedback', value: value === undefined ? null : value === 'up', comment, corrected, author: 'Grace Hopper', updated_at: new Date().toISOString() };
+    scores = [score, ...scores.filter((one) => one.target_id !== target_id)];
+    return score;
+  },
   'GET /api/members': () => list(store.members),
   'PATCH /api/members/:id': ({ id, body }) => Object.assign(find(store.members, 'id', id, 'member'), body),
   'DELETE /api/members/:id': ({ id }) => void (store.members = store.members.filter((one) => one.id !== id)),

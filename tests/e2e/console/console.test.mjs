@@ -173,6 +173,33 @@ test('playground: two models stream side by side, the numbers appear, the call i
   });
 });
 
+test('an answer is judged, commented and corrected in the playground; its call shows all of it', async () => {
+  await with_page(async (page) => {
+    await page.goto(full.url + '/playground?model=smart');
+    await page.getByLabel('Message', { exact: true }).fill('Write some code.');
+    await page.keyboard.press('Enter');
+    const feedback = page.getByRole('region', { name: 'Feedback' });
+    await feedback.getByRole('button', { name: 'No', exact: true }).click();
+    await feedback.locator('button[aria-pressed=true]', { hasText: 'No' }).waitFor();
+    await feedback.getByRole('button', { name: 'Correct or comment' }).click();
+    const correction = feedback.getByLabel('The answer as it should have been');
+    assert.match(await correction.inputValue(), /def add/);
+    await correction.fill('return a + b');
+    await feedback.getByLabel('Comment', { exact: true }).fill('too long');
+    await feedback.getByRole('button', { name: 'Keep' }).click();
+    await correction.waitFor({ state: 'detached' });
+
+    await page.locator('article footer a').first().click();
+    await page.waitForURL(/\/calls\/call_/);
+    await feedback.getByText('not good too long').waitFor();
+    await feedback.locator('q', { hasText: 'return a + b' }).waitFor();
+    await feedback.locator('button[aria-pressed=true]', { hasText: 'No' }).waitFor();
+    await feedback.getByRole('button', { name: 'Yes', exact: true }).click();
+    await feedback.getByText('not good').waitFor({ state: 'detached' });
+    await feedback.getByText('good too long').waitFor(); // a thumb takes nothing of the rest away
+  });
+});
+
 test('playground: stop keeps what came, an error says what to do', async () => {
   await with_page(
     async (page) => {
