@@ -217,8 +217,8 @@ static struct match match_code(struct check_stream *stream, const struct stage *
     return (struct match){.kind = MATCH_NONE};
 }
 
-/* The leftmost of all patterns' matches; at the same place the first pattern's, also when it may only
- * come: else what is found would depend on how the stream was cut. */
+/* The leftmost of all patterns' matches; at the same place the first pattern's, also when it may
+ * only come: else what is found would depend on how the stream was cut. */
 static struct match match_next(struct check_stream *stream, const struct stage *stage,
                                struct str text, size_t at, bool final)
 {
