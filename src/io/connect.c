@@ -215,7 +215,8 @@ static void take_endpoints(struct connecting *connecting, const struct endpoint 
     }
     if (connecting->count == 0 && refused)
         err_set(&connecting->err, ERR_FORBIDDEN,
-                "%.*s is not a public address: it is reached only where an administrator allows private ones",
+                "%.*s is not a public address: it is reached only where an administrator allows "
+                "private ones",
                 STR_ARG(connecting->options.address.host));
 }
 
