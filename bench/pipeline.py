@@ -194,7 +194,7 @@ def wait_until(condition, what, seconds=300):
     while not condition():
         if time.monotonic() > deadline:
             raise SystemExit(what)
-        time.sleep(0.1)
+        time.sleep(0.5)
 
 
 def count_runs(server, status):
@@ -221,10 +221,7 @@ def waiting_on_a_model(report, folder):
         wait_until(lambda: waiting() == WAITING + 200, "not every run's call reached the model")
         each = (resident_bytes(server.process.pid) - before) / WAITING
         model.send_signal(signal.SIGUSR1)
-        wait_until(lambda: waiting() == 0 and count_runs(server, "running") == 0, "not every run ended")
-        done = count_runs(server, "succeeded")
-        if done != WAITING + 200:
-            raise SystemExit(f"{done} of {WAITING + 200} runs succeeded")
+        wait_until(lambda: count_runs(server, "succeeded") == WAITING + 200, "not every run succeeded")
         report.add(f"pipeline_waiting_{WAITING}", each / 1024, "KiB a run", "goal", 6, goal="<= 6")
     finally:
         server.process.kill()
