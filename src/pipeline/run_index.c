@@ -1,5 +1,6 @@
 /* See run_index.h. Rows stand in two lists, under way and ended, each in order of starting and
- * ending; a map finds them by id. */
+ * ending, and all of them in one by `seq`, which is what is paged through; a map finds them by id.
+ */
 #include "pipeline/run_index.h"
 #include "base/list.h"
 #include "base/map.h"
@@ -7,7 +8,8 @@
 #include <stdlib.h>
 
 struct row {
-    struct list node;
+    struct list node;    /* of `open` or `ended` */
+    struct list started; /* of `all` */
     struct run_index_row row;
     uint64_t hold_seq; /* oldest record that this run needs; 0: none */
     char texts[];
@@ -22,6 +24,7 @@ struct wait {
 struct run_index {
     pthread_mutex_t lock;
     struct list open, ended; /* oldest first */
+    struct list all;         /* by seq, smallest first */
     size_t ended_count, wait_count;
     struct map by_id;
     struct list waits;
@@ -34,6 +37,7 @@ struct run_index *run_index_new(void)
     pthread_mutex_init(&index->lock, NULL);
     list_init(&index->open);
     list_init(&index->ended);
+    list_init(&index->all);
     list_init(&index->waits);
     map_init(&index->by_id);
     index->seq_next = 1;
@@ -46,6 +50,7 @@ static void row_free(struct run_index *index, struct row *row)
 {
     map_remove(&index->by_id, id_key(&row->row.head.id));
     list_remove(&row->node);
+    list_remove(&row->started);
     free((char *)row->row.json.p);
     free(row);
 }
@@ -74,6 +79,7 @@ static struct row *row_new(struct run_index *index, const struct run_head *head)
     memcpy(row->texts + head->pipeline.n, head->trigger.p ? head->trigger.p : "", head->trigger.n);
     row->row.head.trigger = str_make(row->texts + head->pipeline.n, head->trigger.n);
     row->row.seq = index->seq_next++;
+    list_push_back(&index->all, &row->started);
     map_put(&index->by_id, id_key(&row->row.head.id), row);
     return row;
 }
@@ -192,8 +198,7 @@ struct listing {
     int status;
     uint64_t before;
     struct run_index_row *rows;
-    size_t count, limit;
-    struct arena *arena;
+    size_t count;
 };
 
 static bool fits(const struct listing *l, const struct row *row)
@@ -201,24 +206,6 @@ static bool fits(const struct listing *l, const struct row *row)
     return id_eq(row->row.head.project, l->project) && (!l->before || row->row.seq < l->before) &&
            (l->status < 0 || row->row.head.status == l->status) &&
            (!l->pipeline.n || str_eq(row->row.head.pipeline, l->pipeline));
-}
-
-static int newest_first(const void *a, const void *b)
-{
-    const struct run_index_row *left = a, *right = b;
-    return (left->seq < right->seq) - (left->seq > right->seq);
-}
-
-/* A list is in order of ending, the answer in order of starting: the newest `limit` of each list
- * are merged. Long runs that ended late may stand a page later than they should, never twice. */
-static void gather(struct listing *l, struct list *list)
-{
-    size_t room = l->count + l->limit;
-    for (struct list *n = list->prev; n != list && l->count < room; n = n->prev) {
-        const struct row *row = LIST_ENTRY(n, struct row, node);
-        if (fits(l, row) && copy_row(row, l->arena, &l->rows[l->count]))
-            l->count++;
-    }
 }
 
 void run_index_list(struct run_index *index, struct id project, struct str pipeline, int status,
@@ -229,19 +216,19 @@ void run_index_list(struct run_index *index, struct id project, struct str pipel
                         .pipeline = pipeline,
                         .status = status,
                         .before = before,
-                        .limit = limit,
-                        .arena = arena,
-                        .rows = ARENA_NEW_ARRAY(arena, struct run_index_row, 2 * limit)};
+                        .rows = ARENA_NEW_ARRAY(arena, struct run_index_row, limit)};
     *rows = l.rows;
     *count = 0;
     if (!l.rows)
         return;
     pthread_mutex_lock(&index->lock);
-    gather(&l, &index->open);
-    gather(&l, &index->ended);
+    for (struct list *n = index->all.prev; n != &index->all && l.count < limit; n = n->prev) {
+        const struct row *row = LIST_ENTRY(n, struct row, started);
+        if (fits(&l, row) && copy_row(row, arena, &l.rows[l.count]))
+            l.count++;
+    }
     pthread_mutex_unlock(&index->lock);
-    qsort(l.rows, l.count, sizeof(*l.rows), newest_first);
-    *count = MIN(l.count, limit);
+    *count = l.count;
 }
 
 /* ---- waits ---- */
