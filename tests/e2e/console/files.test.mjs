@@ -60,7 +60,8 @@ test('what of an app of Dify does not map is told before anything is made', TIME
       await page.getByText("the secret 'KEY' is not in the file").waitFor();
       assert.ok(!(await server.api('GET', '/api/pipelines')).items.some((one) => one.name === 'strange'));
 
-      await text.fill(await readFile(new URL('../../data/dify/llm-chatflow.yml', import.meta.url), 'utf8'));
+      const chatflow = await readFile(new URL('../../data/dify/llm-chatflow.yml', import.meta.url));
+      await page.locator('input[type=file]').setInputFiles({ name: 'chatflow.yml', mimeType: 'application/yaml', buffer: chatflow });
       await page.getByRole('heading', { name: /^All \d+ nodes map/ }).waitFor();
       await page.getByLabel('Name').fill('from-dify');
       await page.getByRole('button', { name: 'Make the pipeline' }).click();
