@@ -93,7 +93,7 @@ static void grandchildren_do_not_hold_the_end(void **state)
 {
     int64_t start = clock_monotonic_ns();
     run_shell("sleep 100 & echo started", (struct child_options){0});
-    assert_true(clock_monotonic_ns() - start < 3 * NS_PER_S);
+    assert_true(clock_monotonic_ns() - start < 60 * NS_PER_S); /* the other sleeps 100 */
     assert_string_equal(outcome.out, "started|");
 }
 

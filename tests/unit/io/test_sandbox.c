@@ -416,7 +416,7 @@ static void burdens_end(void **state)
     struct sandbox_command command = command_of(sleeper, envp, SANDBOX_CODE, NULL);
     command.cancelled = cancel_at_once;
     assert_int_equal(sandbox_run(&command, &arena, &result, &err), RC_CANCELLED);
-    assert_true(clock_monotonic_ns() - start < 10 * NS_PER_S);
+    assert_true(clock_monotonic_ns() - start < 50 * NS_PER_S); /* both sleep 60 */
     arena_reset(&arena);
 }
 

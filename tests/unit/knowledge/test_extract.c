@@ -1,6 +1,5 @@
 /* Documents through the whole way: detection, the confined child, the stream, its checks. What was
  * found is printed one block a line and compared. Samples: tests/data/extract/make.py. */
-#include "base/clock.h"
 #include "io/sandbox.h"
 #include "knowledge/extract.h"
 #include "test.h"
@@ -9,6 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+/* Processor time of one hostile file: the children's own bound keeps it, not a clock here. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HOSTILE_CPU_S 300
+#else
+#define HOSTILE_CPU_S 20
+#endif
 
 static struct arena arena;
 static struct extracted document;
@@ -191,11 +197,10 @@ static void scan(void **state)
 
 static void refuse(const char *name, enum err_code code, const char *message)
 {
-    int64_t start = clock_monotonic_ns();
-    enum rc rc = extract(name, NULL);
+    const struct extract_limits limits = {.cpu_s = HOSTILE_CPU_S, .wall_s = 600};
+    enum rc rc = extract(name, &limits);
     if (rc == RC_OK || err.code != code || !strstr(err.message, message))
         fail_msg("%s: %s, '%s'", name, err_code_name(err.code), err.message);
-    assert_true(clock_monotonic_ns() - start < 20 * NS_PER_S);
 }
 
 static void hostile_archives(void **state)
@@ -217,6 +222,7 @@ static void hostile_archives(void **state)
 static void endless_files(void **state)
 {
     enum { BYTES = 1 << 20 };
+    static const struct extract_limits limits = {.cpu_s = HOSTILE_CPU_S, .wall_s = 600};
     static const struct {
         const char *name, *begin, *again;
     } files[] = {
@@ -244,14 +250,12 @@ static void endless_files(void **state)
         close(fd);
         arena_reset(&arena);
         err = (struct err){0};
-        int64_t start = clock_monotonic_ns();
-        enum rc rc =
-            extract_file(path, str_from(files[i].name), STR_EMPTY, NULL, &arena, &document, &err);
+        enum rc rc = extract_file(path, str_from(files[i].name), STR_EMPTY, &limits, &arena,
+                                  &document, &err);
         if (rc != RC_OK && err.code != ERR_TOO_LARGE && err.code != ERR_INVALID)
             fail_msg("%s: %s %s", files[i].name, err_code_name(err.code), err.message);
         if (rc != RC_OK && strstr(err.message, "crash"))
             fail_msg("%s: %s", files[i].name, err.message);
-        assert_true(clock_monotonic_ns() - start < 20 * NS_PER_S);
         unlink(path);
     }
     rmdir(folder);
