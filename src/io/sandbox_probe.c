@@ -5,6 +5,7 @@
 #include "io/sandbox_private.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +17,7 @@
 
 #define PROBE_MEMORY_BYTES_MAX (256LL << 20)
 #define PROBE_CPU_S_MAX        5
+#define PROBE_WALL_MS_MAX      60000
 
 enum escape {
     ESCAPE_READ,
@@ -163,6 +165,9 @@ static int probe_run(struct probe *probe, struct outcome *outcome, int *status)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     close(answer[1]);
     if (!error) {
+        struct pollfd answered = {.fd = answer[0], .events = POLLIN};
+        if (poll(&answered, 1, PROBE_WALL_MS_MAX) == 0)
+            kill(pid, SIGKILL); /* it hangs: nobody may wait for it */
         ssize_t n;
         do
             n = read(answer[0], outcome, sizeof(*outcome));

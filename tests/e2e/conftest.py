@@ -22,7 +22,7 @@ BINARY = os.environ.get("CAPSTAN_BINARY", str(ROOT / "build" / "capstan"))
 class Process:
     """A started program whose first lines on standard output say `name: value`."""
 
-    def __init__(self, args, wait_for, env=None, timeout_s=30):
+    def __init__(self, args, wait_for, env=None, timeout_s=60):
         self.lines, self.facts, self.log = [], {}, []
         self.process = subprocess.Popen(
             args, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -104,7 +104,7 @@ class Server(Process):
         assert status == expect, (status, answer)
         return answer
 
-    def last_call(self, timeout_s=5):
+    def last_call(self, timeout_s=30):
         """The newest call's whole record; a call is visible as soon as it has ended."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:

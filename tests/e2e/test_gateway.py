@@ -194,7 +194,7 @@ def test_client_that_leaves_is_on_record(server):
         connection.sendall((f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {server.key}\r\n"
                             f"content-length: {len(body)}\r\n\r\n{body}").encode())
         assert b"200 OK" in connection.recv(4096)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while server.last_call()["status"] != "cancelled":
         assert time.monotonic() < deadline
         time.sleep(0.05)

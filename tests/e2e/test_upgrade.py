@@ -33,7 +33,7 @@ class Generations(Server):
                 found.append(int(entry.name))
         return found
 
-    def serving_pid(self, timeout_s=20):
+    def serving_pid(self, timeout_s=60):
         deadline = time.monotonic() + timeout_s
         while True:
             try:
@@ -42,7 +42,7 @@ class Generations(Server):
                 assert time.monotonic() < deadline, "nobody serves:\n" + "\n".join(self.log[-30:])
                 time.sleep(0.05)
 
-    def wait_for_other(self, pid, timeout_s=20):
+    def wait_for_other(self, pid, timeout_s=60):
         deadline = time.monotonic() + timeout_s
         while self.serving_pid() == pid:
             assert time.monotonic() < deadline, "\n".join(self.log[-30:])
@@ -52,7 +52,7 @@ class Generations(Server):
     def stop_all(self):
         for pid in self.pids():
             os.kill(pid, signal.SIGTERM)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self.pids() and time.monotonic() < deadline:
             time.sleep(0.05)
         for pid in self.pids():
@@ -134,7 +134,7 @@ def test_two_upgrades_under_200_streams(server):
     assert [result for result in results if not result[1]] == []
     assert {result[0] for result in results} == {results[0][0]}
     assert all(failed == 0 and asked > 20 for asked, failed in knocked)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while len(server.pids()) > 1 and time.monotonic() < deadline:
         time.sleep(0.1)  # the old ones end once their last record has arrived
     assert len(server.pids()) == 1
@@ -148,7 +148,7 @@ def test_a_refused_upgrade_changes_nothing(server):
     good = server.config_path.read_text()
     server.config_path.write_text("routes: [")
     server.post("/api/server/upgrade", {}, 202)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not any("successor_failed" in line for line in server.log) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert any("successor_failed" in line for line in server.log)
@@ -195,7 +195,7 @@ def check_after_a_kill(server, victim, old, seed):
     assert server.serving_pid() != victim
     assert len(calls_on_record(server, f"before-{seed}")) == 10
     assert asyncio.run(ask(server, 3, 1, f"after-{seed}"))[1]
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while len(server.pids()) > 1 and time.monotonic() < deadline:
         time.sleep(0.1)
     calls = calls_on_record(server)
