@@ -43,6 +43,8 @@ struct url {
     struct str path;   /* path and query, "/" at least */
 };
 enum rc url_parse(struct str s, struct url *out, struct err *err) MUST_CHECK;
+/* Whether one of these globs matches its HOST:PORT. */
+bool url_is_listed(const struct url *url, const struct str *globs, size_t count);
 
 /* Query and form values: percent-decoded copy in the arena; .p NULL when absent. */
 struct str http_query_get(struct str query, struct str name, struct arena *arena);

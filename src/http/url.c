@@ -1,6 +1,7 @@
 /* Absolute URLs as a configuration or an environment variable holds them: RFC 3986's shape, with
  * what no upstream address needs (user information but for proxies, fragments) refused clearly. */
 #include "http/message.h"
+#include <stdio.h>
 
 static bool port_parse(struct str s, uint16_t *port)
 {
@@ -89,4 +90,15 @@ enum rc url_parse(struct str s, struct url *out, struct err *err)
     if (str_find_char(out->path, '#') >= 0)
         return err_set(err, ERR_INVALID, "\"%.*s\": leave the #fragment away", STR_ARG(s));
     return RC_OK;
+}
+
+bool url_is_listed(const struct url *url, const struct str *globs, size_t count)
+{
+    char text[512];
+    int n = snprintf(text, sizeof(text), "%.*s:%u", STR_ARG(url->host), url->port);
+    struct str host = str_make(text, MIN((size_t)n, sizeof(text) - 1));
+    for (size_t i = 0; i < count; i++)
+        if (str_matches_glob(host, globs[i]))
+            return true;
+    return false;
 }

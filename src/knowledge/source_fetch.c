@@ -42,15 +42,8 @@ struct source_fetch {
 bool source_is_allowed(const struct knowledge *knowledge, struct str address)
 {
     struct url url;
-    char host[512];
-    if (url_parse(address, &url, NULL) != RC_OK)
-        return false;
-    int n = snprintf(host, sizeof(host), "%.*s:%u", STR_ARG(url.host), url.port);
-    for (size_t i = 0; i < knowledge->allowed_host_count; i++)
-        if (str_matches_glob(str_make(host, MIN((size_t)n, sizeof(host) - 1)),
-                             knowledge->allowed_hosts[i]))
-            return true;
-    return false;
+    return url_parse(address, &url, NULL) == RC_OK &&
+           url_is_listed(&url, knowledge->allowed_hosts, knowledge->allowed_host_count);
 }
 
 /* ---- the loop's side ---- */

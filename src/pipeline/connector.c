@@ -4,17 +4,6 @@
 #include "pipeline/loop_private.h"
 #include <stdio.h>
 
-static bool is_allowed(const struct pipelines *pipelines, const struct url *url)
-{
-    char host[512];
-    int n = snprintf(host, sizeof(host), "%.*s:%u", STR_ARG(url->host), url->port);
-    for (size_t i = 0; i < pipelines->options.allowed_host_count; i++)
-        if (str_matches_glob(str_make(host, MIN((size_t)n, sizeof(host) - 1)),
-                             pipelines->options.allowed_hosts[i]))
-            return true;
-    return false;
-}
-
 enum rc connector_open(struct pipeline_loop *loop, struct str text, struct connector_target *out,
                        struct err *err)
 {
@@ -27,8 +16,11 @@ enum rc connector_open(struct pipeline_loop *loop, struct str text, struct conne
     struct str base = text; /* without a path */
     if (str_ends(text, out->url.path))
         base = str_slice(text, 0, text.n - out->url.path.n);
-    const struct http_origin_options origin = {.url = base,
-                                               .public_only = !is_allowed(loop->all, &out->url)};
+    const struct pipelines_options *options = &loop->all->options;
+    const struct http_origin_options origin = {
+        .url = base,
+        .public_only =
+            !url_is_listed(&out->url, options->allowed_hosts, options->allowed_host_count)};
     out->origin = http_client_origin(loop->client, &origin, err);
     return out->origin ? RC_OK : err->rc;
 }

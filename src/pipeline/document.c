@@ -412,38 +412,54 @@ bool document_output_type(const struct document_node *node, struct str name, boo
 
 struct walk {
     struct arena *arena;
-    document_text_visit *visit;
+    document_member_visit *visit;
     void *arg;
 };
 
-static void walk_texts(struct walk *walk, yyjson_val *schema, yyjson_val *value, struct str path)
+static void walk_members(struct walk *walk, yyjson_val *schema, yyjson_val *value, struct str path)
 {
-    struct str widget = json_get_text(schema, "x-widget");
     size_t i, n;
     yyjson_val *key, *inner;
-    if (yyjson_is_str(value)) {
-        if (str_eq(widget, STR("template")))
-            walk->visit(walk->arg, path, TEXT_TEMPLATE, json_text(value));
-        else if (str_eq(widget, STR("expression")) && yyjson_get_len(value))
-            walk->visit(walk->arg, path, TEXT_EXPRESSION, json_text(value));
-    }
+    if (yyjson_is_str(value))
+        walk->visit(walk->arg, path, json_get_text(schema, "x-widget"), json_text(value));
     yyjson_obj_foreach(value, i, n, key, inner)
     {
         yyjson_val *next = yyjson_obj_getn(yyjson_obj_get(schema, "properties"),
                                            yyjson_get_str(key), yyjson_get_len(key));
         if (next)
-            walk_texts(walk, next, inner,
-                       arena_printf(walk->arena, "%.*s%s%s", STR_ARG(path), path.n ? "." : "",
-                                    yyjson_get_str(key)));
+            walk_members(walk, next, inner,
+                         arena_printf(walk->arena, "%.*s%s%s", STR_ARG(path), path.n ? "." : "",
+                                      yyjson_get_str(key)));
     }
     yyjson_arr_foreach(value, i, n, inner)
-        walk_texts(walk, yyjson_obj_get(schema, "items"), inner,
-                   arena_printf(walk->arena, "%.*s[%zu]", STR_ARG(path), i));
+        walk_members(walk, yyjson_obj_get(schema, "items"), inner,
+                     arena_printf(walk->arena, "%.*s[%zu]", STR_ARG(path), i));
+}
+
+void document_each_member(const struct document_node *node, struct arena *arena,
+                          document_member_visit *visit, void *arg)
+{
+    struct walk walk = {arena, visit, arg};
+    walk_members(&walk, yyjson_obj_get(node->type->json, "config"), node->config, STR(""));
+}
+
+struct text_walk {
+    document_text_visit *visit;
+    void *arg;
+};
+
+static void visit_member(void *arg, struct str field, struct str widget, struct str text)
+{
+    struct text_walk *walk = arg;
+    if (str_eq(widget, STR("template")))
+        walk->visit(walk->arg, field, TEXT_TEMPLATE, text);
+    else if (str_eq(widget, STR("expression")) && text.n)
+        walk->visit(walk->arg, field, TEXT_EXPRESSION, text);
 }
 
 void document_each_text(const struct document_node *node, struct arena *arena,
                         document_text_visit *visit, void *arg)
 {
-    struct walk walk = {arena, visit, arg};
-    walk_texts(&walk, yyjson_obj_get(node->type->json, "config"), node->config, STR(""));
+    struct text_walk walk = {visit, arg};
+    document_each_member(node, arena, visit_member, &walk);
 }

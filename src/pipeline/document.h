@@ -83,7 +83,11 @@ bool document_has_port(const struct document_node *node, struct str port);
 bool document_output_type(const struct document_node *node, struct str name, bool inside,
                           enum value_type *type);
 
-/* Each text of a node's config that is a template or an expression, with its path. */
+/* Each text of a node's config, with its path and how forms edit it (x-widget of nodes.yaml). */
+typedef void document_member_visit(void *arg, struct str field, struct str widget, struct str text);
+void document_each_member(const struct document_node *node, struct arena *arena,
+                          document_member_visit *visit, void *arg);
+/* Those that are templates or expressions. */
 enum text_kind { TEXT_TEMPLATE, TEXT_EXPRESSION };
 typedef void document_text_visit(void *arg, struct str field, enum text_kind kind, struct str text);
 void document_each_text(const struct document_node *node, struct arena *arena,

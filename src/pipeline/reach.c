@@ -3,6 +3,8 @@
 #include "http/message.h"
 #include "text/json_tree.h"
 
+#define SCRATCH_BYTES_MAX (1 << 20)
+
 /* Members of configs whose value names something outside, by how their form edits them. */
 static const struct {
     const char *widget, *list;
@@ -24,34 +26,30 @@ static void add(yyjson_mut_val *out, const char *list, struct str text, yyjson_m
         yyjson_mut_arr_add_strncpy(doc, items, text.p, text.n);
 }
 
-static void walk(yyjson_val *schema, yyjson_val *value, yyjson_mut_val *out, yyjson_mut_doc *doc)
+struct naming {
+    yyjson_mut_val *out;
+    yyjson_mut_doc *doc;
+};
+
+static void visit_member(void *arg, struct str field, struct str widget, struct str text)
 {
-    struct str widget = json_get_text(schema, "x-widget");
-    size_t i, n;
-    yyjson_val *key, *inner;
-    if (yyjson_is_str(value))
-        for (i = 0; i < COUNT_OF(kinds); i++)
-            if (str_eq(widget, str_from(kinds[i].widget)))
-                add(out, kinds[i].list, json_text(value), doc);
-    if (yyjson_is_arr(value))
-        yyjson_arr_foreach(value, i, n, inner)
-            walk(yyjson_obj_get(schema, "items"), inner, out, doc);
-    if (yyjson_is_obj(value))
-        yyjson_obj_foreach(value, i, n, key, inner)
-            walk(yyjson_obj_getn(yyjson_obj_get(schema, "properties"), yyjson_get_str(key),
-                                 yyjson_get_len(key)),
-                 inner, out, doc);
+    struct naming *naming = arg;
+    UNUSED(field);
+    for (size_t i = 0; i < COUNT_OF(kinds); i++)
+        if (str_eq(widget, str_from(kinds[i].widget)))
+            add(naming->out, kinds[i].list, text, naming->doc);
 }
 
 /* ---- hosts ---- */
 
-/* "HOST:PORT" as it is written, up to the path; empty: no address begins so. */
+/* "HOST:PORT" as it is written, up to the path; empty: the text does not begin with http: or
+ * https:, so that even the scheme is computed. */
 static struct str authority(struct str url)
 {
-    ssize_t at = str_find(url, STR("://"));
-    if (at < 0)
+    struct str scheme = str_starts(url, STR("https://")) ? STR("https://") : STR("http://");
+    if (!str_starts(url, scheme))
         return STR_EMPTY;
-    struct str rest = str_slice(url, (size_t)at + 3, url.n);
+    struct str rest = str_slice(url, scheme.n, url.n);
     size_t n = 0;
     while (n < rest.n && str_find_char(STR("/?#"), rest.p[n]) < 0)
         n++;
@@ -88,11 +86,10 @@ enum rc reach_check(const struct document *document, struct str text, struct err
     enum rc rc = url_parse(str_trim(text), &url, err);
     if (rc != RC_OK)
         return rc;
-    struct str with_port = authority(str_trim(text));
     yyjson_arr_foreach(document->hosts, i, n, host)
     {
-        if (str_matches_glob(url.host, json_text(host)) ||
-            str_matches_glob(with_port, json_text(host)))
+        struct str glob = json_text(host);
+        if (str_matches_glob(url.host, glob) || url_is_listed(&url, &glob, 1))
             return RC_OK;
     }
     return err_set(err, ERR_FORBIDDEN,
@@ -103,11 +100,12 @@ enum rc reach_check(const struct document *document, struct str text, struct err
 /* ---- the whole ---- */
 
 static void add_node(const struct document *document, const struct document_node *node,
-                     yyjson_mut_val *out, yyjson_mut_doc *doc)
+                     struct arena *scratch, yyjson_mut_val *out, yyjson_mut_doc *doc)
 {
     size_t i, n;
     yyjson_val *item;
-    walk(yyjson_obj_get(node->type->json, "config"), node->config, out, doc);
+    struct naming naming = {out, doc};
+    document_each_member(node, scratch, visit_member, &naming);
     switch (node->type->kind) {
     case NODE_HTTP: add_hosts(document, json_get_text(node->config, "url"), out, doc); break;
     case NODE_DOCUMENT: add_hosts(document, STR_EMPTY, out, doc); break;
@@ -133,11 +131,16 @@ yyjson_mut_val *reach_encode(const struct document *document, yyjson_mut_doc *do
 {
     static const char *const lists[] = {"hosts",     "models", "prompts", "collections",
                                         "pipelines", "tools",  "code"};
+    struct arena scratch; /* paths of members */
     yyjson_mut_val *out = yyjson_mut_obj(doc);
+    arena_init(&scratch, SCRATCH_BYTES_MAX);
     for (size_t i = 0; i < COUNT_OF(lists); i++)
         yyjson_mut_obj_add_arr(doc, out, lists[i]);
-    for (size_t i = 0; i < document->node_count; i++)
-        add_node(document, &document->nodes[i], out, doc);
+    for (size_t i = 0; i < document->node_count; i++) {
+        add_node(document, &document->nodes[i], &scratch, out, doc);
+        arena_reset(&scratch);
+    }
+    arena_fini(&scratch);
     add(out, "pipelines", document->on_failure, doc);
     yyjson_val *limits = yyjson_obj_get(yyjson_obj_get(document->root, "settings"), "limits"),
                *cost = yyjson_obj_get(limits, "cost_usd");

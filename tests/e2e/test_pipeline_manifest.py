@@ -54,6 +54,29 @@ def test_computed_hosts_are_bounded(server):
     assert len(server.witness.seen) == before + 1
 
 
+@pytest.mark.parametrize("host, address", [
+    ("127.0.0.1:*", "http://127.0.0.1:{port}@localhost:{port}/x"),  # user information is no host
+    ("127.0.0.1*", "http://127.0.0.1:{port}@localhost:{port}/x"),
+])
+def test_user_information_is_no_host(server, host, address):
+    port = server.witness.url.rsplit(":", 1)[1]
+    name = "user_" + str(len(host))
+    nodes = [start(), node("get", "http", url="{{ start.query }}"), node("out", "end", outputs=[])]
+    publish(server, name, definition(nodes, [("start", "get"), ("get", "out")], settings={"hosts": [host]}))
+    before = len(server.witness.seen)
+    ended = run(server, name, inputs={"query": address.format(port=port)})
+    assert ended["status"] == "failed" and "settings.hosts" in ended["error"]["message"], ended
+    assert len(server.witness.seen) == before
+
+
+def test_a_computed_scheme_is_no_written_host(server):
+    url = server.witness.url
+    nodes = [start(), node("get", "http", url="{{ start.query }}://api.example.org/"), node("out", "end", outputs=[])]
+    publish(server, "scheme", definition(nodes, [("start", "get"), ("get", "out")], settings={"hosts": ["api.example.org"]}))
+    ended = run(server, "scheme", inputs={"query": url + "/x?"})
+    assert ended["status"] == "failed" and "settings.hosts" in ended["error"]["message"], ended
+
+
 def test_a_written_host_needs_no_line(server):
     url = server.witness.url
     nodes = [start(), node("get", "http", url=url + "/{{ start.query }}"), node("out", "end", outputs=[{"name": "n", "value": "get.status_code"}])]
