@@ -333,6 +333,15 @@ void ask_put_usage(struct maker *maker, const struct call_record *record, struct
     maker_end(maker);
 }
 
+void ask_put_origin(struct maker *maker, const struct ask_answer *answer, struct arena *arena)
+{
+    maker_key(maker, STR("model"));
+    maker_text(maker, answer->model);
+    maker_key(maker, STR("finish_reason"));
+    maker_text(maker, answer->finish_reason);
+    ask_put_usage(maker, answer->record, arena);
+}
+
 /* ---- parts of a request ---- */
 
 void ask_put_words(struct json_writer *w, const char *role, struct str words)

@@ -31,6 +31,8 @@ struct ask_options {
 void ask_start(struct step *step, const struct ask_options *options);
 void *ask_cancel(struct step *step); /* returns its arg */
 void ask_resume(struct step *step);
+/* Where an answer came from, into an open object: "model", "finish_reason" and "usage". */
+void ask_put_origin(struct maker *maker, const struct ask_answer *answer, struct arena *arena);
 /* {"input_tokens", "output_tokens", "cost_usd", "call_id"} into an open object, under "usage". */
 void ask_put_usage(struct maker *maker, const struct call_record *record, struct arena *arena);
 

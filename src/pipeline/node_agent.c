@@ -482,11 +482,7 @@ static void model_done(struct step *inner, void *arg, const struct ask_answer *a
         maker_key(&maker, STR("tool_calls"));
         maker_tree(&maker, answer->tool_calls);
     }
-    maker_key(&maker, STR("model"));
-    maker_text(&maker, answer->model);
-    maker_key(&maker, STR("finish_reason"));
-    maker_text(&maker, answer->finish_reason);
-    ask_put_usage(&maker, answer->record, &arena);
+    ask_put_origin(&maker, answer, &arena);
     maker_end(&maker);
     struct value *out = maker_pack(&maker);
     arena_fini(&arena);

@@ -285,11 +285,7 @@ static void llm_done(struct step *step, void *arg, const struct ask_answer *answ
         maker_key(&maker, STR("json"));
         maker_tree(&maker, json);
     }
-    maker_key(&maker, STR("model"));
-    maker_text(&maker, answer->model);
-    maker_key(&maker, STR("finish_reason"));
-    maker_text(&maker, answer->finish_reason);
-    ask_put_usage(&maker, answer->record, &arena);
+    ask_put_origin(&maker, answer, &arena);
     citations_put(&maker, step->frame, step->plan, answer->text);
     maker_end(&maker);
     struct value *out = maker_pack(&maker);

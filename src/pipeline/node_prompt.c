@@ -48,11 +48,7 @@ static void prompt_done(struct step *step, void *arg, const struct ask_answer *a
     maker_text(&maker, answer->text);
     maker_key(&maker, STR("json"));
     maker_tree(&maker, ask_read_json(answer->text, &arena));
-    maker_key(&maker, STR("model"));
-    maker_text(&maker, answer->model);
-    maker_key(&maker, STR("finish_reason"));
-    maker_text(&maker, answer->finish_reason);
-    ask_put_usage(&maker, answer->record, &arena);
+    ask_put_origin(&maker, answer, &arena);
     citations_put(&maker, step->frame, step->plan, answer->text);
     maker_end(&maker);
     struct value *out = maker_pack(&maker);
