@@ -5,7 +5,7 @@
  *
  * Prints JSON. */
 #include "base/clock.h"
-#include "pipeline/loop_private.h"
+#include "pipeline/engine/loop_private.h"
 #include "bench.h"
 #include <stdlib.h>
 

@@ -4,8 +4,8 @@
 #include "api/handlers.h"
 #include "api/scores.h"
 #include "base/clock.h"
-#include "pipeline/pipeline.h"
-#include "pipeline/run_index.h"
+#include "pipeline/engine/pipeline.h"
+#include "pipeline/engine/run_index.h"
 #include "text/json_tree.h"
 #include "trace/trace.h"
 

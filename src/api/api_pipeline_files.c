@@ -1,9 +1,9 @@
-/* Pipelines as files: export, and import of our own and of other programs' (pipeline/file.h). A
- * file is read on a worker, since that may take a while; only what it comes to is written in a
+/* Pipelines as files: export, and import of our own and of other programs' (pipeline/files/file.h).
+ * A file is read on a worker, since that may take a while; only what it comes to is written in a
  * transaction. Nothing of it runs. The gallery is files that the program brings along. */
 #include "api/pipelines.h"
-#include "pipeline/file.h"
-#include "pipeline/gallery.h"
+#include "pipeline/files/file.h"
+#include "pipeline/files/gallery.h"
 #include "text/json_tree.h"
 
 /* ---- export ---- */

@@ -7,9 +7,9 @@
 #include "api/handlers.h"
 #include "api/problem.h"
 #include "io/worker.h"
-#include "pipeline/connector.h"
-#include "pipeline/launch.h"
-#include "pipeline/tool_call.h"
+#include "pipeline/tools/connector.h"
+#include "pipeline/engine/launch.h"
+#include "pipeline/tools/tool_call.h"
 #include "text/json_tree.h"
 #include "text/json_writer.h"
 #include <stdlib.h>

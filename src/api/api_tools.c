@@ -2,9 +2,9 @@
  * tools for their functions and trying them is in api_tool_calls.c. */
 #include "api/objects.h"
 #include "api/pipelines.h"
-#include "pipeline/mcp_client.h"
-#include "pipeline/pipeline.h"
-#include "pipeline/tool.h"
+#include "pipeline/tools/mcp_client.h"
+#include "pipeline/engine/pipeline.h"
+#include "pipeline/tools/tool.h"
 #include "text/json.h"
 
 #define USES_MAX          200

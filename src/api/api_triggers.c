@@ -4,7 +4,7 @@
 #include "api/objects.h"
 #include "api/triggers.h"
 #include "base/clock.h"
-#include "pipeline/triggers.h"
+#include "pipeline/triggers/triggers.h"
 #include "store/pipeline_table.h"
 #include "text/json_tree.h"
 

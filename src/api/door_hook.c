@@ -10,8 +10,8 @@
  * {"detail": …}, as there. */
 #include "api/handlers.h"
 #include "base/clock.h"
-#include "pipeline/await.h"
-#include "pipeline/launch.h"
+#include "pipeline/engine/await.h"
+#include "pipeline/engine/launch.h"
 #include "text/json.h"
 #include "text/json_writer.h"
 #include <stdlib.h>

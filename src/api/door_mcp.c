@@ -7,7 +7,7 @@
 #include "api/handlers.h"
 #include "base/clock.h"
 #include "io/worker.h"
-#include "pipeline/launch.h"
+#include "pipeline/engine/launch.h"
 #include "store/db.h"
 #include "store/object.h"
 #include "text/jsonrpc.h"

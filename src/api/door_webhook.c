@@ -7,7 +7,7 @@
 #include "api/trigger_gate.h"
 #include "base/clock.h"
 #include "base/hash.h"
-#include "pipeline/launch.h"
+#include "pipeline/engine/launch.h"
 #include "text/json.h"
 #include "text/json_writer.h"
 #include <stdlib.h>

@@ -2,7 +2,7 @@
 #include "app/config.h"
 #include "base/clock.h"
 #include "http/message.h"
-#include "pipeline/mcp_client.h"
+#include "pipeline/tools/mcp_client.h"
 #include "store/account.h"
 #include "text/decode.h"
 #include "text/json.h"

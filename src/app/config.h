@@ -4,13 +4,13 @@
 #pragma once
 #include "govern/applied.h"
 #include "io/stream.h"
-#include "pipeline/presets.h"
+#include "pipeline/tools/presets.h"
 #include "trace/trace.h"
 
 #define CONFIG_ADDRESSES_MAX 16
 #define CONFIG_PORT_DEFAULT  4100
 
-struct mcp_stdio_server; /* pipeline/mcp_client.h */
+struct mcp_stdio_server; /* pipeline/tools/mcp_client.h */
 
 struct config_project {
     struct str name;

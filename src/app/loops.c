@@ -11,7 +11,7 @@
 #include "gateway/gateway.h"
 #include "http/client.h"
 #include "http/server.h"
-#include "pipeline/pipeline.h"
+#include "pipeline/engine/pipeline.h"
 #include <pthread.h>
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /* capstan pipeline: pipelines by the management interface, as files, and runs of both. */
 #include "app/nouns_pipeline.h"
 #include "base/buf.h"
-#include "pipeline/file.h"
+#include "pipeline/files/file.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

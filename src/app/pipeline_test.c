@@ -1,9 +1,9 @@
 /* capstan pipeline test and record: recorded runs of a file or of a pipeline on a server, replayed
  * here, without a server and without a model. */
 #include "app/nouns_pipeline.h"
-#include "pipeline/file.h"
-#include "pipeline/gallery.h"
-#include "pipeline/replay.h"
+#include "pipeline/files/file.h"
+#include "pipeline/files/gallery.h"
+#include "pipeline/engine/replay.h"
 #include "text/json_tree.h"
 #include <errno.h>
 #include <stdio.h>

@@ -21,8 +21,8 @@
 #include "job/job.h"
 #include "knowledge/ask.h"
 #include "model/models.h"
-#include "pipeline/pipeline.h"
-#include "pipeline/triggers.h"
+#include "pipeline/engine/pipeline.h"
+#include "pipeline/triggers/triggers.h"
 #include "store/db.h"
 #include <errno.h>
 #include <malloc.h>

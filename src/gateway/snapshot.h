@@ -18,7 +18,7 @@ struct project {
     struct map limits;       /* "tag:NAME=VALUE" | "user:NAME" | "project" → struct limits */
     struct map local_models; /* name → struct model */
     struct map prompts;      /* name → struct prompt_family (prompt/prompt.h) */
-    struct map tools;        /* name → struct tool (pipeline/tool.h) */
+    struct map tools;        /* name → struct tool (pipeline/tools/tool.h) */
     struct map inner_names;  /* "pipeline/NAME", "knowledge/NAME" → the name: answered inside */
     enum capture capture;    /* the project's default */
     struct price_table *price_overrides; /* may be NULL */
@@ -29,7 +29,7 @@ struct snapshot {
     struct arena arena; /* everything above lives here */
     struct map
         keys; /* 32 raw bytes of SHA-256(secret) → struct key; revoked and expired ones included */
-    struct map triggers; /* 16 raw bytes of the id → struct trigger (pipeline/trigger.h) */
+    struct map triggers; /* 16 raw bytes of the id → struct trigger (pipeline/triggers/trigger.h) */
     struct map projects; /* 16 raw bytes of the id → struct project */
     struct project **project_list;
     size_t project_count, project_capacity;

@@ -4,7 +4,7 @@
 #include "gateway/config.h"
 #include "gateway/price.h"
 #include "govern/key.h"
-#include "pipeline/tool.h"
+#include "pipeline/tools/tool.h"
 #include "text/decode.h"
 #include "text/json_tree.h"
 #include <stdio.h>

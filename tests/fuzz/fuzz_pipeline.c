@@ -1,7 +1,7 @@
 /* Definitions and the run journal's records, from arbitrary bytes: the document reader with its
  * check, the compiler, and what recovery reads. */
-#include "pipeline/open_run.h"
-#include "pipeline/plan.h"
+#include "pipeline/engine/open_run.h"
+#include "pipeline/definition/plan.h"
 #include "text/json.h"
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /* Files of pipelines, our own and Dify's: whatever stands in one, reading ends within its arena,
  * what comes of it can be checked, and our own form of it reads back as the same definition. */
-#include "pipeline/file.h"
+#include "pipeline/files/file.h"
 #include "text/json_tree.h"
 
 #define ARENA_BYTES_MAX (256 * 1024 * 1024)

@@ -1,8 +1,8 @@
 /* Any bytes as a tool's definition (OpenAPI documents inside), as what an MCP server answers, as a
  * web page, and as a model's text of the ReAct form: read or refused, within bounds. */
-#include "pipeline/agent.h"
-#include "pipeline/mcp_message.h"
-#include "pipeline/page_text.h"
+#include "pipeline/nodes/agent.h"
+#include "pipeline/tools/mcp_message.h"
+#include "pipeline/tools/page_text.h"
 #include "text/yaml.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

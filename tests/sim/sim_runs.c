@@ -5,9 +5,9 @@
 #include "base/clock.h"
 #include "base/rand.h"
 #include "io/loop_sim.h"
-#include "pipeline/journal.h"
-#include "pipeline/loop_private.h"
-#include "pipeline/run_index.h"
+#include "pipeline/engine/journal.h"
+#include "pipeline/engine/loop_private.h"
+#include "pipeline/engine/run_index.h"
 #include "power.h"
 #include <stdlib.h>
 
