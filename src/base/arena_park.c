@@ -3,16 +3,19 @@
  * system (MADV_DONTNEED); waking writes them to the same addresses, so no pointer changes. In a
  * thousand open streams that is two thirds of what each would hold.
  *
- * Pages come from chunks that are never unmapped; a page that is free holds no memory. Under
- * AddressSanitizer parked pages stay, poisoned, so that it sees who touches them; without it such
- * a reader would see zeros. */
+ * Pages come from chunks that are never unmapped; a page that is free holds no memory, but for a
+ * few that each thread keeps warm, since a call takes one and gives it back. Under AddressSanitizer
+ * parked pages stay, poisoned, so that it sees who touches them; without it such a reader would see
+ * zeros. */
 #include "base/arena_private.h"
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <zstd.h>
 
-#define CHUNK_PAGES  1024
+#define CHUNK_PAGES 1024
+#define WARM_PAGES                                                                                 \
+    64 /* kept by each thread with their memory: most calls take one and give it back */
 #define PACKED_LEVEL 1
 #define PLAIN_BYTES  (ARENA_PARKED_PAGES_MAX * ARENA_PAGE_BYTES)
 
@@ -21,6 +24,11 @@ static struct {
     void **free; /* pages that hold no memory */
     size_t free_count, page_count;
 } pages = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static _Thread_local struct {
+    void *pages[WARM_PAGES];
+    size_t count;
+} warm;
 
 struct arena_parked {
     struct arena_block
@@ -61,6 +69,8 @@ static bool add_chunk(void)
 
 void *arena_page_take(void)
 {
+    if (warm.count)
+        return warm.pages[--warm.count];
     pthread_mutex_lock(&pages.mutex);
     void *page = pages.free_count || add_chunk() ? pages.free[--pages.free_count] : NULL;
     pthread_mutex_unlock(&pages.mutex);
@@ -69,13 +79,21 @@ void *arena_page_take(void)
 
 static void page_empty(void *page) { madvise(page, ARENA_PAGE_BYTES, MADV_DONTNEED); }
 
-void arena_page_give(void *page)
+static void page_free(void *page)
 {
     page_empty(page);
     pthread_mutex_lock(&pages.mutex);
     ASSERT(pages.free_count < pages.page_count);
     pages.free[pages.free_count++] = page;
     pthread_mutex_unlock(&pages.mutex);
+}
+
+void arena_page_give(void *page)
+{
+    if (warm.count < WARM_PAGES)
+        warm.pages[warm.count++] = page;
+    else
+        page_free(page);
 }
 
 /* ---- parking ---- */
@@ -98,6 +116,8 @@ static bool packer_ready(void)
 
 void arena_park_thread_exit(void)
 {
+    while (warm.count)
+        page_free(warm.pages[--warm.count]);
     if (!packer)
         return;
     ZSTD_freeCCtx(packer->pack);

@@ -1,4 +1,4 @@
-/* What conversations with pipelines keep from run to run (pipeline/session.h). */
+/* What conversations with pipelines keep from run to run (pipeline/engine/session.h). */
 #pragma once
 #include "store/db.h"
 

@@ -137,7 +137,7 @@ static const struct migration MIGRATIONS[] = {
      " collection BLOB NOT NULL, questions TEXT NOT NULL, updated_ns INTEGER NOT NULL,"
      " PRIMARY KEY(project, collection)) STRICT;"},
     {6,
-     /* What conversations with pipelines keep from run to run (pipeline/session.h). */
+     /* What conversations with pipelines keep from run to run (pipeline/engine/session.h). */
      "CREATE TABLE conversations(project BLOB NOT NULL REFERENCES projects(id), pipeline TEXT NOT "
      "NULL, session TEXT NOT NULL, variables TEXT NOT NULL, messages TEXT NOT NULL,"
      " last_run BLOB NOT NULL, updated_ns INTEGER NOT NULL,"
