@@ -336,6 +336,22 @@ static enum rc put_tool_result(const struct messages_request *out, const struct 
     return RC_OK;
 }
 
+static enum rc put_tool_use(const struct messages_request *out, const struct part *part)
+{
+    struct json_writer *w = out->w;
+    struct str input = format_arguments(part, out->arena);
+    if (!input.p)
+        return format_out_of_memory(out->err);
+    json_begin_object(w);
+    json_put_text(w, "type", "tool_use");
+    json_put_string(w, "id", part->id);
+    json_put_string(w, "name", part->name);
+    json_put_raw(w, "input", input);
+    put_cache(w, part->cache);
+    json_end_object(w);
+    return RC_OK;
+}
+
 static enum rc put_part(const struct messages_request *out, const struct part *part)
 {
     struct json_writer *w = out->w;
@@ -346,15 +362,7 @@ static enum rc put_part(const struct messages_request *out, const struct part *p
     case PART_IMAGE:
     case PART_FILE: return put_media(out, part);
     case PART_TOOL_RESULT: return put_tool_result(out, part);
-    case PART_TOOL_CALL:
-        json_begin_object(w);
-        json_put_text(w, "type", "tool_use");
-        json_put_string(w, "id", part->id);
-        json_put_string(w, "name", part->name);
-        json_put_raw(w, "input", format_arguments(part, out->arena));
-        put_cache(w, part->cache);
-        json_end_object(w);
-        return RC_OK;
+    case PART_TOOL_CALL: return put_tool_use(out, part);
     default:
         return format_bad(out->err, ERR_UNSUPPORTED, "messages[].content",
                           "holds audio, which Anthropic's models do not take: send text");

@@ -456,7 +456,10 @@ static void put_block(struct event_writer *writer, const struct answer_part *par
         json_put_text(w, "type", "tool_use");
         json_put_string(w, "id", part->id);
         json_put_string(w, "name", part->name);
-        json_put_raw(w, "input", format_arguments(&call, writer->arena));
+        struct str input = format_arguments(&call, writer->arena);
+        json_put_raw(w, "input", input);
+        if (!input.p)
+            w->rc = RC_LIMIT;
     } else if (part->kind == PART_REASONING) {
         struct str signature =
             format_wrap_signature(WIRE_ANTHROPIC, part->signed_by, part->redacted, part->id,

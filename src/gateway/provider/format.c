@@ -115,12 +115,18 @@ struct str format_quote(struct str s, struct arena *arena)
     return text;
 }
 
+static bool is_object(struct str text, struct arena *arena)
+{
+    yyjson_doc *doc;
+    return text.p[0] == '{' && json_read(text, arena, &doc, NULL) == RC_OK;
+}
+
 struct str format_arguments(const struct part *part, struct arena *arena)
 {
     struct str text = str_trim(part->text);
     if (!text.n)
         return STR("{}");
-    if (!part->custom && text.p[0] == '{')
+    if (!part->custom && is_object(text, arena))
         return text;
     struct str quoted = format_quote(part->text, arena);
     return quoted.p ? arena_printf(arena, "{\"input\":%.*s}", STR_ARG(quoted)) : STR_EMPTY;

@@ -73,7 +73,8 @@ void format_put_media_url(struct json_writer *w, const char *name, const struct 
 /* Target parameters over the written request: "{…}" with the members of `params` set. */
 enum rc format_merge_params(struct str body, struct str params, struct arena *arena,
                             struct str *out);
-/* A tool call's arguments as the text of a JSON object: what is no object becomes {"input": …}. */
+/* A tool call's arguments as the text of a JSON object: what is none, as when the model was cut off
+ * in its middle, becomes {"input": text}. .p NULL: the arena's cap. */
 struct str format_arguments(const struct part *part, struct arena *arena);
 /* Text as a JSON string; .p NULL: the arena's cap. */
 struct str format_quote(struct str s, struct arena *arena);

@@ -511,6 +511,8 @@ static enum rc put_calls_as_text(const struct chat_request *chat, const struct m
             continue;
         struct str name = format_quote(part->name, chat->arena);
         struct str arguments = format_arguments(part, chat->arena);
+        if (!name.p || !arguments.p)
+            return format_out_of_memory(chat->err);
         struct str call = arena_printf(chat->arena, "%s{\"name\":%.*s,\"arguments\":%.*s}",
                                        text.n ? "\n" : "", STR_ARG(name), STR_ARG(arguments));
         text = call.p ? arena_concat(chat->arena, text, call) : STR_EMPTY;

@@ -442,9 +442,32 @@ static void test_input_checks(void **state)
     assert_int_equal(report.count, 2);
 }
 
+/* A model cut off by max_tokens leaves half an object, and clients send it back as it was. */
+static void test_arguments_cut_off(void **state)
+{
+    struct wire_request request = read_as(
+        WIRE_OPENAI_CHAT,
+        STR("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"weather?\"},"
+            "{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"c1\",\"type\":\"function\","
+            "\"function\":{\"name\":\"weather\",\"arguments\":\"{\\\"city\\\": \"}}]},"
+            "{\"role\":\"tool\",\"tool_call_id\":\"c1\",\"content\":\"bad call\"}]}"));
+    struct wire_upstream upstream = {.format = WIRE_ANTHROPIC,
+                                     .row = provider_row_find(STR("anthropic")),
+                                     .model = STR("claude-sonnet-5")};
+    struct wire_call call;
+    struct err err = {0};
+    assert_int_equal(wire_write_request(&request, &upstream, STR("k"), &arena, &call, &err), RC_OK);
+    yyjson_doc *doc;
+    assert_int_equal(json_read(joined(&call, &arena), &arena, &doc, &err), RC_OK);
+    yyjson_val *input =
+        yyjson_ptr_get(yyjson_doc_get_root(doc), "/messages/1/content/0/input/input");
+    assert_str(json_text(input), "{\"city\": ");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_arguments_cut_off, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_requests, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_streams, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_streams_to_whole, set_up, tear_down),
