@@ -445,12 +445,12 @@ static void test_input_checks(void **state)
 /* A model cut off by max_tokens leaves half an object, and clients send it back as it was. */
 static void test_arguments_cut_off(void **state)
 {
-    struct wire_request request = read_as(
-        WIRE_OPENAI_CHAT,
-        STR("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"weather?\"},"
-            "{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"c1\",\"type\":\"function\","
-            "\"function\":{\"name\":\"weather\",\"arguments\":\"{\\\"city\\\": \"}}]},"
-            "{\"role\":\"tool\",\"tool_call_id\":\"c1\",\"content\":\"bad call\"}]}"));
+    struct wire_request request =
+        read_as(WIRE_OPENAI_CHAT,
+                STR("{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"weather?\"},"
+                    "{\"role\":\"assistant\",\"tool_calls\":[{\"id\":\"c1\",\"type\":\"function\","
+                    "\"function\":{\"name\":\"weather\",\"arguments\":\"{\\\"city\\\": \"}}]},"
+                    "{\"role\":\"tool\",\"tool_call_id\":\"c1\",\"content\":\"bad call\"}]}"));
     struct wire_upstream upstream = {.format = WIRE_ANTHROPIC,
                                      .row = provider_row_find(STR("anthropic")),
                                      .model = STR("claude-sonnet-5")};
