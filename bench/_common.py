@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -33,6 +34,26 @@ class Report:
         (FOLDER / f"{self.name}.json").write_text(json.dumps(dict(
             figures=self.figures, machine=cpu[1] if cpu else "", cores=os.cpu_count(), load=os.getloadavg(),
             settings=settings), indent=1))
+
+
+def python_with(name, *packages):
+    """The interpreter of an environment of its own under the benches' folder, made once, that has the packages."""
+    home = FOLDER / name / "venv"
+    if not (home / "ready").exists():
+        subprocess.run([sys.executable, "-m", "venv", home], check=True)
+        subprocess.run([home / "bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages], check=True)
+        (home / "ready").touch()
+    return home / "bin/python"
+
+
+def node_with(name, package):
+    """The folder whose node_modules/ holds the npm package, fetched once."""
+    home = FOLDER / name
+    if not (home / "ready").exists():
+        home.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["npm", "install", "--silent", "--prefix", home, package], check=True)
+        (home / "ready").touch()
+    return home
 
 
 def free_port():

@@ -14,22 +14,18 @@ import time
 import zipfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from _common import BINARY, FOLDER, Report
+from _common import BINARY, FOLDER, Report, python_with
 
 WHERE = FOLDER / "extract"
 PACKAGES = ["trafilatura==2.3.1", "python-docx==1.2.0", "langchain-text-splitters==1.1.3", "lxml==6.1.3",
-            "lxml_html_clean"]
+            "lxml_html_clean==0.4.6"]
 LICENCES = pathlib.Path("/usr/share/common-licenses")
 TEXT_BYTES, PAGE_BYTES, WORD_BYTES = 20_000_000, 300_000, 1_000_000
 
 
 def own_python():
     """Runs this file again in an environment that has the peers."""
-    python = WHERE / "venv/bin/python"
-    if not (WHERE / "venv/ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", WHERE / "venv"], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES], check=True)
-        (WHERE / "venv/ready").touch()
+    python = python_with("extract", *PACKAGES)
     os.execve(python, [str(python), *sys.argv], {**os.environ, "EXTRACT_INNER": "1"})
 
 

@@ -3,12 +3,11 @@ proxied call of 1 KB each way and a relayed stream event. Ours has key, limits, 
 calls on; TensorZero's storage is off, Portkey keeps nothing. Portkey does not stream from a plain host."""
 import pathlib
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
 
-from _common import FOLDER, Report, free_port, measure, start_program, stop
+from _common import Report, free_port, measure, node_with, python_with, start_program, stop
 from _gateway import KEY, STREAM, WHOLE, configuration, serve
 
 TENSORZERO, PORTKEY = "tensorzero==2026.6.0", "@portkey-ai/gateway@1.15.2"
@@ -29,10 +28,7 @@ asyncio.run(main())
 
 def start_tensorzero(folder, upstream):
     """The process and the address of its OpenAI door."""
-    python = FOLDER / "tensorzero/bin/python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", FOLDER / "tensorzero"], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", TENSORZERO], check=True)
+    python = python_with("tensorzero", TENSORZERO)
     models = "".join(f"""
 [models.{name}]
 routing = ["mock"]
@@ -52,10 +48,7 @@ api_key_location = "none"
 
 
 def start_portkey():
-    home = FOLDER / "portkey"
-    if not (home / "node_modules").exists():
-        home.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "install", "--silent", "--prefix", home, PORTKEY], check=True)
+    home = node_with("portkey", PORTKEY)
     port = free_port()
     process = subprocess.Popen(["node", home / "node_modules/@portkey-ai/gateway/build/start-server.js", "--headless",
                                 f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -9,14 +9,14 @@ import os
 import pathlib
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 
-from _common import BINARY, FOLDER, ROOT, Report, cpu_s, free_port, load, resident_bytes, start_program, stop
+from _common import (BINARY, FOLDER, ROOT, Report, cpu_s, free_port, load, node_with, python_with, resident_bytes,
+                     start_program, stop)
 
 LANGGRAPH, NODE_RED, H2 = "langgraph==1.2.*", "node-red@4.1", "h2==4.*"
 WAITING, OPEN = int(os.environ.get("PIPELINE_WAITING", "50000")), int(os.environ.get("PIPELINE_OPEN", "10000"))
@@ -59,20 +59,14 @@ def in_process(kind, runs):
 
 def langgraph_runs():
     """Runs a CPU second."""
-    python = FOLDER / "langgraph/bin/python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", FOLDER / "langgraph"], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", LANGGRAPH], check=True)
+    python = python_with("langgraph", LANGGRAPH)
     out = subprocess.run([python, "-c", LANGGRAPH_ECHO], check=True, capture_output=True, text=True).stdout
     return float(out)
 
 
 def node_red_cpu_us():
     """CPU microseconds of a run over its HTTP node."""
-    home = FOLDER / "node-red"
-    if not (home / "node_modules/.bin/node-red").exists():
-        home.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "install", "--silent", "--prefix", home, NODE_RED], check=True)
+    home = node_with("node-red", NODE_RED)
     port = free_port()
     (home / "flows.json").write_text(json.dumps(NODE_RED_FLOW))
     process = subprocess.Popen([home / "node_modules/.bin/node-red", "--userDir", home, "--port", str(port), "flows.json"],
@@ -174,10 +168,7 @@ def over_http(report, folder, node_red_us):
 
 def start_h2_model(folder):
     """bench/h2_model.py with its package, and how to ask it: (process, port, function that tells how many calls wait)."""
-    python = FOLDER / "h2/bin/python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", FOLDER / "h2"], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", H2], check=True)
+    python = python_with("h2", H2)
     cert, key = certificate(folder)
     process = subprocess.Popen([python, ROOT / "bench/h2_model.py", cert, key], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     port = int(process.stdout.readline())

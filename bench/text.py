@@ -11,7 +11,7 @@ SINGLE = dict(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", RAYON_NUM_THREADS="
 
 import gzip, json, pathlib, random, re, shutil, subprocess, sys, tempfile, time
 
-from _common import FOLDER, Report
+from _common import FOLDER, Report, python_with
 
 WHERE = FOLDER / "text"
 PACKAGES = ["tantivy==0.27.0", "bm25s==0.3.16", "PyStemmer==3.1.0", "numpy"]
@@ -21,11 +21,7 @@ GOAL_SEARCHES, GOAL_P99_US = 12000, 500
 
 def own_python():
     """Runs this file again in an environment that has the peers, with one thread."""
-    python = WHERE / "venv/bin/python"
-    if not (WHERE / "venv/ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", WHERE / "venv"], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES], check=True)
-        (WHERE / "venv/ready").touch()
+    python = python_with("text", *PACKAGES)
     os.execve(python, [str(python), *sys.argv], {**os.environ, **SINGLE, "TEXT_INNER": "1"})
 
 

@@ -11,7 +11,7 @@ SINGLE = dict(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", GLIBC_TUNABLES="gli
 
 import ctypes, json, math, pathlib, re, subprocess, sys, time
 
-from _common import FOLDER, Report
+from _common import FOLDER, Report, python_with
 
 WHERE = FOLDER / "vector"
 PACKAGES = ["numpy", "hnswlib==0.8.0", "faiss-cpu==1.15.1", "usearch==2.26.6", "sqlite-vec==0.1.9"]
@@ -22,11 +22,7 @@ METRIC_COSINE = 0
 
 def own_python():
     """Runs this file again in an environment that has the peers, with one thread."""
-    python = WHERE / "venv/bin/python"
-    if not (WHERE / "venv/ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", WHERE / "venv"], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PACKAGES], check=True)
-        (WHERE / "venv/ready").touch()
+    python = python_with("vector", *PACKAGES)
     os.execve(python, [str(python), *sys.argv], {**os.environ, **SINGLE, "VECTOR_INNER": "1"})
 
 
