@@ -323,8 +323,7 @@ static void change_apply(struct trace_store *store, const struct change *change,
     store->parts = parts;
     store->part_count = count;
     store->sealed_seq = change->sealed_seq;
-    if (change->sealed)
-        spend_book_apply(&store->book, spend);
+    spend_book_apply(&store->book, spend);
     trace_view_publish(store, frozen, left);
     pthread_mutex_unlock(&store->mutex);
     remove_unnamed(store, old, old_count, parts, count);
@@ -352,8 +351,9 @@ static enum rc change_publish(struct trace_store *store, const struct change *ch
         parts[count++] = (struct part_entry){.part = change->added};
     struct spend_change spend = {0};
     enum rc rc = store_deletes(store, parts, count, err);
-    if (rc == RC_OK && change->sealed)
-        rc = spend_book_prepare(&store->book, tail_spend(change->sealed), &spend, err);
+    if (rc == RC_OK)
+        rc = spend_book_prepare(&store->book, change->sealed ? tail_spend(change->sealed) : NULL,
+                                &spend, err);
     if (rc == RC_OK)
         rc = trace_manifest_store(store, parts, count, change->sealed_seq, &spend, err);
     if (rc == RC_OK) {
@@ -472,6 +472,31 @@ static bool find_rewrite(const struct trace_store *store, size_t *at)
 
 /* ---- erasing ---- */
 
+/* The names of erased end users leave the book's files, when no other change took them along. */
+static enum rc write_forgotten(struct trace_store *store, struct err *err)
+{
+    struct change change = {.at = store->part_count, .sealed_seq = store->sealed_seq};
+    return change_publish(store, &change, err);
+}
+
+static bool has_forgotten(struct trace_store *store)
+{
+    pthread_mutex_lock(&store->checkpoint);
+    bool has = store->book.forgotten_count > 0;
+    pthread_mutex_unlock(&store->checkpoint);
+    return has;
+}
+
+static void forget_user(struct trace_store *store, struct id project, struct str user)
+{
+    spend_book_forget_user(&store->book, project, user);
+    pthread_mutex_lock(&store->mutex);
+    for (size_t i = 0; i < store->view->count; i++)
+        if (!part_of(store->view->rows[i]))
+            spend_forget_user(tail_spend(tail_of(store->view->rows[i])), project, user);
+    pthread_mutex_unlock(&store->mutex);
+}
+
 struct erase_scan {
     struct rowset *rows;
     uint64_t before_seq;
@@ -507,6 +532,8 @@ void trace_apply_erase(struct trace_store *store, const struct record_erase *era
             trace_mark_damaged(store, rows);
         *count += scan.count;
     }
+    if (id_is_zero(erase->call))
+        forget_user(store, erase->project, erase->user);
     atomic_fetch_add(&store->rows_deleted, *count);
     pthread_mutex_unlock(&store->checkpoint);
 }
@@ -643,6 +670,8 @@ bool trace_step_keep(struct trace_store *store)
         retire(store);
         if (find_rewrite(store, &at))
             rc = merge_parts(store, at, 1, &err);
+        else if (has_forgotten(store))
+            rc = write_forgotten(store, &err);
         else if (find_merge(store, &at, &count))
             rc = merge_parts(store, at, count, &err);
     }

@@ -92,17 +92,23 @@ static struct str spend_copy(struct spend *spend, struct str s)
     return str_make(at, s.n);
 }
 
-static void spend_grow(struct spend *spend)
+static void spend_index(struct spend *spend)
 {
-    spend->slot_count = MAX(64, spend->slot_count * 2);
-    free(spend->slots);
-    spend->slots = xcalloc(spend->slot_count, sizeof(*spend->slots));
+    memset(spend->slots, 0, spend->slot_count * sizeof(*spend->slots));
     for (size_t i = 0; i < spend->count; i++) {
         size_t at = spend->rows[i].hash & (spend->slot_count - 1);
         while (spend->slots[at])
             at = (at + 1) & (spend->slot_count - 1);
         spend->slots[at] = (uint32_t)i + 1;
     }
+}
+
+static void spend_grow(struct spend *spend)
+{
+    spend->slot_count = MAX(64, spend->slot_count * 2);
+    free(spend->slots);
+    spend->slots = xmalloc(spend->slot_count * sizeof(*spend->slots));
+    spend_index(spend);
 }
 
 static struct spend_row *spend_find(const struct spend *spend, const struct spend_key *key,
@@ -145,6 +151,21 @@ void spend_put(struct spend *spend, const struct spend_key *key, const struct sp
     spend->rows[spend->count] = (struct spend_row){.key = *key, .hash = hash, .sum = *sum};
     spend->rows[spend->count].key.value = spend_copy(spend, key->value);
     spend->slots[at] = (uint32_t)++spend->count;
+}
+
+void spend_forget_user(struct spend *spend, struct id project, struct str user)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < spend->count; i++) {
+        const struct spend_key *key = &spend->rows[i].key;
+        if (key->by != SPEND_BY_USER || !id_eq(key->project, project) || !str_eq(key->value, user))
+            spend->rows[kept++] = spend->rows[i];
+    }
+    if (kept == spend->count)
+        return;
+    spend->count = kept;
+    memset(spend->last, 0, sizeof(spend->last));
+    spend_index(spend);
 }
 
 void spend_add_call(struct spend *spend, const struct call_record *call)
@@ -301,11 +322,21 @@ void spend_book_init(struct spend_book *book, struct file_system *fs, const char
     *book = (struct spend_book){.fs = fs, .directory = directory, .generation_next = 1};
 }
 
+static void spend_book_forgot(struct spend_book *book)
+{
+    for (size_t i = 0; i < book->forgotten_count; i++)
+        free(book->forgotten[i].user);
+    free(book->forgotten);
+    book->forgotten = NULL;
+    book->forgotten_count = 0;
+}
+
 void spend_book_fini(struct spend_book *book)
 {
     for (size_t i = 0; i < book->count; i++)
         spend_free(book->entries[i].loaded);
     free(book->entries);
+    spend_book_forgot(book);
 }
 
 void spend_book_add(struct spend_book *book, int32_t period, uint64_t generation)
@@ -324,6 +355,18 @@ struct spend_book_entry *spend_book_find(struct spend_book *book, int32_t period
         if (book->entries[i].period == period)
             return &book->entries[i];
     return NULL;
+}
+
+void spend_book_forget_user(struct spend_book *book, struct id project, struct str user)
+{
+    for (size_t i = 0; i < book->count; i++)
+        if (book->entries[i].loaded)
+            spend_forget_user(book->entries[i].loaded, project, user);
+    book->forgotten =
+        xrealloc(book->forgotten, (book->forgotten_count + 1) * sizeof(*book->forgotten));
+    char *copy = xmalloc(user.n);
+    memcpy(copy, user.p, user.n);
+    book->forgotten[book->forgotten_count++] = (struct spend_forgotten){project, copy, user.n};
 }
 
 void spend_file_name(int32_t period, uint64_t generation, char out[64])
@@ -357,6 +400,10 @@ enum rc spend_book_read(const struct spend_book *book, const struct spend_book_e
         spend_free(spend);
         return rc;
     }
+    for (size_t i = 0; i < book->forgotten_count; i++) {
+        const struct spend_forgotten *gone = &book->forgotten[i];
+        spend_forget_user(spend, gone->project, str_make(gone->user, gone->user_bytes));
+    }
     *out = spend;
     *own = true;
     return RC_OK;
@@ -380,7 +427,8 @@ static enum rc prepare_period(struct spend_book *book, int32_t period, const str
                 spend_free(before);
         }
     }
-    spend_merge(sum, delta, period);
+    if (delta)
+        spend_merge(sum, delta, period);
     struct buf buf;
     buf_init(&buf, SPEND_FILE_BYTES_MAX);
     uint64_t generation = book->generation_next++;
@@ -414,13 +462,23 @@ enum rc spend_book_prepare(struct spend_book *book, const struct spend *delta,
                            struct spend_change *change, struct err *err)
 {
     *change = (struct spend_change){0};
-    if (delta->count == 0)
-        return RC_OK;
-    enum rc rc = prepare_period(book, SPEND_PERIOD_TOTAL, delta, change, err);
-    for (size_t i = 0; i < delta->count && rc == RC_OK; i++) {
+    enum rc rc = RC_OK;
+    size_t count = delta ? delta->count : 0;
+    if (count > 0)
+        rc = prepare_period(book, SPEND_PERIOD_TOTAL, delta, change, err);
+    for (size_t i = 0; i < count && rc == RC_OK; i++) {
         int32_t period = spend_period(delta->rows[i].key.day);
         if (!change_has(change, period))
             rc = prepare_period(book, period, delta, change, err);
+    }
+    for (size_t i = 0; book->forgotten_count > 0 && i < book->count && rc == RC_OK; i++) {
+        if (!change_has(change, book->entries[i].period))
+            rc = prepare_period(book, book->entries[i].period, NULL, change, err);
+        if (rc == RC_CORRUPT || rc == RC_NOT_FOUND) { /* a name in it cannot be read either */
+            rc = RC_OK;
+            if (err)
+                *err = (struct err){0};
+        }
     }
     if (rc != RC_OK)
         spend_change_fini(change);
@@ -448,6 +506,7 @@ void spend_book_apply(struct spend_book *book, struct spend_change *change)
         new->loaded = NULL;
     }
     spend_change_fini(change);
+    spend_book_forgot(book);
     for (size_t i = 0; i + LOADED_PERIODS_MAX < book->count; i++) {
         if (book->entries[i].period == SPEND_PERIOD_TOTAL)
             continue;

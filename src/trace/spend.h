@@ -1,5 +1,6 @@
 /* What calls cost, by project × day × {all, key, user, tag, model, provider}: exact sums that
- * retention and erasure never touch.
+ * retention never touches. Erasing an end user takes the sums under the user's name away; what the
+ * user's calls added to all others stays.
  *
  * A `struct spend` is a table of sums. Each tail has one with what its records add; the book holds
  * what sealed records added, in one file per period of SPEND_PERIOD_DAYS days and one of totals
@@ -24,6 +25,8 @@ void spend_add_call(struct spend *spend, const struct call_record *call);
  */
 void spend_merge(struct spend *into, const struct spend *from, int32_t period);
 void spend_add_sum(struct spend_sum *into, const struct spend_sum *more);
+/* Takes away what is kept under the end user's name. */
+void spend_forget_user(struct spend *spend, struct id project, struct str user);
 
 struct spend_key {
     struct id project;
@@ -52,12 +55,22 @@ struct spend_book_entry {
     struct spend *loaded; /* or NULL: on disk only */
 };
 
+/* An end user whose name shall leave the book. */
+struct spend_forgotten {
+    struct id project;
+    char *user; /* owned */
+    size_t user_bytes;
+};
+
 struct spend_book {
     struct file_system *fs;
     const char *directory;
     struct spend_book_entry *entries; /* by period */
     size_t count;
     uint64_t generation_next;
+    /* No table shows them any more; their files still do, until the next change writes all anew. */
+    struct spend_forgotten *forgotten;
+    size_t forgotten_count;
 };
 
 void spend_book_init(struct spend_book *book, struct file_system *fs, const char *directory);
@@ -67,10 +80,11 @@ struct spend_book_entry *spend_book_find(struct spend_book *book, int32_t period
 /* The table of one period, read when it is not loaded; *own: the caller frees it. */
 enum rc spend_book_read(const struct spend_book *book, const struct spend_book_entry *entry,
                         struct spend **out, bool *own, struct err *err) MUST_CHECK;
+void spend_book_forget_user(struct spend_book *book, struct id project, struct str user);
 void spend_file_name(int32_t period, uint64_t generation, char out[64]);
 
-/* What a checkpoint changes: prepared and written first, then, when the manifest that names the new
- * files is durable, applied. */
+/* What a checkpoint changes (`delta`: what a sealed tail adds, or NULL): prepared and written
+ * first, then, when the manifest that names the new files is durable, applied. */
 struct spend_change {
     struct spend_book_entry *entries; /* new generations, loaded */
     size_t count;

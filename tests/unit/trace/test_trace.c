@@ -400,6 +400,38 @@ static uint64_t count_of(struct trace_store *store, struct str user)
     return count;
 }
 
+/* Calls counted to the end user: since the first day, and by the table of totals. */
+static void assert_spend_calls(struct trace_store *store, struct str user, uint64_t calls)
+{
+    struct spend_sum days, ever;
+    struct id project = make_project(0);
+    assert_int_equal(trace_spend_sum(store, project, SPEND_BY_USER, user, 1, INT32_MAX - 1, &days),
+                     RC_OK);
+    assert_int_equal(trace_spend_sum(store, project, SPEND_BY_USER, user, 0, INT32_MAX, &ever),
+                     RC_OK);
+    assert_int_equal(days.calls, calls);
+    assert_int_equal(ever.calls, calls);
+}
+
+/* The book's files themselves, as one that never heard of the erasing reads them. */
+static void assert_not_on_disk(struct trace_store *store, struct str user)
+{
+    struct spend_book book = store->book;
+    book.forgotten_count = 0;
+    assert_true(book.count > 1);
+    for (size_t i = 0; i < book.count; i++) {
+        struct spend_book_entry entry = book.entries[i];
+        struct spend_sum sum = {0};
+        struct spend *spend;
+        bool own;
+        entry.loaded = NULL;
+        assert_int_equal(spend_book_read(&book, &entry, &spend, &own, NULL), RC_OK);
+        spend_sum_days(spend, make_project(0), SPEND_BY_USER, user, INT32_MIN, INT32_MAX, &sum);
+        assert_int_equal(sum.calls, 0);
+        spend_free(spend);
+    }
+}
+
 static void erases_for_good(void **state)
 {
     struct file_system *fs = make_fs(3);
@@ -411,6 +443,7 @@ static void erases_for_good(void **state)
     assert_int_equal(trace_erase_user(store, make_project(0), STR("user-5"), &erased, &err), RC_OK);
     assert_int_equal(erased, before);
     assert_int_equal(count_of(store, STR("user-5")), 0);
+    assert_spend_calls(store, STR("user-5"), 0);
     assert_int_equal(trace_erase_call(store, make_project(0), make_id(101), &err), RC_OK);
     assert_int_equal(trace_erase_call(store, make_project(0), make_id(101), &err), RC_NOT_FOUND);
     assert_int_equal(count_of(store, STR_EMPTY), all - before - 1);
@@ -421,6 +454,11 @@ static void erases_for_good(void **state)
     store = open_store(fs, 1000);
     assert_int_equal(count_of(store, STR("user-5")), 0);
     assert_int_equal(count_of(store, STR_EMPTY), all - before - 1);
+    assert_spend_calls(store, STR("user-5"), 0);
+    compare_spend(store, 2600);
+    while (trace_step_keep(store))
+        ;
+    assert_not_on_disk(store, STR("user-5"));
     submit(store, 3000, 4100); /* seals the tail that held some of them, and rewrites parts */
     for (size_t i = 0; i < store->part_count; i++)
         assert_int_equal(part_rows(store->parts[i].part)->deleted_count, 0);
@@ -429,6 +467,7 @@ static void erases_for_good(void **state)
     trace_close(store);
     store = open_store(fs, 1000);
     assert_int_equal(count_of(store, STR("user-5")), again);
+    assert_spend_calls(store, STR("user-5"), again);
     trace_close(store);
     file_system_free(fs);
 }
