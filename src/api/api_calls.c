@@ -301,6 +301,23 @@ enum rc api_calls_delete(struct api_call *call)
     return trace_erase_call(call->services->trace, call->principal->project, id, &call->err);
 }
 
+/* Filters as of the list are refused, so that nobody erases more than was meant. */
+enum rc api_calls_delete_of_user(struct api_call *call)
+{
+    struct str user = api_query(call, "user");
+    uint64_t count;
+    if (str_find_char(call->query, '&') >= 0)
+        return err_set_field(&call->err, ERR_BAD_FIELD, "user",
+                             "erasing takes ?user=NAME and nothing beside it");
+    enum rc rc =
+        trace_erase_user(call->services->trace, call->principal->project, user, &count, &call->err);
+    if (rc != RC_OK)
+        return rc;
+    call->answer = yyjson_mut_obj(call->doc);
+    yyjson_mut_obj_add_uint(call->doc, call->answer, "erased", count);
+    return RC_OK;
+}
+
 /* ---- statistics ---- */
 
 static void put_quantiles(struct api_call *call, yyjson_mut_val *o, const char *key,

@@ -3,6 +3,7 @@
  * API_ROUTE(method, pattern, permission or PUBLIC or ANY, kind, handler); a pattern's {…} is one
  * segment. */
 API_ROUTE(GET, "/api/calls", CALL_READ, WORK, api_calls_list)
+API_ROUTE(DELETE, "/api/calls", CALL_DELETE, WORK, api_calls_delete_of_user)
 API_ROUTE(GET, "/api/calls/stats", CALL_READ, WORK, api_calls_stats)
 API_ROUTE(GET, "/api/calls/{id}", CALL_READ, WORK, api_calls_get)
 API_ROUTE(DELETE, "/api/calls/{id}", CALL_DELETE, WORK, api_calls_delete)

@@ -167,10 +167,12 @@ const struct command COMMANDS[] = {
     },
     {
         .name = "call",
-        .summary = "list, show and follow calls",
+        .summary = "list, show, follow and erase calls",
         .usage = "  capstan call [list] [FILTERS] [--limit N] [--json]\n"
                  "  capstan call show ID [--json]\n"
-                 "  capstan call tail [--json]\n",
+                 "  capstan call tail [--json]\n"
+                 "  capstan call erase ID\n"
+                 "  capstan call erase-user NAME   all calls of an end user\n",
         .options = "  --model, --provider, --route, --key, --user, --session NAME\n"
                    "  --tag NAME=VALUE\n"
                    "  --status ok,error,cancelled,refused,blocked\n"
@@ -179,7 +181,8 @@ const struct command COMMANDS[] = {
                    "  --text TEXT         occurs in request, answer or error\n"
                    "  --limit N           how many (50)\n" JSON_OPTION,
         .examples = "  capstan call list --status error --from 2026-11-23\n"
-                    "  capstan call tail --json | jq .cost_usd\n",
+                    "  capstan call tail --json | jq .cost_usd\n"
+                    "  capstan call erase-user ann@example.org\n",
         .run = command_call,
     },
     {

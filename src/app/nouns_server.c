@@ -1,6 +1,7 @@
 /* capstan model, engine, call, export, diff, apply, backup: the rest of the client commands. */
 #include "app/nouns.h"
 #include "http/message.h"
+#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -139,6 +140,23 @@ static bool print_tail_line(void *arg, struct str event, struct str data)
     return true;
 }
 
+static int erase_user(const char *user)
+{
+    struct arena arena;
+    struct client_reply reply;
+    arena_init(&arena, 64 * 1024);
+    struct str value = http_percent_encode(str_from(user), &arena);
+    struct str path = arena_printf(&arena, "/api/calls?user=%.*s", STR_ARG(value));
+    bool done = path.p && client_request("call", "DELETE", path.p, STR_EMPTY, STR_EMPTY, &reply);
+    if (done) {
+        printf("%" PRIu64 " calls erased, and the name in the daily spend\n",
+               yyjson_get_uint(yyjson_obj_get(yyjson_doc_get_root(reply.doc), "erased")));
+        client_reply_free(&reply);
+    }
+    arena_fini(&arena);
+    return done ? EXIT_OK : EXIT_FAILED;
+}
+
 int command_call(int argc, char **argv)
 {
     bool json = false;
@@ -156,6 +174,10 @@ int command_call(int argc, char **argv)
     const char *verb = argc > 1 ? argv[1] : "list";
     if (strcmp(verb, "show") == 0 && argc == 3)
         return noun_show(&call_noun, argv[2], json);
+    if (strcmp(verb, "erase") == 0 && argc == 3)
+        return noun_delete(&call_noun, argv[2]);
+    if (strcmp(verb, "erase-user") == 0 && argc == 3)
+        return erase_user(argv[2]);
     if (strcmp(verb, "tail") == 0)
         return client_stream("call", "/api/events?types=call", NULL, print_tail_line, &json)
                    ? EXIT_OK

@@ -1,14 +1,17 @@
 """The gateway with the real SDKs, against `capstan mock`: every door with every upstream format, routing, limits,
 cache, identification, what is on record."""
 import json
+import os
 import socket
+import subprocess
 import time
+import urllib.parse
 
 import anthropic
 import openai
 import pytest
 
-from conftest import Server, mock_config
+from conftest import BINARY, Server, mock_config
 
 ROUTES = """
   tool:    { targets: [ { provider: mock, model: "gpt-mock?tools=1" } ] }
@@ -180,6 +183,25 @@ def test_record_says_who_and_what(client, server):
     assert call["status"] == "ok" and call["usage"]["output_tokens"] > 0
     assert "authorization" not in {name.lower() for name in call["request"]["headers"]}
     assert server.key not in json.dumps(call)
+
+
+def test_erasing_an_end_user(client, server):
+    user = "eve/" + os.urandom(4).hex()
+    for _ in range(2):
+        client.chat.completions.create(model="smart", messages=HI, user=user)
+    ours = "/api/calls?user=" + urllib.parse.quote(user, safe="")
+    named = lambda: [row for row in server.get("/api/spend?by=user")["items"] if row["name"] == user]
+    before = server.get("/api/spend?by=user")["items"]
+    assert len(server.get(ours)["items"]) == 2 and named()[0]["calls"] == 2
+    for query, field in (("", "user"), ("?user=", "user"), ("?user=a&model=b", "user")):
+        status, _, answer = server.request("DELETE", "/api/calls" + query)
+        assert status == 400 and answer["error"]["field"] == field
+    done = subprocess.run([BINARY, "call", "erase-user", user], capture_output=True, text=True,
+                          env={**os.environ, "CAPSTAN_URL": server.url, "CAPSTAN_KEY": server.key})
+    assert done.returncode == 0 and done.stdout.startswith("2 calls erased"), done
+    assert server.get(ours)["items"] == [] and named() == []
+    assert len(server.get("/api/spend?by=user")["items"]) == len(before) - 1
+    assert server.request("DELETE", ours)[2] == {"erased": 0}
 
 
 def test_store_false_keeps_no_bodies(client, server):
