@@ -350,6 +350,11 @@ const handlers = {
     const text = (side) => ({ ...side, body: typeof side.body === 'string' ? side.body : JSON.stringify(side.body) });
     return { ...call, request: text(call.request), response: text(call.response) };
   },
+  'DELETE /api/calls': ({ query }) => {
+    const before = calls.length;
+    calls = calls.filter((one) => one.user !== query.get('user'));
+    return { erased: before - calls.length };
+  },
   'DELETE /api/calls/:id': ({ id }) => void (calls = calls.filter((one) => one.id !== id)),
   'GET /api/feedback': ({ query }) => list(scores.filter((one) => one.target_id === query.get('id'))),
   'POST /api/feedback': ({ body }) => {
