@@ -58,6 +58,12 @@ static void put_effective(struct api_call *call, yyjson_mut_val *o,
     else
         yyjson_mut_obj_add_null(doc, ranking, "text_weight");
     yyjson_mut_obj_add_val(doc, o, "ranking", ranking);
+    yyjson_mut_val *scans = yyjson_mut_obj_add_obj(doc, o, "scans");
+    yyjson_mut_obj_add_str(doc, scans, "by", scans_by_name(spec->scans.by));
+    api_put_str(call, scans, "route", spec->scans.route);
+    api_put_str(call, scans, "address", spec->scans.address);
+    yyjson_mut_obj_add_uint(doc, scans, "pages_max", spec->scans.pages_max);
+    yyjson_mut_obj_add_sint(doc, scans, "timeout_s", spec->scans.timeout_s);
     api_put_str(call, o, "language", spec->language);
 }
 

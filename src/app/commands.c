@@ -191,6 +191,7 @@ const struct command COMMANDS[] = {
         .usage =
             "  capstan knowledge [list | show NAME | documents NAME | delete NAME] [--json]\n"
             "  capstan knowledge create NAME [--encoder E] [--language L] [--description D]\n"
+            "          [--scans BY]\n"
             "  capstan knowledge add NAME PATH... [--attributes JSON] [--detach]\n"
             "  capstan knowledge query NAME QUESTION [--k N] [--mode M] [--filter F] [--json]\n"
             "  capstan knowledge eval NAME --queries FILE --qrels FILE [--binary]\n"
@@ -205,6 +206,8 @@ const struct command COMMANDS[] = {
             "  capstan knowledge source remove NAME SOURCE [--keep-documents]\n",
         .options = "  --encoder E         all-minilm-l6-v2, or none: words only\n"
                    "  --language L        of the documents: english, german, …, none\n"
+                   "  --scans BY          who reads files without text: tesseract, none,\n"
+                   "                      vision:ROUTE, docling:URL or tika:URL\n"
                    "  --attributes JSON   of the documents, to filter by\n"
                    "  --mode M            hybrid, vector or text\n"
                    "  --filter F          such as 'year > 2020 and team == \"docs\"'\n"

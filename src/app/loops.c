@@ -251,6 +251,16 @@ struct loop *loops_at(struct loops *loops, int index)
     return loops->threads[index].loop;
 }
 
+struct http_client *loops_client(struct loops *loops, int index)
+{
+    return loops->threads[index].client;
+}
+
+struct gateway_loop *loops_gateway(struct loops *loops, int index)
+{
+    return loops->threads[index].gateway;
+}
+
 int loops_count(const struct loops *loops) { return loops->count; }
 
 uint16_t loops_port(const struct loops *loops, size_t address)

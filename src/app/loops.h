@@ -31,6 +31,8 @@ void loops_close(struct loops *loops);
 void loops_free(struct loops *loops);
 
 struct loop *loops_at(struct loops *loops, int index);
+struct http_client *loops_client(struct loops *loops, int index); /* after loops_open */
+struct gateway_loop *loops_gateway(struct loops *loops, int index);
 int loops_count(const struct loops *loops);
 uint16_t loops_port(const struct loops *loops, size_t address); /* as bound */
 /* The listening sockets, for a process that takes over: `fds` has room for count × address_count;

@@ -29,7 +29,7 @@ static const struct column document_columns[] = {
 
 struct knowledge_options {
     const char *encoder, *language, *description, *attributes, *queries, *qrels, *mode, *k, *filter,
-        *file;
+        *file, *scans;
     bool json, binary, detach, cuts, apply;
 };
 static struct knowledge_options options;
@@ -599,6 +599,17 @@ static int run_import(int argc, char **argv)
 
 /* ---- the command ---- */
 
+/* "none", "vision:ROUTE", "docling:http://…" */
+static void put_scans(yyjson_mut_doc *doc, const char *scans)
+{
+    static char by[32];
+    const char *colon = strchr(scans, ':');
+    snprintf(by, sizeof(by), "%.*s", colon ? (int)(colon - scans) : (int)strlen(scans), scans);
+    noun_put(doc, "scans.by", by, false);
+    noun_put(doc, strcmp(by, "vision") == 0 ? "scans.route" : "scans.address",
+             colon ? colon + 1 : NULL, false);
+}
+
 static int run_create(int argc, char **argv)
 {
     if (argc != 3)
@@ -608,6 +619,8 @@ static int run_create(int argc, char **argv)
     noun_put(doc, "encoder", options.encoder, false);
     noun_put(doc, "language", options.language, false);
     noun_put(doc, "description", options.description, false);
+    if (options.scans)
+        put_scans(doc, options.scans);
     return noun_send(&noun, "POST", noun.path, doc, options.json);
 }
 
@@ -638,6 +651,7 @@ int command_knowledge(int argc, char **argv)
                                         {"language", .value = &options.language},
                                         {"description", .value = &options.description},
                                         {"attributes", .value = &options.attributes},
+                                        {"scans", .value = &options.scans},
                                         {"queries", .value = &options.queries},
                                         {"qrels", .value = &options.qrels},
                                         {"mode", .value = &options.mode},

@@ -369,6 +369,8 @@ static enum rc open_loops(struct server *server, struct err *err)
         .data_directory = server->config->data.p,
     });
     tell_addresses(server);
+    knowledge_attach(server->knowledge, loops_client(server->loops, 0),
+                     loops_gateway(server->loops, 0));
     rc = knowledge_recover(server->knowledge, err);
     if (rc != RC_OK)
         return rc;

@@ -1,24 +1,30 @@
 /* See collection.h. */
 #include "knowledge/collection.h"
+#include "http/message.h"
 #include "text/decode.h"
 #include "text/json.h"
 #include <math.h>
 
-#define CHUNK_TOKENS_MAX       8192
-#define TOKENS_WITHOUT_ENCODER 1000
-#define CHUNK_TOKENS_MIN       16
-#define WINDOW_SENTENCES_MAX   20
-#define RERANK_DEPTH_MAX       200
-#define INSTRUCTIONS_BYTES_MAX (16 * 1024)
+#define CHUNK_TOKENS_MAX        8192
+#define TOKENS_WITHOUT_ENCODER  1000
+#define CHUNK_TOKENS_MIN        16
+#define WINDOW_SENTENCES_MAX    20
+#define RERANK_DEPTH_MAX        200
+#define INSTRUCTIONS_BYTES_MAX  (16 * 1024)
+#define SCANS_ADDRESS_BYTES_MAX 1000
+#define SCANS_PAGES_MAX         2000
 
 static const char *const mode_names[] = {"hybrid", "vector", "text", NULL};
 static const char *const strategy_names[] = {"structure", "sentence_window", "parent_child",
                                              "static", NULL};
+static const char *const scans_names[] = {"tesseract", "vision", "docling", "tika", "none", NULL};
 static const char *const metric_names[] = {"cosine", "dot", "l2", NULL};
 static const char *const fusion_names[] = {"rrf", "weighted", NULL};
 static const char *const precision_names[] = {"f32", "bf16", "int8", NULL};
 
 const char *chunk_strategy_name(enum chunk_strategy strategy) { return strategy_names[strategy]; }
+
+const char *scans_by_name(enum scans_by by) { return scans_names[by]; }
 
 const char *search_mode_name(enum search_mode mode) { return mode_names[mode]; }
 
@@ -156,6 +162,45 @@ static enum rc decode_answer(const struct place *at, struct collection_answer *o
                       &out->instructions, err);
 }
 
+static enum rc check_scans_address(const struct place *at, struct str *address, struct err *err)
+{
+    struct url url;
+    struct place place;
+    enum rc rc = decode_member(at, "address", DECODE_REQUIRED, &place, err);
+    if (rc != RC_OK)
+        return rc;
+    bool ok = url_parse(*address, &url, NULL) == RC_OK && url.user.n == 0 &&
+              (str_eq(url.scheme, STR("http")) || str_eq(url.scheme, STR("https"))) &&
+              str_find_char(url.path, '?') < 0;
+    if (!ok)
+        return decode_refuse(&place, err, "must be an address such as http://10.0.0.5:9998");
+    while (str_ends(*address, STR("/")))
+        address->n--;
+    return RC_OK;
+}
+
+static enum rc decode_scans(const struct place *at, struct collection_scans *out, struct err *err)
+{
+    static const char *const members[] = {"by", "route", "address", "pages_max", "timeout_s", NULL};
+    int by;
+    enum rc rc = decode_expect_object(at, err);
+    if (rc != RC_OK || !at->value)
+        return rc;
+    if ((rc = decode_only(at, members, err)) ||
+        (rc = decode_enum(at, "by", scans_names, (int)out->by, &by, err)))
+        return rc;
+    out->by = (enum scans_by)by;
+    bool service = out->by == SCANS_DOCLING || out->by == SCANS_TIKA;
+    if ((rc = decode_str(at, "route", out->by == SCANS_VISION ? DECODE_REQUIRED : DECODE_OPTIONAL,
+                         384, &out->route, err)) ||
+        (rc = decode_str(at, "address", service ? DECODE_REQUIRED : DECODE_OPTIONAL,
+                         SCANS_ADDRESS_BYTES_MAX, &out->address, err)) ||
+        (rc = decode_size(at, "pages_max", 1, SCANS_PAGES_MAX, &out->pages_max, err)) ||
+        (rc = decode_i64(at, "timeout_s", 1, 3600, &out->timeout_s, err)))
+        return rc;
+    return service ? check_scans_address(at, &out->address, err) : RC_OK;
+}
+
 /* Names stand in paths, model names and folders. */
 static enum rc check_name(struct str name, struct err *err)
 {
@@ -194,6 +239,7 @@ static void fill_defaults(struct collection_spec *spec)
                     .score_min = -INFINITY,
                     .rerank_depth = 30},
         .answer = {.k = 6},
+        .scans = {.pages_max = 50, .timeout_s = 300},
     };
 }
 
@@ -201,10 +247,10 @@ enum rc collection_decode(struct str name, yyjson_val *json, struct arena *arena
                           struct collection_spec *out, struct err *err)
 {
     static const char *const members[] = {
-        "description", "encoder", "precision", "query_prefix", "document_prefix",
-        "dimension",   "metric",  "language",  "chunking",     "ranking",
-        "answer",      "tags",    NULL};
-    struct place root, chunking, ranking, answer;
+        "description", "encoder",  "precision", "query_prefix", "document_prefix", "dimension",
+        "metric",      "language", "chunking",  "ranking",      "answer",          "scans",
+        "tags",        NULL};
+    struct place root, chunking, ranking, answer, scans;
     int metric, precision;
     enum rc rc = check_name(name, err);
     fill_defaults(out);
@@ -229,6 +275,8 @@ enum rc collection_decode(struct str name, yyjson_val *json, struct arena *arena
         (rc = decode_ranking(&ranking, &out->ranking, err)) ||
         (rc = decode_member(&root, "answer", DECODE_OPTIONAL, &answer, err)) ||
         (rc = decode_answer(&answer, &out->answer, err)) ||
+        (rc = decode_member(&root, "scans", DECODE_OPTIONAL, &scans, err)) ||
+        (rc = decode_scans(&scans, &out->scans, err)) ||
         (rc = decode_texts(&root, "tags", COLLECTION_TAGS_MAX, 256, arena, &out->tags,
                            &out->tag_count, err)))
         return rc;

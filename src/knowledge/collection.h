@@ -34,6 +34,17 @@ struct collection_answer {
     struct str instructions; /* before the passages; empty: the built-in ones */
 };
 
+/* Who reads files without text: scans, and pictures where `by` says somebody outside. */
+enum scans_by { SCANS_TESSERACT, SCANS_VISION, SCANS_DOCLING, SCANS_TIKA, SCANS_NONE };
+
+struct collection_scans {
+    enum scans_by by;
+    struct str route;   /* vision: a route or model that sees */
+    struct str address; /* docling, tika: the service's base address, without a '/' at its end */
+    size_t pages_max;   /* vision: of one file */
+    int64_t timeout_s;  /* vision: of one page; else of the file */
+};
+
 struct collection_spec {
     struct str description;
     struct str encoder; /* a model of the model folder, or "none" */
@@ -45,6 +56,7 @@ struct collection_spec {
     struct chunk_options chunking;
     struct collection_ranking ranking;
     struct collection_answer answer;
+    struct collection_scans scans;
     struct str *tags; /* access tags of documents that name none */
     size_t tag_count;
 };
@@ -56,6 +68,7 @@ enum rc collection_decode(struct str name, yyjson_val *json, struct arena *arena
 enum rc collection_decode_chunking(yyjson_val *json, const char *path,
                                    struct chunk_options *options, struct err *err) MUST_CHECK;
 const char *chunk_strategy_name(enum chunk_strategy strategy);
+const char *scans_by_name(enum scans_by by);
 const char *search_mode_name(enum search_mode mode);
 enum rc search_mode_parse(struct str s, enum search_mode *out) MUST_CHECK;
 bool collection_has_encoder(const struct collection_spec *spec);

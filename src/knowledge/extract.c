@@ -193,7 +193,7 @@ enum rc extract_file(const char *path, struct str file_name, struct str content_
         if (format == EXTRACT_PDF) {
             rc = extract_pdf(fd, &input, arena, out, err);
             input.limits = &limits;
-            if (rc == RC_OK && out->no_text && extract_ocr_available())
+            if (rc == RC_OK && out->no_text && !limits.no_ocr && extract_ocr_available())
                 rc = extract_ocr(fd, &input, arena, out, err);
         } else {
             input.fd = fd;

@@ -68,6 +68,7 @@ struct extracted {
 struct extract_limits {
     int64_t input_bytes, text_bytes, blocks, pages; /* 0: the defaults */
     int64_t cpu_s, wall_s;
+    bool no_ocr;                    /* scans stay without text */
     const volatile bool *cancelled; /* looked at ten times a second; NULL: never */
 };
 

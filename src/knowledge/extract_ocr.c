@@ -15,6 +15,7 @@
 #define PAGES_MAX         200
 #define DOTS_PER_INCH     200
 #define PAGE_DOTS_MAX     6000
+#define PICTURE_SIDE      "1600" /* dots: what models look at */
 #define TABLE_BYTES_MAX   (4 << 20)
 #define TOOL_MEMORY_BYTES (1536ll << 20)
 #define LANGUAGES_MAX     4
@@ -26,6 +27,40 @@
 bool extract_ocr_available(void)
 {
     return access(PDFTOPPM, X_OK) == 0 && access(TESSERACT, X_OK) == 0;
+}
+
+enum rc extract_draw_page(int fd, size_t number, size_t bytes_max,
+                          const struct extract_limits *limits, struct arena *arena, struct str *out,
+                          struct err *err)
+{
+    char text[24];
+    if (access(PDFTOPPM, X_OK) != 0)
+        return err_set(err, ERR_MEDIA_TYPE,
+                       "pages are drawn by pdftoppm: install the package poppler-utils");
+    snprintf(text, sizeof(text), "%zu", number);
+    const char *argv[] = {PDFTOPPM,    "-q",         "-f",    text, "-l", text,
+                          "-scale-to", PICTURE_SIDE, "-jpeg", "-",  NULL};
+    const char *envp[] = {"LC_ALL=C", NULL};
+    struct sandbox_command command = {.argv = argv,
+                                      .envp = envp,
+                                      .confinement = {.profile = SANDBOX_CODE,
+                                                      .cpu_s_max = limits->cpu_s,
+                                                      .memory_bytes_max = TOOL_MEMORY_BYTES,
+                                                      .file_bytes_max = 1,
+                                                      .open_files_max = 64},
+                                      .input_fd = fd,
+                                      .wall_ns = limits->wall_s * NS_PER_S,
+                                      .output_bytes_max = bytes_max,
+                                      .error_bytes_max = 4096};
+    struct sandbox_result result;
+    extract_watch_cancel(&command, limits);
+    lseek(fd, 0, SEEK_SET);
+    enum rc rc = sandbox_run(&command, arena, &result, err);
+    if (rc == RC_OK && (result.status != 0 || result.output.n == 0))
+        rc = err_set(err, ERR_INVALID, "page %zu cannot be drawn: %.*s", number,
+                     STR_ARG(str_slice(str_trim(result.error), 0, 200)));
+    *out = rc == RC_OK ? result.output : STR_EMPTY;
+    return rc;
 }
 
 /* "eng+deu": what is installed, English first. */

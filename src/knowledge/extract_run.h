@@ -19,6 +19,11 @@ enum rc extract_run(const struct extract_input *input, struct arena *arena, stru
 /* Lets the command end when limits->cancelled says so. */
 void extract_watch_cancel(struct sandbox_command *command, const struct extract_limits *limits);
 
+/* One page (from 1) of a PDF as a JPEG of bounded size, drawn behind walls. */
+enum rc extract_draw_page(int fd, size_t number, size_t bytes_max,
+                          const struct extract_limits *limits, struct arena *arena, struct str *out,
+                          struct err *err) MUST_CHECK;
+
 /* A PDF of pictures, read by tesseract into `document`, whose pages are known. */
 bool extract_ocr_available(void);
 enum rc extract_ocr(int fd, struct extract_input *input, struct arena *arena,

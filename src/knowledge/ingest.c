@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "knowledge/knowledge_private.h"
+#include "knowledge/scan.h"
 #include "text/json_tree.h"
 #include <stdlib.h>
 
@@ -144,8 +145,25 @@ static enum rc extract(struct ingest *ingest, struct err *err)
     struct blob_id blob;
     memcpy(blob.sha256, ingest->row->sha256, SHA256_BYTES);
     blob_locate(ingest->knowledge->blobs, &blob, path);
-    return extract_file(path, ingest->row->name, ingest->row->content_type, NULL, &ingest->arena,
-                        &ingest->document, err);
+    const struct collection_scans *scans = &ingest->collection->spec.scans;
+    const struct extract_limits limits = {.no_ocr = scans->by != SCANS_TESSERACT,
+                                          .cancelled = ingest->cancelled};
+    struct err why = {0};
+    enum rc rc = extract_file(path, ingest->row->name, ingest->row->content_type, &limits,
+                              &ingest->arena, &ingest->document, &why);
+    bool unread = rc == RC_OK ? ingest->document.no_text : why.code == ERR_MEDIA_TYPE;
+    if (unread && scan_goes_out(scans)) {
+        const struct scan scan = {.knowledge = ingest->knowledge,
+                                  .collection = ingest->collection,
+                                  .path = path,
+                                  .file_name = ingest->row->name,
+                                  .cancelled = ingest->cancelled,
+                                  .arena = &ingest->arena};
+        return scan_read(&scan, &ingest->document, err);
+    }
+    if (rc != RC_OK && err)
+        *err = why;
+    return rc;
 }
 
 /* ---- a chunk as a row of the index ---- */

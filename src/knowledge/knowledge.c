@@ -381,6 +381,13 @@ void knowledge_stop(struct knowledge *knowledge)
     tune_stop_all(knowledge);
 }
 
+void knowledge_attach(struct knowledge *knowledge, struct http_client *client,
+                      struct gateway_loop *gateway)
+{
+    knowledge->client = client;
+    knowledge->gateway = gateway;
+}
+
 void knowledge_join(struct knowledge *knowledge)
 {
     pthread_mutex_lock(&knowledge->lock);

@@ -18,6 +18,8 @@
 #include "store/object.h"
 
 struct knowledge;
+struct http_client;
+struct gateway_loop;
 
 struct knowledge_options {
     struct loop *loop; /* the jobs' */
@@ -37,6 +39,10 @@ struct knowledge_options {
 /* Registers its kinds of jobs: before jobs_begin. */
 enum rc knowledge_new(const struct knowledge_options *options, struct knowledge **out,
                       struct err *err) MUST_CHECK;
+/* How documents that are taken in reach models and services: of the jobs' loop. Before jobs_begin;
+ * without it such documents fail. */
+void knowledge_attach(struct knowledge *knowledge, struct http_client *client,
+                      struct gateway_loop *gateway);
 /* Takes up what an earlier process left half-way; once, before jobs_begin. */
 enum rc knowledge_recover(struct knowledge *knowledge, struct err *err) MUST_CHECK;
 /* On the jobs' loop: no more maintenance is begun, running ingestion ends soon. */

@@ -44,6 +44,8 @@ enum rc encoder_fetch_check(struct knowledge *knowledge, struct db_txn *txn,
 
 struct knowledge {
     struct loop *loop;
+    struct http_client *client; /* that loop's, from knowledge_attach on */
+    struct gateway_loop *gateway;
     struct worker_pool *workers;
     struct db *db;
     struct jobs *jobs;

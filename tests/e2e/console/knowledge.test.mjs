@@ -157,6 +157,20 @@ test('create, drop files, search, see the chunk on its page, edit it', { skip },
     await page.getByLabel('Description').fill('What everybody should know');
     await page.getByRole('button', { name: 'Save' }).click();
     await page.getByText('Saved.').waitFor();
+    await page.getByLabel('Read by').selectOption('docling');
+    await page.getByLabel('Address').fill('http://10.0.0.5:5001');
+    await page.getByLabel('Seconds at most').fill('600');
+    await Promise.all([
+      page.waitForResponse((answer) => answer.request().method() === 'PATCH' && answer.status() === 200),
+      page.getByRole('button', { name: 'Save' }).click(),
+    ]);
+    await page.reload();
+    await page.getByLabel('Address').waitFor();
+    assert.equal(await page.getByLabel('Read by').inputValue(), 'docling');
+    assert.equal(await page.getByLabel('Address').inputValue(), 'http://10.0.0.5:5001');
+    assert.equal(await page.getByLabel('Seconds at most').inputValue(), '600');
+    await page.getByLabel('Read by').selectOption('vision');
+    await page.getByLabel('Route that sees').waitFor();
     await shot(page, 'collection-settings');
     assert.deepEqual(problems, [], 'errors in the browser');
   } finally {

@@ -19,6 +19,14 @@ export interface Ranking {
   text_weight: number | null;
 }
 
+export interface Scans {
+  by: 'tesseract' | 'vision' | 'docling' | 'tika' | 'none';
+  route: string | null;
+  address: string | null;
+  pages_max: number;
+  timeout_s: number;
+}
+
 export interface Collection {
   id: string;
   name: string;
@@ -29,6 +37,7 @@ export interface Collection {
   encoder_job: Job | null;
   chunking: Chunking;
   ranking: Ranking;
+  scans: Scans;
   language: string;
   documents: Record<DocumentState | 'total', number>;
   chunks: number;
