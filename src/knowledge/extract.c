@@ -76,7 +76,7 @@ static enum rc child_failed(const struct sandbox_result *result, enum rc rc, str
 static bool is_cancelled(void *arg)
 {
     const struct extract_limits *limits = arg;
-    return *limits->cancelled;
+    return __atomic_load_n(limits->cancelled, __ATOMIC_RELAXED);
 }
 
 void extract_watch_cancel(struct sandbox_command *command, const struct extract_limits *limits)

@@ -279,7 +279,7 @@ static enum rc index_chunks(struct ingest *ingest, struct err *err)
     enum rc rc = RC_OK;
     arena_init(&arena, GROUP_ARENA_BYTES_MAX);
     for (size_t first = 0; rc == RC_OK && first < ingest->count; first += GROUP_CHUNKS) {
-        if (*ingest->cancelled)
+        if (__atomic_load_n(ingest->cancelled, __ATOMIC_RELAXED))
             rc = RC_CANCELLED;
         else
             rc = index_group(ingest, first, MIN(ingest->count - first, (size_t)GROUP_CHUNKS),
@@ -488,7 +488,7 @@ static enum rc run_stages(struct ingest *ingest, struct err *err)
 {
     tell_state(ingest, DOCUMENT_PARSING);
     enum rc rc = extract(ingest, err);
-    if (rc == RC_OK && *ingest->cancelled)
+    if (rc == RC_OK && __atomic_load_n(ingest->cancelled, __ATOMIC_RELAXED))
         rc = RC_CANCELLED;
     if (rc == RC_OK) {
         tell_state(ingest, DOCUMENT_CHUNKING);

@@ -319,14 +319,14 @@ static void run_cancel(void *arg, void *handle)
 {
     struct ingest_run *run = handle;
     UNUSED(arg);
-    run->cancelled = true;
+    __atomic_store_n(&run->cancelled, true, __ATOMIC_RELAXED);
 }
 
 void ingest_stop_all(struct knowledge *knowledge)
 {
     pthread_mutex_lock(&knowledge->lock);
     LIST_FOR_EACH (run, &knowledge->runs, struct ingest_run, node) {
-        run->cancelled = true;
+        __atomic_store_n(&run->cancelled, true, __ATOMIC_RELAXED);
     }
     pthread_mutex_unlock(&knowledge->lock);
     /* Only this thread changes the list. Those that wait have nothing under way that would end. */

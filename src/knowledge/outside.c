@@ -279,14 +279,14 @@ static enum rc run(struct outside *outside, const volatile bool *cancelled, stru
     __atomic_add_fetch(&outside->users, 1, __ATOMIC_ACQ_REL);
     loop_post(outside->knowledge->loop, &outside->begin);
     pthread_mutex_lock(&outside->lock);
-    while (!outside->done && !*cancelled) {
+    while (!outside->done && !__atomic_load_n(cancelled, __ATOMIC_RELAXED)) {
         int64_t until = clock_monotonic_ns() + LOOK_NS;
         const struct timespec at = {until / NS_PER_S, until % NS_PER_S};
         pthread_cond_timedwait(&outside->wake, &outside->lock, &at);
     }
     bool done = outside->done;
     pthread_mutex_unlock(&outside->lock);
-    if (!done || *cancelled)
+    if (!done || __atomic_load_n(cancelled, __ATOMIC_RELAXED))
         return err_set(err, ERR_CANCELLED, "cancelled");
     if (outside->too_large)
         return err_set(err, ERR_TOO_LARGE, "its answer is larger than %zu MiB",

@@ -291,13 +291,13 @@ static void *rebuild_start(void *arg, struct job_run *job, yyjson_val *params)
 static void rebuild_cancel(void *arg, void *handle)
 {
     UNUSED(arg);
-    ((struct rebuild *)handle)->cancelled = true;
+    __atomic_store_n(&((struct rebuild *)handle)->cancelled, true, __ATOMIC_RELAXED);
 }
 
 void rebuild_stop_all(struct knowledge *knowledge)
 {
     LIST_FOR_EACH (rebuild, &knowledge->rebuilds, struct rebuild, node) {
-        rebuild->cancelled = true;
+        __atomic_store_n(&rebuild->cancelled, true, __ATOMIC_RELAXED);
     }
 }
 

@@ -196,8 +196,9 @@ static enum rc read_page(const struct scan *scan, size_t number, struct str pict
 {
     struct str text = STR_EMPTY;
     *out = (struct extracted){0};
-    enum rc rc = *scan->cancelled ? err_set(err, ERR_CANCELLED, "cancelled")
-                                  : ask_page(scan, picture, &text, err);
+    enum rc rc = __atomic_load_n(scan->cancelled, __ATOMIC_RELAXED)
+                     ? err_set(err, ERR_CANCELLED, "cancelled")
+                     : ask_page(scan, picture, &text, err);
     if (rc != RC_OK)
         return page_failed(scan, number, rc, err);
     return text.n ? read_as(scan, EXTRACT_MARKDOWN, text, out, err) : RC_OK;

@@ -531,13 +531,13 @@ static void *tune_start(void *arg, struct job_run *job, yyjson_val *params)
 static void tune_cancel(void *arg, void *handle)
 {
     UNUSED(arg);
-    ((struct tune *)handle)->cancelled = true;
+    __atomic_store_n(&((struct tune *)handle)->cancelled, true, __ATOMIC_RELAXED);
 }
 
 void tune_stop_all(struct knowledge *knowledge)
 {
     LIST_FOR_EACH (tune, &knowledge->tunes, struct tune, node) {
-        tune->cancelled = true;
+        __atomic_store_n(&tune->cancelled, true, __ATOMIC_RELAXED);
     }
 }
 
